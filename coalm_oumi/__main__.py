@@ -1,0 +1,7 @@
+"""`python -m coalm_oumi` is the `coalm` command."""
+
+import sys
+
+from coalm_oumi.cli import main
+
+sys.exit(main())

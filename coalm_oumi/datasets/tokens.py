@@ -1,0 +1,84 @@
+"""Turns a prompt and its target into token ids whose loss falls on the target only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from coalm_oumi import prompts
+from coalm_oumi.errors import CoalmError
+
+IGNORE_INDEX = -100
+"""PyTorch's cross entropy skips this label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One tokenised sample.
+
+    Attributes:
+        input_ids: Prompt, target and end-of-turn token.
+        labels: The same length: `IGNORE_INDEX` on the prompt, `input_ids` from there on.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+def user_message(instruction: str, input_text: str) -> str:
+    """Joins a sample's instruction and input as Alpaca does."""
+    return prompts.render("alpaca", instruction=instruction, input=input_text)
+
+
+def encode(tokenizer: Any, users: Sequence[str], targets: Sequence[str]) -> list[Encoded]:
+    """Tokenises a batch of one-turn conversations.
+
+    The prompt is tokenised as it will stand at generation, and the target apart from it, so that
+    training sees the very token boundary that inference sees. The sequence ends with the token
+    that ends the assistant's turn; what a chat template writes after it is never generated.
+
+    Args:
+        tokenizer: A tokenizer with a chat template.
+        users: What the user says, one text a sample.
+        targets: What the assistant answers, one text a sample.
+
+    Raises:
+        CoalmError: The chat template does not keep prompt and target apart, or does not close
+            the assistant's turn.
+    """
+    rendered = [_render(tokenizer, *pair) for pair in zip(users, targets, strict=True)]
+    prompt_ids = tokenizer([prompt for prompt, _ in rendered], add_special_tokens=False)
+    target_ids = tokenizer(list(targets), add_special_tokens=False)
+    closings = {closing: _end_of_turn(tokenizer, closing) for _, closing in rendered}
+    return [
+        Encoded(
+            input_ids=[*prompt, *target, closings[closing]],
+            labels=[*[IGNORE_INDEX] * len(prompt), *target, closings[closing]],
+        )
+        for prompt, target, (_, closing) in zip(
+            prompt_ids["input_ids"], target_ids["input_ids"], rendered, strict=True
+        )
+    ]
+
+
+def _render(tokenizer: Any, user: str, target: str) -> tuple[str, str]:
+    """Returns the prompt's text, and what the template writes after the target."""
+    messages = [{"role": "user", "content": user}]
+    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    messages.append({"role": "assistant", "content": target})
+    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    if not whole.startswith(prompt + target):
+        raise CoalmError(
+            "the tokenizer's chat template does not write the target right after the generation "
+            "prompt; choose another with `model.chat_template` in the recipe"
+        )
+    return prompt, whole[len(prompt) + len(target) :]
+
+
+def _end_of_turn(tokenizer: Any, closing: str) -> int:
+    ids = tokenizer(closing, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise CoalmError(
+            "the tokenizer's chat template does not close the assistant's turn, so the model would "
+            "never learn to stop; choose another with `model.chat_template` in the recipe"
+        )
+    return ids[0]

@@ -1,0 +1,1 @@
+"""What the demo needs and a real run does not: a small model that PyPI can deliver."""

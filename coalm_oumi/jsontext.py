@@ -1,0 +1,81 @@
+"""JSON as this project reads and writes it: UTF-8, no NaN, one error type."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.files import write_text
+
+# What json.loads returns. A recursive alias would not help the type checker here.
+Json = Any
+
+
+def dumps(value: Json) -> str:
+    """Writes a value on one line, with non-ASCII characters as they are."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def loads(text: str) -> Json:
+    """Reads JSON text.
+
+    Raises:
+        ValueError: Not JSON, NaN or Infinity, or nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def read_json(path: Path, *, errors: str = "strict") -> Json:
+    """Reads one JSON file.
+
+    Args:
+        path: The file.
+        errors: What to do with bytes that are not UTF-8, as in `bytes.decode`.
+
+    Raises:
+        CoalmError: The file is missing or is not JSON.
+    """
+    try:
+        return loads(path.read_bytes().decode("utf-8", errors=errors))
+    except FileNotFoundError as error:
+        raise CoalmError(f"{path}: no such file") from error
+    except ValueError as error:
+        raise CoalmError(f"{path}: not valid JSON: {error}") from error
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, Json]]:
+    """Yields each record of a JSON Lines file with its line number, from 1.
+
+    Raises:
+        CoalmError: The file is missing, or a line is not JSON.
+    """
+    try:
+        stream = path.open(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise CoalmError(f"{path}: no such file") from error
+    with stream:
+        number = 0
+        try:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield number, loads(line)
+        except ValueError as error:
+            raise CoalmError(f"{path}:{number}: not valid JSON: {error}") from error
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Writes one indented JSON file, whole or not at all."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_jsonl(path: Path, records: Iterable[Json]) -> None:
+    """Writes a JSON Lines file, whole or not at all."""
+    write_text(path, "".join(f"{dumps(record)}\n" for record in records))

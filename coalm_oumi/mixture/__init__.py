@@ -1,0 +1,1 @@
+"""The mixture: built from the sources, stored as parquet, selected for a run."""

@@ -1,0 +1,134 @@
+"""Builds CoALM-IT from raw sources: read, split by dialogue, interleave, write."""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from coalm_oumi import __version__, prompts
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.jsontext import Json, write_json
+from coalm_oumi.mixture.config import SAMPLES, BuildConfig, SourceConfig, resolve
+from coalm_oumi.mixture.select import in_validation
+from coalm_oumi.mixture.store import MANIFEST, SPLITS
+from coalm_oumi.sample import Sample
+from coalm_oumi.sources import SOURCES, Rejected
+
+
+def build(config: BuildConfig) -> Path:
+    """Builds a mixture.
+
+    Args:
+        config: What to build.
+
+    Returns:
+        The folder written: `<split>-00000.parquet` for each split, and `manifest.json`, last.
+
+    Raises:
+        CoalmError: A source cannot be read, a record is bad in strict mode, or a split is empty.
+    """
+    by_split: dict[str, dict[str, list[Sample]]] = {split: {} for split in SPLITS}
+    rejected: dict[str, list[Rejected]] = {}
+    for name, source in config.sources.items():
+        samples, rejected[name] = _read(name, source, config)
+        for split in SPLITS:
+            by_split[split][name] = [
+                sample
+                for sample in samples
+                if (split == "validation")
+                == in_validation(
+                    sample.dialogue_id, fraction=config.validation_fraction, seed=config.seed
+                )
+            ]
+    output = Path(config.output_dir)
+    # Without its manifest the folder says that it is not finished.
+    (output / MANIFEST).unlink(missing_ok=True)
+    for split, groups in by_split.items():
+        rows = interleave(list(groups.values()), seed=config.seed)
+        if rows:
+            _write_shard(output / f"{split}-00000.parquet", rows)
+        elif split == "train" or config.validation_fraction > 0:
+            raise CoalmError(f"{output}: the {split} split would be empty; take more dialogues")
+    write_json(output / MANIFEST, _manifest(config, by_split, rejected))
+    return output
+
+
+def interleave(groups: Sequence[Sequence[Sample]], *, seed: int) -> list[Sample]:
+    """Merges groups so that every window of the result holds each in its share (section 4.2).
+
+    Each group is shuffled and spread evenly over the whole, at a random offset.
+    """
+    random_ = random.Random(seed)
+    placed: list[tuple[float, int, int]] = []
+    for number, group in enumerate(groups):
+        order = list(range(len(group)))
+        random_.shuffle(order)
+        offset = random_.random()
+        placed += [((rank + offset) / len(order), number, i) for rank, i in enumerate(order)]
+    return [groups[number][i] for _, number, i in sorted(placed)]
+
+
+def _read(
+    name: str, source: SourceConfig, config: BuildConfig
+) -> tuple[list[Sample], list[Rejected]]:
+    options = {
+        key: resolve(value) if isinstance(value, str) and value.startswith(SAMPLES) else value
+        for key, value in source.options.items()
+    }
+    try:
+        items = SOURCES[name].read(resolve(source.path), **options)
+    except TypeError as error:
+        raise CoalmError(f"source {name}: {error}; look at `options` in the YAML") from error
+    samples: list[Sample] = []
+    rejected: list[Rejected] = []
+    for item in tqdm(items, desc=name, unit=" samples"):
+        if isinstance(item, Sample):
+            samples.append(item)
+        elif config.strict:
+            raise CoalmError(str(item))
+        else:
+            rejected.append(item)
+    if not samples:
+        first = f", the first: {rejected[0]}" if rejected else ""
+        raise CoalmError(f"{source.path}: no sample from {len(rejected)} bad records{first}")
+    if source.limit is None:
+        return samples, rejected
+    dialogues = list(dict.fromkeys(sample.dialogue_id for sample in samples))
+    chosen = set(random.Random(config.seed).sample(dialogues, min(source.limit, len(dialogues))))
+    return [sample for sample in samples if sample.dialogue_id in chosen], rejected
+
+
+def _write_shard(file: Path, rows: Sequence[Sample]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.tmp")
+    pq.write_table(pa.Table.from_pylist([row.as_dict() for row in rows]), temporary)
+    temporary.replace(file)
+
+
+def _manifest(
+    config: BuildConfig,
+    by_split: Mapping[str, Mapping[str, Sequence[Sample]]],
+    rejected: Mapping[str, Sequence[Rejected]],
+) -> Json:
+    return {
+        "coalm_oumi": __version__,
+        "config": asdict(config),
+        "samples": {
+            split: {name: len(samples) for name, samples in groups.items()}
+            for split, groups in by_split.items()
+        },
+        "domains": {
+            split: dict(Counter(s.domain for samples in groups.values() for s in samples))
+            for split, groups in by_split.items()
+        },
+        "rejected": {
+            name: [{"where": item.where, "reason": item.reason} for item in items]
+            for name, items in rejected.items()
+        },
+        "prompts": prompts.fingerprint(),
+    }

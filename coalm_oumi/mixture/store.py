@@ -1,0 +1,70 @@
+"""The mixture on disk: parquet shards and a manifest, or JSON Lines of one's own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import datasets
+import pyarrow as pa
+
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.jsontext import read_jsonl
+from coalm_oumi.sample import Sample
+
+MANIFEST = "manifest.json"
+SPLITS = ("train", "validation")
+
+_SUFFIXES = (".parquet", ".jsonl")
+
+
+def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
+    """Finds the files of a mixture.
+
+    Args:
+        path: A file, or a folder that holds `<split>-*.parquet` or `<split>*.jsonl`.
+        split: The split asked for.
+
+    Returns:
+        The files, and whether they hold that split alone.
+
+    Raises:
+        CoalmError: No such file.
+    """
+    if path.is_file():
+        if path.suffix not in _SUFFIXES:
+            raise CoalmError(f"{path}: expected a {' or '.join(_SUFFIXES)} file or a folder of them")
+        return [path], False
+    if not path.is_dir():
+        raise CoalmError(f"{path}: no such file or folder; `coalm build` makes a mixture")
+    for suffix in _SUFFIXES:
+        files = sorted(path.glob(f"{split}*{suffix}"))
+        if files:
+            return files, True
+    raise CoalmError(
+        f"{path}: no {split}*{' or *'.join(_SUFFIXES)} here; `coalm build` makes a mixture"
+    )
+
+
+def read_samples(files: Sequence[Path]) -> datasets.Dataset:
+    """Opens files of samples as one table. Parquet stays on disk, memory-mapped.
+
+    Raises:
+        CoalmError: A file cannot be read, or a JSON line is not a sample.
+    """
+    if files[0].suffix == ".parquet":
+        try:
+            return cast(
+                datasets.Dataset,
+                datasets.load_dataset("parquet", data_files=[str(f) for f in files], split="train"),
+            )
+        except (datasets.exceptions.DatasetGenerationError, pa.ArrowInvalid, OSError) as error:
+            cause = error.__cause__ or error
+            raise CoalmError(f"{', '.join(map(str, files))}: not readable: {cause}") from error
+    rows = [
+        Sample.from_record(record, where=f"{file}:{number}").as_dict()
+        for file in files
+        for number, record in read_jsonl(file)
+    ]
+    if not rows:
+        raise CoalmError(f"{', '.join(map(str, files))}: no record")
+    return datasets.Dataset.from_list(rows)

@@ -1,0 +1,29 @@
+"""Where the prompts, recipes and sample data lie.
+
+Prompts and recipes are top-level folders of the repository, and parts of the package in a wheel.
+"""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def resource_dir(name: str) -> Path:
+    """Returns the folder `prompts`, `recipes` or `samples`, from a wheel or a checkout.
+
+    Args:
+        name: The folder's name.
+
+    Returns:
+        The folder's absolute path.
+
+    Raises:
+        FileNotFoundError: The installation lacks the folder.
+    """
+    for folder in (_PACKAGE / name, _PACKAGE.parent / name):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"coalm-oumi was installed without its `{name}` folder (looked in {_PACKAGE} and its "
+        "parent). Reinstall it: pip install --force-reinstall --no-deps coalm-oumi"
+    )

@@ -1,0 +1,4 @@
+"""The one module that Oumi loads. Importing it registers what this package adds to Oumi."""
+
+import coalm_oumi.datasets
+import coalm_oumi.evaluation.tasks  # noqa: F401

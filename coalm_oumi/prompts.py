@@ -1,0 +1,74 @@
+"""Renders the Jinja templates of the `prompts` folder. Every prompt text lives there."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.jsontext import dumps
+from coalm_oumi.paths import resource_dir
+
+
+class PromptError(CoalmError):
+    """A template that does not exist, or a field that it needs and did not get."""
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(resource_dir("prompts")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    environment.filters["json"] = dumps
+    return environment
+
+
+@cache
+def _template(name: str) -> jinja2.Template:
+    try:
+        return _environment().get_template(f"{name}.jinja")
+    except jinja2.TemplateNotFound as error:
+        raise PromptError(
+            f"prompts/{error.name} does not exist; the templates are {', '.join(names())}"
+        ) from error
+    except jinja2.TemplateSyntaxError as error:
+        raise PromptError(f"prompts/{error.filename}:{error.lineno}: {error.message}") from error
+
+
+def names() -> Sequence[str]:
+    """Returns the names of all templates, without the suffix."""
+    return sorted(template.removesuffix(".jinja") for template in _environment().list_templates())
+
+
+def render(name: str, /, **fields: Any) -> str:
+    """Renders one template.
+
+    Args:
+        name: The template's file name in `prompts`, without `.jinja`.
+        **fields: What the template asks for. A missing field is an error, never empty text.
+
+    Returns:
+        The text, without leading and trailing white space.
+
+    Raises:
+        PromptError: No such template, or a field is missing.
+    """
+    try:
+        return _template(name).render(**fields).strip()
+    except jinja2.UndefinedError as error:
+        raise PromptError(f"prompts/{name}.jinja: {error.message}") from error
+
+
+def fingerprint() -> str:
+    """Returns a hash of all templates: what was rendered from others is not the same data."""
+    digest = hashlib.sha256()
+    for name in names():
+        text = (resource_dir("prompts") / f"{name}.jinja").read_bytes()
+        digest.update(f"{name} {len(text)}\n".encode() + text)
+    return digest.hexdigest()

@@ -1,0 +1,67 @@
+"""`Sample`: the one record of the CoALM-IT mixture, in Alpaca columns (paper, section 4.2)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from coalm_oumi.errors import CoalmError
+
+Domain = Literal["tod", "la", "cra"]
+"""Task-oriented dialogue, language agent, conversational ReAct API (paper, Table 1)."""
+
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training sample: what the model reads, and the target it learns to write.
+
+    Attributes:
+        instruction: Task, tools, output format and, where there is one, the history.
+        input: The user's turn, with the agent's steps since then in CRA samples.
+        output: The target. Only this carries loss (the purple text of Figure 2).
+        source: The name of the source, such as `snips`.
+        domain: Which of the three skills it trains.
+        dialogue_id: Names the dialogue that the sample was cut from. Splits keep it whole.
+    """
+
+    instruction: str
+    input: str
+    output: str
+    source: str
+    domain: Domain
+    dialogue_id: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Returns the record's columns."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], *, where: str) -> "Sample":
+        """Reads a record of a prepared mixture.
+
+        Args:
+            record: The columns. Others than the sample's are ignored.
+            where: Names the file and record in an error.
+
+        Raises:
+            CoalmError: A column is missing or is not text, the target is empty, or the domain is
+                unknown.
+        """
+        columns: dict[str, str] = {}
+        for field in fields(cls):
+            value = record.get(field.name)
+            if not isinstance(value, str):
+                found = "is missing" if value is None else f"is {type(value).__name__}"
+                raise CoalmError(
+                    f"{where}: column `{field.name}` {found}, expected text; the columns of a "
+                    f"CoALM-IT record are {', '.join(column.name for column in fields(cls))}"
+                )
+            columns[field.name] = value
+        if not columns["output"].strip():
+            raise CoalmError(f"{where}: `output` is empty, so there is nothing to learn")
+        if columns["domain"] not in DOMAINS:
+            raise CoalmError(
+                f"{where}: unknown domain `{columns['domain']}`; use one of {', '.join(DOMAINS)}"
+            )
+        return cls(**columns)  # pyright: ignore[reportArgumentType]

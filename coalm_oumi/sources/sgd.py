@@ -1,0 +1,210 @@
+"""Schema-Guided Dialogue to CRA samples (paper, section 4.1, Figures 6 and 7).
+
+The thoughts come from recorded CRA transcripts where there are any, and else from templates over
+SGD's own annotations: the calls, results and dialogue acts are in the data, so the mixture can be
+built without an API key.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from coalm_oumi import prompts
+from coalm_oumi.calls import FunctionCall
+from coalm_oumi.cra import dialogue as cra
+from coalm_oumi.cra import transcript
+from coalm_oumi.cra.dialogue import ApiStep, CraDialogue, CraTurn
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.jsontext import Json, dumps, read_json, read_jsonl
+from coalm_oumi.sample import Sample
+from coalm_oumi.schema import Function
+from coalm_oumi.sources.rejected import Rejected
+
+
+def read(
+    path: Path,
+    *,
+    transcripts: Path | str | None = None,
+    functions: Literal["all", "dialogue"] = "all",
+    max_results: int | None = None,
+) -> Iterator[Sample | Rejected]:
+    """Yields the samples of every dialogue of an SGD split.
+
+    Args:
+        path: The split's folder: `schema.json` and `dialogues_*.json`.
+        transcripts: A JSON Lines file of `{dialogue_id, text}`, the text as Table 6 asks for it.
+            These dialogues take their turns from there.
+        functions: Which functions a prompt lists: those of all services, as in Figure 6, or only
+            those of the dialogue's services.
+        max_results: How many results of a call an observation keeps. All, if not given.
+
+    Raises:
+        CoalmError: A file is missing or is not of SGD's shape.
+    """
+    if functions not in ("all", "dialogue"):
+        raise CoalmError(f"functions: `{functions}` is neither `all` nor `dialogue`")
+    services = _services(path / "schema.json")
+    recorded = _recorded(Path(transcripts)) if transcripts is not None else {}
+    files = sorted(path.glob("dialogues_*.json"))
+    if not files:
+        raise CoalmError(f"{path}: no dialogues_*.json here; point to one split of SGD")
+    for file in files:
+        content = read_json(file)
+        if not isinstance(content, list):
+            raise CoalmError(f"{file}: expected a JSON list of dialogues")
+        for index, record in enumerate(content):
+            where = f"{file}[{index}]"
+            try:
+                name, used = _identify(record, services)
+                yield from cra.samples(
+                    CraDialogue(
+                        dialogue_id=f"sgd/{path.name}/{name}",
+                        functions=_functions(services, used, functions),
+                        turns=(
+                            transcript.parse(recorded[name])
+                            if name in recorded
+                            else _annotated_turns(record, services, max_results)
+                        ),
+                    )
+                )
+            except (CoalmError, _BadDialogue) as error:
+                yield Rejected(where, str(error))
+
+
+_Services = Mapping[str, Mapping[str, Function]]
+"""Functions by name, by service."""
+
+
+class _BadDialogue(ValueError):
+    pass
+
+
+class _Act(NamedTuple):
+    act: str
+    slots: Sequence[str]
+
+
+def _services(file: Path) -> _Services:
+    content = read_json(file)
+    try:
+        return {
+            service["service_name"]: {
+                intent["name"]: Function(
+                    name=intent["name"],
+                    description=intent["description"],
+                    required=tuple(intent["required_slots"]),
+                    optional=dict(intent["optional_slots"]),
+                )
+                for intent in service["intents"]
+            }
+            for service in content
+        }
+    except (KeyError, TypeError) as error:
+        raise CoalmError(f"{file}: not an SGD schema: {error!r}") from error
+
+
+def _recorded(file: Path) -> Mapping[str, str]:
+    texts: dict[str, str] = {}
+    for number, record in read_jsonl(file):
+        if not isinstance(record, dict) or not all(
+            isinstance(record.get(name), str) for name in ("dialogue_id", "text")
+        ):
+            raise CoalmError(f"{file}:{number}: expected the text fields dialogue_id and text")
+        texts[record["dialogue_id"]] = record["text"]
+    return texts
+
+
+def _identify(record: Json, services: _Services) -> tuple[str, Sequence[str]]:
+    if not isinstance(record, dict) or not isinstance(record.get("dialogue_id"), str):
+        raise _BadDialogue("`dialogue_id` is missing")
+    used = record.get("services")
+    if not isinstance(used, list) or not used:
+        raise _BadDialogue("`services` is missing or empty")
+    for service in used:
+        if service not in services:
+            raise _BadDialogue(f"service `{service}` is not in schema.json")
+    return record["dialogue_id"], used
+
+
+def _functions(
+    services: _Services, used: Sequence[str], scope: Literal["all", "dialogue"]
+) -> list[Function]:
+    """Lists functions by name. Of two with one name, the dialogue's own service decides."""
+    names = list(used) if scope == "dialogue" else [*services, *used]
+    merged: dict[str, Function] = {}
+    for name in names:
+        merged |= services[name]
+    return [merged[name] for name in sorted(merged)]
+
+
+def _annotated_turns(
+    record: Json, services: _Services, max_results: int | None
+) -> list[CraTurn]:
+    turns = record.get("turns")
+    if not isinstance(turns, list) or not turns:
+        raise _BadDialogue("`turns` is missing or empty")
+    try:
+        speakers = [turn["speaker"] for turn in turns]
+        if speakers[: len(turns) // 2 * 2] != ["USER", "SYSTEM"] * (len(turns) // 2):
+            raise _BadDialogue("the speakers do not alternate, user first")
+        return [
+            _annotated_turn(user, system, services, max_results)
+            for user, system in zip(turns[::2], turns[1::2], strict=False)
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _BadDialogue(f"not SGD's annotation: {error!r}") from error
+
+
+def _annotated_turn(
+    user: Json, system: Json, services: _Services, max_results: int | None
+) -> CraTurn:
+    acts = _acts(system)
+    called = [frame for frame in system["frames"] if "service_call" in frame]
+    if not called:
+        thought = prompts.render("cra_thought_reply", acts=acts)
+        return CraTurn(user["utterance"], thought, None, system["utterance"])
+    frame = called[0]
+    call = FunctionCall(frame["service_call"]["method"], frame["service_call"]["parameters"])
+    results = frame.get("service_results", [])
+    function = services[frame["service"]].get(call.name)
+    if function is None:
+        raise _BadDialogue(f"`{call.name}` is not a function of {frame['service']}")
+    return CraTurn(
+        user=user["utterance"],
+        thought=prompts.render("cra_thought_action", goal=_goal(function), call=call),
+        api=ApiStep(
+            call=call,
+            observation=dumps(results[:max_results]),
+            thought=prompts.render(
+                "cra_thought_observation",
+                acts=acts,
+                results=len(results),
+                failed=any(act.act == "NOTIFY_FAILURE" for act in acts),
+            ),
+        ),
+        system=system["utterance"],
+    )
+
+
+def _acts(system: Json) -> list[_Act]:
+    """Groups a system turn's slots by act, in order of first mention."""
+    slots: dict[str, list[str]] = {}
+    for frame in system["frames"]:
+        for action in frame["actions"]:
+            named = slots.setdefault(action["act"], [])
+            # An offered intent stands among the values; every other act is about its slot.
+            mentioned = action["values"] if action["act"] == "OFFER_INTENT" else [action["slot"]]
+            named += [_spaced(slot) for slot in mentioned if slot and slot not in named]
+    return [_Act(act, names) for act, names in slots.items()]
+
+
+def _goal(function: Function) -> str:
+    """Makes a description such as "Find a bus" the tail of "The user wants to"."""
+    text = function.description.rstrip(". ") or _spaced(function.name)
+    return text[0].lower() + text[1:]
+
+
+def _spaced(name: str) -> str:
+    """Writes `FindBus` and `leaving_date` as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").lower()

@@ -1,0 +1,96 @@
+"""ToolACE conversations to function-calling samples with history (paper, section 4.1)."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from coalm_oumi import calls, prompts
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.jsontext import Json, read_json
+from coalm_oumi.sample import Sample
+from coalm_oumi.sources.rejected import Rejected
+
+_SPEAKERS: Mapping[str, str] = {"user": "User", "assistant": "System", "tool": "Observation"}
+
+
+def read(path: Path) -> Iterator[Sample | Rejected]:
+    """Yields one sample an assistant turn, with the turns before it as history.
+
+    A conversation with a call that cannot be parsed gives no sample at all, since its later turns
+    depend on the call.
+
+    Args:
+        path: The JSON file of `{system, conversations}` records, or the folder of `data.json`.
+
+    Raises:
+        CoalmError: No such file, or it is not a JSON list.
+    """
+    file = path / "data.json" if path.is_dir() else path
+    content = read_json(file)
+    if not isinstance(content, list):
+        raise CoalmError(f"{file}: expected a JSON list of conversations")
+    for index, record in enumerate(content):
+        try:
+            yield from _samples(record, f"toolace/{index}")
+        except (CoalmError, _BadRecord) as error:
+            yield Rejected(f"{file}[{index}]", str(error))
+
+
+class _BadRecord(ValueError):
+    pass
+
+
+def _samples(record: Json, dialogue_id: str) -> list[Sample]:
+    if not isinstance(record, dict) or not isinstance(record.get("system"), str):
+        raise _BadRecord("`system` is missing or is not text")
+    turns = record.get("conversations")
+    if not isinstance(turns, list) or not turns:
+        raise _BadRecord("`conversations` is missing or empty")
+    tools = _tools(record["system"])
+    said = [_turn(turn, number) for number, turn in enumerate(turns)]
+    samples: list[Sample] = []
+    for number, (speaker, text) in enumerate(said):
+        if speaker != "System":
+            continue
+        if number == 0:
+            raise _BadRecord("the assistant speaks first")
+        # What the target answers is the input: the user's turn, or the result of a tool.
+        history = [{"speaker": who, "text": what} for who, what in said[: number - 1]]
+        before, heard = said[number - 1]
+        samples.append(
+            Sample(
+                instruction=prompts.render("toolace", tools=tools, history=history),
+                input=f"{before}: {heard}",
+                output=text,
+                source="toolace",
+                domain="la",
+                dialogue_id=dialogue_id,
+            )
+        )
+    return samples
+
+
+def _tools(system: str) -> list[Json]:
+    """Finds the JSON list of tools inside the system text."""
+    start = system.find("[{")
+    if start < 0:
+        raise _BadRecord("`system` holds no JSON list of tools")
+    try:
+        tools, _ = json.JSONDecoder().raw_decode(system, start)
+    except (ValueError, RecursionError) as error:
+        raise _BadRecord(f"the list of tools in `system` is not JSON: {error}") from error
+    return tools
+
+
+def _turn(turn: Json, number: int) -> tuple[str, str]:
+    speaker = _SPEAKERS.get(turn.get("from")) if isinstance(turn, dict) else None
+    text = turn.get("value") if isinstance(turn, dict) else None
+    if speaker is None or not isinstance(text, str) or not text.strip():
+        raise _BadRecord(f"turn {number} has no known speaker or no text")
+    text = text.strip()
+    if speaker == "System" and text.startswith("["):
+        try:
+            text = calls.to_json(calls.parse_bracket(text))
+        except calls.CallError as error:
+            raise _BadRecord(f"turn {number}: {error}") from error
+    return speaker, text
