@@ -4,6 +4,7 @@ Every text here may come from a model, so it is read by a small parser and never
 """
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -29,6 +30,7 @@ _CONSTANTS: Mapping[str, Json] = {
     "None": None,
 }
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
 _FENCE = re.compile(r"\A\s*```[a-z]*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 
@@ -169,7 +171,7 @@ class _Reader:
         self._at = match.end()
         return match.group().strip()
 
-    def until(self, close: str, item):  # noqa: ANN001 - any reader method
+    def until(self, close: str, item):
         """Reads items separated by commas up to the closing mark. A trailing comma is fine."""
         items = []
         while self.peek() != close:
@@ -249,7 +251,7 @@ class _Reader:
                 self.fail(f"a closing {quote}")
             self._at += 1
             if char == quote:
-                return "".join(parts)
+                return _joined("".join(parts))
             parts.append(self._escape() if char == "\\" else char)
 
     def _escape(self) -> str:
@@ -257,12 +259,18 @@ class _Reader:
         if not char:
             self.fail("an escaped character")
         self._at += 1
-        if char == "u":
-            digits = self._text[self._at : self._at + 4]
-            if re.fullmatch(r"[0-9a-fA-F]{4}", digits):
-                self._at += 4
-                return chr(int(digits, 16))
+        if char in _HEX_DIGITS:
+            digits = self._text[self._at : self._at + _HEX_DIGITS[char]]
+            code = int(digits, 16) if re.fullmatch(r"[0-9a-fA-F]+", digits) else sys.maxunicode + 1
+            if len(digits) == _HEX_DIGITS[char] and code <= sys.maxunicode:
+                self._at += len(digits)
+                return chr(code)
         if char in _ESCAPES:
             return _ESCAPES[char]
         # As Python does, an unknown escape keeps its backslash.
         return char if char in "\\'\"/" else f"\\{char}"
+
+
+def _joined(text: str) -> str:
+    """Joins surrogate pairs, as JSON escapes them, and replaces halves that stand alone."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -17,7 +17,8 @@ _PROBE = """
 import json
 from oumi.core.registry import REGISTRY, RegistryType
 kinds = (RegistryType.DATASET, RegistryType.EVALUATION_FUNCTION)
-names = [name for kind in kinds for name in REGISTRY.get_all(kind) if name.startswith("coalm-oumi/")]
+names = [name for kind in kinds for name in REGISTRY.get_all(kind)]
+names = [name for name in names if name.startswith("coalm-oumi/")]
 print("FOUND", json.dumps(sorted(names)))
 """
 

@@ -6,13 +6,18 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a text file under a temporary name, then renames it."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file under a temporary name, then renames it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
         temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:

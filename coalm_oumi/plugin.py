@@ -1,4 +1,5 @@
 """The one module that Oumi loads. Importing it registers what this package adds to Oumi."""
 
-import coalm_oumi.datasets
+import coalm_oumi.datasets.mixture
+import coalm_oumi.datasets.raw
 import coalm_oumi.evaluation.tasks  # noqa: F401

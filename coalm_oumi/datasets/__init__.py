@@ -1,6 +1,5 @@
-"""The dataset classes that recipes name: importing this package registers them in Oumi."""
+"""The dataset classes that recipes name, registered in Oumi by `coalm_oumi.plugin`."""
 
-from coalm_oumi.datasets.mixture import MixtureDataset
-from coalm_oumi.datasets.raw import HammerDataset, SgdDataset, SnipsDataset, ToolAceDataset
-
-__all__ = ["HammerDataset", "MixtureDataset", "SgdDataset", "SnipsDataset", "ToolAceDataset"]
+# Oumi 0.9 fails with a circular import when `oumi.core.datasets` is the first thing imported of
+# it, which the modules of this package would do.
+import oumi.datasets  # noqa: F401

@@ -187,7 +187,9 @@ class SampleDataset(BaseSftDataset):
     def _encode_batch(
         self, batch: Mapping[str, list[str]], indices: Sequence[int]
     ) -> dict[str, list[list[int]]]:
-        users = [user_message(*pair) for pair in zip(batch["instruction"], batch["input"])]
+        users = [
+            user_message(*pair) for pair in zip(batch["instruction"], batch["input"], strict=True)
+        ]
         result: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
         for index, encoded in zip(
             indices, encode(self._tokenizer, users, batch["output"]), strict=True
@@ -260,7 +262,9 @@ def check_columns(table: datasets.Dataset, place: str) -> None:
         if getattr(feature, "dtype", None) not in ("string", "large_string"):
             raise CoalmError(f"{place}: column `{name}` is not text")
     outputs = cast(pa.ChunkedArray, table.with_format("arrow")[:]["output"])
-    empty = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(outputs, "")), "")
+    empty = pc.match_substring_regex(pc.fill_null(outputs, ""), r"^\s*$")  # pyright: ignore
     first = pc.index(empty, True).as_py()
     if first >= 0:
-        raise CoalmError(f"{place}: record {first}: `output` is empty, so there is nothing to learn")
+        raise CoalmError(
+            f"{place}: record {first}: `output` is empty, so there is nothing to learn"
+        )

@@ -1,8 +1,9 @@
 """Puts held-out samples to a model, through whichever inference engine Oumi built."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from oumi.core.inference import BaseInferenceEngine
 from oumi.core.types.conversation import Conversation, Message, Role
@@ -12,7 +13,7 @@ from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import Json, write_jsonl
 from coalm_oumi.mixture.select import select
 from coalm_oumi.mixture.store import read_samples, split_files
-from coalm_oumi.sample import Sample
+from coalm_oumi.sample import Domain, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,37 +24,62 @@ class Answer:
     response: str
 
 
-def held_out(
-    dataset_path: str,
-    *,
-    domain: str,
-    sources: Sequence[str] | None,
-    validation_fraction: float,
-    seed: int,
-    limit: int | None,
-) -> list[Sample]:
-    """Reads the validation samples of one domain from a mixture.
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Which held-out samples a task asks, as `eval_kwargs.data` of a recipe says it.
 
-    Raises:
-        CoalmError: No such data, or no such sample in it.
+    Oumi takes every parameter of an evaluation function as required, so the optional ones are
+    fields here.
+
+    Attributes:
+        dataset_path: The mixture.
+        sources: Only these sources; None for all.
+        validation_fraction: As in training, where the data has no validation split of its own.
+        seed: As in training.
     """
-    path = Path(dataset_path)
-    files, is_split = split_files(path, "validation")
-    table = select(
-        read_samples(files),
-        place=dataset_path,
-        split=None if is_split else "validation",
-        domains=[domain],
-        sources=sources,
-        weights={},
-        validation_fraction=validation_fraction,
-        seed=seed,
-    )
-    rows = list(table)[:limit]
-    return [
-        Sample.from_record(row, where=f"{dataset_path}, {domain} record {index}")
-        for index, row in enumerate(rows)
-    ]
+
+    dataset_path: str
+    sources: Sequence[str] | None = None
+    validation_fraction: float = 0.0
+    seed: int = 0
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> "HeldOut":
+        """Reads the recipe's mapping.
+
+        Raises:
+            CoalmError: An option is unknown, or `dataset_path` is missing.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(options) - set(known))
+        if unknown or "dataset_path" not in options:
+            raise CoalmError(
+                f"eval_kwargs.data: expected dataset_path and some of {', '.join(known[1:])}; "
+                f"found {', '.join(sorted(options)) or 'nothing'}"
+            )
+        return cls(**options)
+
+    def samples(self, domain: Domain) -> list[Sample]:
+        """Reads the validation samples of one domain.
+
+        Raises:
+            CoalmError: No such data, or no such sample in it.
+        """
+        files, is_split = split_files(Path(self.dataset_path), "validation")
+        table = select(
+            read_samples(files),
+            place=self.dataset_path,
+            split=None if is_split else "validation",
+            domains=[domain],
+            sources=self.sources,
+            weights={},
+            validation_fraction=self.validation_fraction,
+            seed=self.seed,
+        )
+        return [
+            Sample.from_record(dict(row), where=f"{self.dataset_path}, {domain} record {index}")
+            for index, row in enumerate(table)
+        ]
 
 
 def ask(engine: BaseInferenceEngine, samples: Sequence[Sample]) -> list[Answer]:

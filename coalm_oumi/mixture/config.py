@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -60,7 +61,9 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
         CoalmError: No such file, an unknown key or source, or a value of the wrong type.
     """
     if not file.is_file():
-        raise CoalmError(f"{file}: no such file; the package's own are in {resource_dir('recipes')}")
+        raise CoalmError(
+            f"{file}: no such file; the package's own are in {resource_dir('recipes')}"
+        )
     try:
         config = OmegaConf.to_object(
             OmegaConf.merge(
@@ -69,6 +72,8 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
                 OmegaConf.from_dotlist(overrides),
             )
         )
+    except yaml.YAMLError as error:
+        raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         raise CoalmError(f"{file}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, BuildConfig)

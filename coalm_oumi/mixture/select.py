@@ -69,9 +69,7 @@ def select(
             )
         keep &= np.isin(found, list(domains))
     if sources is not None:
-        keep &= np.isin(
-            _known_sources(table, sources, place), list(sources)
-        )
+        keep &= np.isin(_known_sources(table, sources, place), list(sources))
     rows = np.flatnonzero(keep)
     if weights:
         rows = _weigh(rows, _known_sources(table, weights, place), weights, seed)

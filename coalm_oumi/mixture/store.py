@@ -6,6 +6,7 @@ from typing import cast
 
 import datasets
 import pyarrow as pa
+from datasets.exceptions import DatasetGenerationError
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import read_jsonl
@@ -32,7 +33,9 @@ def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
     """
     if path.is_file():
         if path.suffix not in _SUFFIXES:
-            raise CoalmError(f"{path}: expected a {' or '.join(_SUFFIXES)} file or a folder of them")
+            raise CoalmError(
+                f"{path}: expected a {' or '.join(_SUFFIXES)} file or a folder of them"
+            )
         return [path], False
     if not path.is_dir():
         raise CoalmError(f"{path}: no such file or folder; `coalm build` makes a mixture")
@@ -57,7 +60,7 @@ def read_samples(files: Sequence[Path]) -> datasets.Dataset:
                 datasets.Dataset,
                 datasets.load_dataset("parquet", data_files=[str(f) for f in files], split="train"),
             )
-        except (datasets.exceptions.DatasetGenerationError, pa.ArrowInvalid, OSError) as error:
+        except (DatasetGenerationError, pa.ArrowInvalid, OSError) as error:
             cause = error.__cause__ or error
             raise CoalmError(f"{', '.join(map(str, files))}: not readable: {cause}") from error
     rows = [

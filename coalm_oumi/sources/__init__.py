@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from coalm_oumi.sample import Domain, Sample
 from coalm_oumi.sources import hammer, sgd, snips, toolace
 from coalm_oumi.sources.rejected import Rejected
-from coalm_oumi.sample import Domain, Sample
 
 __all__ = ["SOURCES", "Rejected", "Source"]
 

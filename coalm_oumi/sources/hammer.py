@@ -7,7 +7,7 @@ from coalm_oumi import calls, prompts
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import Json, loads, read_json
 from coalm_oumi.sample import Sample
-from coalm_oumi.sources.rejected import Rejected
+from coalm_oumi.sources.rejected import RecordError, Rejected
 
 
 def read(path: Path) -> Iterator[Sample | Rejected]:
@@ -23,12 +23,8 @@ def read(path: Path) -> Iterator[Sample | Rejected]:
     for file, index, record in _records(path):
         try:
             yield _sample(record, f"hammer/{file.stem}/{index}")
-        except (CoalmError, _BadRecord) as error:
+        except CoalmError as error:
             yield Rejected(f"{file}[{index}]", str(error))
-
-
-class _BadRecord(ValueError):
-    pass
 
 
 def _records(path: Path) -> Iterator[tuple[Path, int, Json]]:
@@ -46,15 +42,15 @@ def _records(path: Path) -> Iterator[tuple[Path, int, Json]]:
 def _sample(record: Json, dialogue_id: str) -> Sample:
     query = record.get("query") if isinstance(record, dict) else None
     if not isinstance(query, str) or not query.strip():
-        raise _BadRecord("`query` is missing or empty")
+        raise RecordError("`query` is missing or empty")
     tools = _json_field(record, "tools")
     if not isinstance(tools, list):
-        raise _BadRecord("`tools` does not hold a JSON list")
+        raise RecordError("`tools` does not hold a JSON list")
     offered = {tool.get("name") for tool in tools if isinstance(tool, dict)}
     answers = calls.parse_json(_text_field(record, "answers"))
     for call in answers:
         if call.name not in offered:
-            raise _BadRecord(f"the answer calls `{call.name}`, which is not among the tools")
+            raise RecordError(f"the answer calls `{call.name}`, which is not among the tools")
     return Sample(
         instruction=prompts.render("hammer", tools=tools),
         input=prompts.render("query", query=query.strip()),
@@ -68,7 +64,7 @@ def _sample(record: Json, dialogue_id: str) -> Sample:
 def _text_field(record: Json, name: str) -> str:
     value = record.get(name)
     if not isinstance(value, str):
-        raise _BadRecord(f"`{name}` is missing or is not JSON in text")
+        raise RecordError(f"`{name}` is missing or is not JSON in text")
     return value
 
 
@@ -76,4 +72,4 @@ def _json_field(record: Json, name: str) -> Json:
     try:
         return loads(_text_field(record, name))
     except ValueError as error:
-        raise _BadRecord(f"`{name}` is not JSON: {error}") from error
+        raise RecordError(f"`{name}` is not JSON: {error}") from error

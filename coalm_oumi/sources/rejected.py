@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from coalm_oumi.errors import CoalmError
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -18,3 +20,7 @@ class Rejected:
     def __str__(self) -> str:
         """Writes both on one line."""
         return f"{self.where}: {self.reason}"
+
+
+class RecordError(CoalmError):
+    """A raw record that is not what its source should hold. The reader makes it a `Rejected`."""

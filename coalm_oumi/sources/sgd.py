@@ -19,7 +19,7 @@ from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import Json, dumps, read_json, read_jsonl
 from coalm_oumi.sample import Sample
 from coalm_oumi.schema import Function
-from coalm_oumi.sources.rejected import Rejected
+from coalm_oumi.sources.rejected import RecordError, Rejected
 
 
 def read(
@@ -68,16 +68,12 @@ def read(
                         ),
                     )
                 )
-            except (CoalmError, _BadDialogue) as error:
+            except CoalmError as error:
                 yield Rejected(where, str(error))
 
 
 _Services = Mapping[str, Mapping[str, Function]]
 """Functions by name, by service."""
-
-
-class _BadDialogue(ValueError):
-    pass
 
 
 class _Act(NamedTuple):
@@ -117,13 +113,13 @@ def _recorded(file: Path) -> Mapping[str, str]:
 
 def _identify(record: Json, services: _Services) -> tuple[str, Sequence[str]]:
     if not isinstance(record, dict) or not isinstance(record.get("dialogue_id"), str):
-        raise _BadDialogue("`dialogue_id` is missing")
+        raise RecordError("`dialogue_id` is missing")
     used = record.get("services")
     if not isinstance(used, list) or not used:
-        raise _BadDialogue("`services` is missing or empty")
+        raise RecordError("`services` is missing or empty")
     for service in used:
         if service not in services:
-            raise _BadDialogue(f"service `{service}` is not in schema.json")
+            raise RecordError(f"service `{service}` is not in schema.json")
     return record["dialogue_id"], used
 
 
@@ -138,22 +134,20 @@ def _functions(
     return [merged[name] for name in sorted(merged)]
 
 
-def _annotated_turns(
-    record: Json, services: _Services, max_results: int | None
-) -> list[CraTurn]:
+def _annotated_turns(record: Json, services: _Services, max_results: int | None) -> list[CraTurn]:
     turns = record.get("turns")
     if not isinstance(turns, list) or not turns:
-        raise _BadDialogue("`turns` is missing or empty")
+        raise RecordError("`turns` is missing or empty")
     try:
         speakers = [turn["speaker"] for turn in turns]
         if speakers[: len(turns) // 2 * 2] != ["USER", "SYSTEM"] * (len(turns) // 2):
-            raise _BadDialogue("the speakers do not alternate, user first")
+            raise RecordError("the speakers do not alternate, user first")
         return [
             _annotated_turn(user, system, services, max_results)
             for user, system in zip(turns[::2], turns[1::2], strict=False)
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise _BadDialogue(f"not SGD's annotation: {error!r}") from error
+        raise RecordError(f"not SGD's annotation: {error!r}") from error
 
 
 def _annotated_turn(
@@ -169,7 +163,7 @@ def _annotated_turn(
     results = frame.get("service_results", [])
     function = services[frame["service"]].get(call.name)
     if function is None:
-        raise _BadDialogue(f"`{call.name}` is not a function of {frame['service']}")
+        raise RecordError(f"`{call.name}` is not a function of {frame['service']}")
     return CraTurn(
         user=user["utterance"],
         thought=prompts.render("cra_thought_action", goal=_goal(function), call=call),

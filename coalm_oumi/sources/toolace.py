@@ -8,7 +8,7 @@ from coalm_oumi import calls, prompts
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import Json, read_json
 from coalm_oumi.sample import Sample
-from coalm_oumi.sources.rejected import Rejected
+from coalm_oumi.sources.rejected import RecordError, Rejected
 
 _SPEAKERS: Mapping[str, str] = {"user": "User", "assistant": "System", "tool": "Observation"}
 
@@ -32,20 +32,16 @@ def read(path: Path) -> Iterator[Sample | Rejected]:
     for index, record in enumerate(content):
         try:
             yield from _samples(record, f"toolace/{index}")
-        except (CoalmError, _BadRecord) as error:
+        except CoalmError as error:
             yield Rejected(f"{file}[{index}]", str(error))
-
-
-class _BadRecord(ValueError):
-    pass
 
 
 def _samples(record: Json, dialogue_id: str) -> list[Sample]:
     if not isinstance(record, dict) or not isinstance(record.get("system"), str):
-        raise _BadRecord("`system` is missing or is not text")
+        raise RecordError("`system` is missing or is not text")
     turns = record.get("conversations")
     if not isinstance(turns, list) or not turns:
-        raise _BadRecord("`conversations` is missing or empty")
+        raise RecordError("`conversations` is missing or empty")
     tools = _tools(record["system"])
     said = [_turn(turn, number) for number, turn in enumerate(turns)]
     samples: list[Sample] = []
@@ -53,7 +49,7 @@ def _samples(record: Json, dialogue_id: str) -> list[Sample]:
         if speaker != "System":
             continue
         if number == 0:
-            raise _BadRecord("the assistant speaks first")
+            raise RecordError("the assistant speaks first")
         # What the target answers is the input: the user's turn, or the result of a tool.
         history = [{"speaker": who, "text": what} for who, what in said[: number - 1]]
         before, heard = said[number - 1]
@@ -74,23 +70,23 @@ def _tools(system: str) -> list[Json]:
     """Finds the JSON list of tools inside the system text."""
     start = system.find("[{")
     if start < 0:
-        raise _BadRecord("`system` holds no JSON list of tools")
+        raise RecordError("`system` holds no JSON list of tools")
     try:
         tools, _ = json.JSONDecoder().raw_decode(system, start)
     except (ValueError, RecursionError) as error:
-        raise _BadRecord(f"the list of tools in `system` is not JSON: {error}") from error
+        raise RecordError(f"the list of tools in `system` is not JSON: {error}") from error
     return tools
 
 
 def _turn(turn: Json, number: int) -> tuple[str, str]:
-    speaker = _SPEAKERS.get(turn.get("from")) if isinstance(turn, dict) else None
+    speaker = _SPEAKERS.get(str(turn.get("from"))) if isinstance(turn, dict) else None
     text = turn.get("value") if isinstance(turn, dict) else None
     if speaker is None or not isinstance(text, str) or not text.strip():
-        raise _BadRecord(f"turn {number} has no known speaker or no text")
+        raise RecordError(f"turn {number} has no known speaker or no text")
     text = text.strip()
     if speaker == "System" and text.startswith("["):
         try:
             text = calls.to_json(calls.parse_bracket(text))
         except calls.CallError as error:
-            raise _BadRecord(f"turn {number}: {error}") from error
+            raise RecordError(f"turn {number}: {error}") from error
     return speaker, text

@@ -1,0 +1,1 @@
+"""What `oumi train` and `oumi evaluate` wrote, for people to look at."""

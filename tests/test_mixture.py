@@ -1,0 +1,201 @@
+import json
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.mixture.build import build, interleave
+from coalm_oumi.mixture.config import BuildConfig, SourceConfig, load_config
+from coalm_oumi.mixture.select import in_validation, select
+from coalm_oumi.mixture.store import read_samples, split_files
+from coalm_oumi.sample import Sample
+
+
+def sample(number: int, source: str = "snips", domain: str = "tod") -> Sample:
+    return Sample("i", f"{number}", "o", source, domain, f"{source}/{number}")  # pyright: ignore
+
+
+def table(count: int = 100) -> datasets.Dataset:
+    rows = [sample(n, *(("snips", "tod") if n % 4 else ("sgd", "cra"))) for n in range(count)]
+    return datasets.Dataset.from_list([row.as_dict() for row in rows])
+
+
+def chosen(**changes) -> datasets.Dataset:
+    options = {"place": "here", "split": None, "domains": None, "sources": None, "weights": {},
+               "validation_fraction": 0.0, "seed": 0}  # fmt: skip
+    return select(table(), **(options | changes))
+
+
+def test_every_window_holds_every_group():
+    groups = [[sample(n, name) for n in range(size)] for name, size in (("a", 300), ("b", 100))]
+    merged = interleave(groups, seed=1)
+    assert sorted(s.dialogue_id for s in merged) == sorted(s.dialogue_id for g in groups for s in g)
+    for start in range(0, 400, 40):
+        assert 9 <= sum(s.source == "b" for s in merged[start : start + 40]) <= 11
+    assert merged == interleave(groups, seed=1)
+    assert merged != interleave(groups, seed=2)
+
+
+def test_a_dialogue_is_held_out_whole(mixture: Path):
+    ids = {
+        split: {r["dialogue_id"] for r in pq.read_table(mixture / f"{split}-00000.parquet").to_pylist()}
+        for split in ("train", "validation")
+    }  # fmt: skip
+    assert ids["train"] and ids["validation"]
+    assert not ids["train"] & ids["validation"]
+
+
+def test_the_held_out_share():
+    held_out = sum(in_validation(str(n), fraction=0.2, seed=3) for n in range(10_000))
+    assert 1_850 < held_out < 2_150
+
+
+def test_the_same_build_is_the_same_file(tmp_path: Path, repo: Path):
+    files = [
+        build(load_config(repo / "recipes/data/demo.yaml", [f"output_dir={tmp_path / name}"]))
+        / "train-00000.parquet"
+        for name in ("one", "two")
+    ]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_the_manifest_lists_counts_and_rejected_records(mixture: Path):
+    manifest = json.loads((mixture / "manifest.json").read_text())
+    assert set(manifest["samples"]["train"]) == {"snips", "hammer", "toolace", "sgd"}
+    rows = pq.read_table(mixture / "train-00000.parquet").num_rows
+    assert sum(manifest["samples"]["train"].values()) == rows
+    assert sum(manifest["domains"]["train"].values()) == rows
+    (broken,) = manifest["rejected"]["toolace"]
+    assert broken["where"].endswith("data.json[17]")
+
+
+def test_strict_stops_at_the_first_bad_record(tmp_path: Path):
+    config = BuildConfig(
+        str(tmp_path / "out"), {"toolace": SourceConfig("samples:toolace")}, strict=True
+    )
+    with pytest.raises(CoalmError, match=r"data.json\[17\]: turn 1"):
+        build(config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_source_leaves_nothing(tmp_path: Path):
+    config = BuildConfig(str(tmp_path / "out"), {"snips": SourceConfig(str(tmp_path / "nosuch"))})
+    with pytest.raises(CoalmError, match="nosuch: no such file"):
+        build(config)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("output_dir: x\nsources: {nosuch: {path: y}}", "unknown source `nosuch`"),
+        ("output_dir: x", "`sources` is empty"),
+        ("output_dir: x\nspeed: 1", "speed"),
+        ("output_dir: x\nseed: soon", "seed|soon"),
+        ("output_dir: x\nsources: {snips: {path: y, limit: 0}}", "limit: 0 is not positive"),
+        ("output_dir: x\nvalidation_fraction: 1\nsources: {snips: {path: y}}", "must lie in"),
+        ("output_dir: [", "not valid YAML"),
+        ("sources: {snips: {path: y}}", "output_dir"),
+    ],
+)
+def test_bad_configurations(tmp_path: Path, text: str, message: str):
+    file = tmp_path / "data.yaml"
+    file.write_text(text)
+    with pytest.raises(CoalmError, match=message) as error:
+        load_config(file, [])
+    assert str(file) in str(error.value)
+
+
+def test_domains_sources_and_weights():
+    assert set(chosen(domains=["cra"])["source"]) == {"sgd"}
+    assert len(chosen(sources=["snips"])) == 75
+    assert len(chosen(weights={"sgd": 2})) == 125
+    assert len(chosen(weights={"snips": 0})) == 25
+    half = chosen(weights={"snips": 0.5})
+    assert 25 + 20 < len(half) < 25 + 55
+    assert half["input"] == chosen(weights={"snips": 0.5})["input"]
+    assert half["input"] != chosen(weights={"snips": 0.5}, seed=1)["input"]
+
+
+def test_splits_share_nothing():
+    train = chosen(split="train", validation_fraction=0.3)
+    held_out = chosen(split="validation", validation_fraction=0.3)
+    assert len(train) + len(held_out) == 100
+    assert not set(train["dialogue_id"]) & set(held_out["dialogue_id"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"domains": ["chat"]}, "unknown domain `chat`; use some of tod, la, cra"),
+        ({"domains": ["la"]}, "no sample is left of 100"),
+        ({"sources": ["xlam"]}, "no sample of source `xlam`; it has sgd, snips"),
+        ({"weights": {"sgd": -1}}, "-1 is negative"),
+        ({"split": "test"}, "unknown split `test`"),
+        ({"split": "validation"}, "set validation_fraction"),
+        ({"split": "train", "validation_fraction": 1.5}, "not in"),
+    ],
+)
+def test_impossible_choices(changes: dict[str, object], message: str):
+    with pytest.raises(CoalmError, match=message):
+        chosen(**changes)
+
+
+def test_a_column_that_is_not_there():
+    published = table().remove_columns(["source", "domain", "dialogue_id"])
+    options = {"place": "hub", "split": "train", "sources": None, "weights": {}, "seed": 0}
+    assert len(select(published, domains=None, validation_fraction=0.0, **options)) == 100
+    with pytest.raises(CoalmError, match="hub: no column `domain`"):
+        select(published, domains=["tod"], validation_fraction=0.0, **options)
+    with pytest.raises(CoalmError, match="hub: no column `dialogue_id`"):
+        select(published, domains=None, validation_fraction=0.1, **options)
+
+
+def test_an_unknown_domain_in_the_data():
+    rows = [sample(0).as_dict(), sample(1, domain="chat").as_dict()]
+    with pytest.raises(CoalmError, match="x: record 1: unknown domain `chat`"):
+        select(datasets.Dataset.from_list(rows), place="x", split=None, domains=["tod"],
+               sources=None, weights={}, validation_fraction=0.0, seed=0)  # fmt: skip
+
+
+def test_where_a_mixture_lies(tmp_path: Path):
+    for name in ("train.jsonl", "validation-00000.parquet", "notes.txt"):
+        (tmp_path / name).touch()
+    assert split_files(tmp_path, "train") == ([tmp_path / "train.jsonl"], True)
+    assert split_files(tmp_path, "validation")[1]
+    assert split_files(tmp_path / "train.jsonl", "train") == ([tmp_path / "train.jsonl"], False)
+    for path, message in (
+        (tmp_path / "notes.txt", "expected a .parquet or .jsonl"),
+        (tmp_path / "nosuch", "no such file or folder"),
+    ):
+        with pytest.raises(CoalmError, match=message):
+            split_files(path, "train")
+    with pytest.raises(CoalmError, match="no test"):
+        split_files(tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", ":2: not valid JSON"),
+        ('{"instruction": "i"}', ":2: column `input` is missing"),
+        (json.dumps(sample(1).as_dict() | {"output": " "}), ":2: `output` is empty"),
+        (json.dumps(sample(1).as_dict() | {"domain": "chat"}), ":2: unknown domain `chat`"),
+        (json.dumps(sample(1).as_dict() | {"input": 5}), ":2: column `input` is int"),
+    ],
+)
+def test_bad_lines_name_file_and_line(tmp_path: Path, line: str, message: str):
+    file = tmp_path / "train.jsonl"
+    file.write_text(f"{json.dumps(sample(0).as_dict())}\n{line}\n")
+    with pytest.raises(CoalmError, match=message) as error:
+        read_samples([file])
+    assert str(error.value).startswith(str(file))
+
+
+def test_unreadable_parquet(tmp_path: Path):
+    file = tmp_path / "train.parquet"
+    file.write_text("not parquet")
+    with pytest.raises(CoalmError, match="not readable"):
+        read_samples([file])
