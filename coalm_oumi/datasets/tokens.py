@@ -46,8 +46,10 @@ def encode(tokenizer: Any, users: Sequence[str], targets: Sequence[str]) -> list
             the assistant's turn.
     """
     rendered = [_render(tokenizer, *pair) for pair in zip(users, targets, strict=True)]
-    prompt_ids = tokenizer([prompt for prompt, _ in rendered], add_special_tokens=False)
-    target_ids = tokenizer(list(targets), add_special_tokens=False)
+    prompt_ids = tokenizer(
+        [prompt for prompt, _ in rendered], add_special_tokens=False, verbose=False
+    )
+    target_ids = tokenizer(list(targets), add_special_tokens=False, verbose=False)
     closings = {closing: _end_of_turn(tokenizer, closing) for _, closing in rendered}
     return [
         Encoded(

@@ -34,8 +34,13 @@ def build(config: BuildConfig) -> Path:
     """
     by_split: dict[str, dict[str, list[Sample]]] = {split: {} for split in SPLITS}
     rejected: dict[str, list[Rejected]] = {}
+    duplicates: dict[str, int] = {}
     for name, source in config.sources.items():
-        samples, rejected[name] = _read(name, source, config)
+        if SOURCES[name].domain in config.without:
+            continue
+        found, rejected[name] = _read(name, source, config)
+        samples = deduplicated(found)
+        duplicates[name] = len(found) - len(samples)
         for split in SPLITS:
             by_split[split][name] = [
                 sample
@@ -54,7 +59,7 @@ def build(config: BuildConfig) -> Path:
             _write_shard(output / f"{split}-00000.parquet", rows)
         elif split == "train" or config.validation_fraction > 0:
             raise CoalmError(f"{output}: the {split} split would be empty; take more dialogues")
-    write_json(output / MANIFEST, _manifest(config, by_split, rejected))
+    write_json(output / MANIFEST, _manifest(config, by_split, rejected, duplicates))
     return output
 
 
@@ -71,6 +76,20 @@ def interleave(groups: Sequence[Sequence[Sample]], *, seed: int) -> list[Sample]
         offset = random_.random()
         placed += [((rank + offset) / len(order), number, i) for rank, i in enumerate(order)]
     return [groups[number][i] for _, number, i in sorted(placed)]
+
+
+def deduplicated(samples: Sequence[Sample]) -> list[Sample]:
+    """Drops what another dialogue says already, word for word.
+
+    The copies that one record gives on purpose (Hammer's three) are of one dialogue, and stay.
+    """
+    first: dict[tuple[str, str, str], str] = {}
+    return [
+        sample
+        for sample in samples
+        if first.setdefault((sample.instruction, sample.input, sample.output), sample.dialogue_id)
+        == sample.dialogue_id
+    ]
 
 
 def _read(
@@ -114,6 +133,7 @@ def _manifest(
     config: BuildConfig,
     by_split: Mapping[str, Mapping[str, Sequence[Sample]]],
     rejected: Mapping[str, Sequence[Rejected]],
+    duplicates: Mapping[str, int],
 ) -> Json:
     return {
         "coalm_oumi": __version__,
@@ -130,5 +150,6 @@ def _manifest(
             name: [{"where": item.where, "reason": item.reason} for item in items]
             for name, items in rejected.items()
         },
+        "duplicates": dict(duplicates),
         "prompts": prompts.fingerprint(),
     }

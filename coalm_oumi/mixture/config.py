@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.paths import resource_dir
+from coalm_oumi.sample import DOMAINS
 from coalm_oumi.sources import SOURCES
 
 SAMPLES = "samples:"
@@ -38,6 +39,7 @@ class BuildConfig:
     Attributes:
         output_dir: The folder to write.
         sources: Which sources, by name.
+        without: Domains to leave out: the ablations of Table 5.
         seed: Seeds the split, the limits and the interleaving.
         validation_fraction: The share of dialogues held out, by dialogue.
         strict: Stop at the first record that gives no sample, instead of listing it.
@@ -45,6 +47,7 @@ class BuildConfig:
 
     output_dir: str = MISSING
     sources: dict[str, SourceConfig] = field(default_factory=dict)
+    without: list[str] = field(default_factory=list)
     seed: int = 0
     validation_fraction: float = 0.02
     strict: bool = False
@@ -84,6 +87,13 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
             raise CoalmError(f"{file}: unknown source `{name}`; use some of {', '.join(SOURCES)}")
         if source.limit is not None and source.limit <= 0:
             raise CoalmError(f"{file}: {name}: limit: {source.limit} is not positive")
+    for domain in config.without:
+        if domain not in DOMAINS:
+            raise CoalmError(
+                f"{file}: without: unknown domain `{domain}`; use some of {', '.join(DOMAINS)}"
+            )
+    if {SOURCES[name].domain for name in config.sources} <= set(config.without):
+        raise CoalmError(f"{file}: without: nothing is left of {', '.join(config.sources)}")
     if not 0 <= config.validation_fraction < 1:
         raise CoalmError(f"{file}: validation_fraction: must lie in [0, 1)")
     return config

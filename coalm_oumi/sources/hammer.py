@@ -1,30 +1,62 @@
 """xLAM function-calling records to Hammer's function-calling samples (paper, Figure 5)."""
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from coalm_oumi import calls, prompts
+from coalm_oumi.calls import FunctionCall
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import Json, loads, read_json
 from coalm_oumi.sample import Sample
+from coalm_oumi.sources.masking import Masked, mask
 from coalm_oumi.sources.rejected import RecordError, Rejected
 
 
-def read(path: Path) -> Iterator[Sample | Rejected]:
-    """Yields one sample a record of xLAM-60k or of Hammer's irrelevance records.
+def read(
+    path: Path, *, copies: int = 3, masking: float = 2 / 3, seed: int = 0
+) -> Iterator[Sample | Rejected]:
+    """Yields the samples of xLAM-60k and Hammer's irrelevance records.
+
+    With the defaults, 67,500 records give the 202,500 samples of Table 1. (Its rows of Hammer and
+    ToolACE are swapped: ToolACE has 11,300 conversations, which cannot give that many.)
 
     Args:
         path: A JSON file that holds a list of `{query, tools, answers}`, tools and answers being
             JSON in text, or a folder of such files.
+        copies: How many samples a record gives, each masked by a draw of its own.
+        masking: The probability that a copy is masked.
+        seed: Seeds the masking.
 
     Raises:
         CoalmError: No such file, or it is not a JSON list.
     """
     for file, index, record in _records(path):
         try:
-            yield _sample(record, f"hammer/{file.stem}/{index}")
+            parsed = _parse(record)
         except CoalmError as error:
             yield Rejected(f"{file}[{index}]", str(error))
+            continue
+        for copy in range(copies):
+            random_ = random.Random(f"{seed}/{file.name}/{index}/{copy}")
+            masked = random_.random() < masking
+            yield _sample(
+                mask(parsed.query, parsed.tools, parsed.answers, random_) if masked else parsed,
+                f"hammer/{file.stem}/{index}",
+            )
+
+
+def instruction(tools: Sequence[Mapping[str, Json]]) -> str:
+    """Renders the instruction of Figure 5."""
+    return prompts.render("hammer", tools=tools)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    query: str
+    tools: Sequence[Mapping[str, Json]]
+    answers: Sequence[FunctionCall]
 
 
 def _records(path: Path) -> Iterator[tuple[Path, int, Json]]:
@@ -39,22 +71,44 @@ def _records(path: Path) -> Iterator[tuple[Path, int, Json]]:
             yield file, index, record
 
 
-def _sample(record: Json, dialogue_id: str) -> Sample:
+def _parse(record: Json) -> _Record:
     query = record.get("query") if isinstance(record, dict) else None
     if not isinstance(query, str) or not query.strip():
         raise RecordError("`query` is missing or empty")
-    tools = _json_field(record, "tools")
-    if not isinstance(tools, list):
-        raise RecordError("`tools` does not hold a JSON list")
-    offered = {tool.get("name") for tool in tools if isinstance(tool, dict)}
+    tools = _tools(record)
     answers = calls.parse_json(_text_field(record, "answers"))
     for call in answers:
-        if call.name not in offered:
+        if call.name not in tools:
             raise RecordError(f"the answer calls `{call.name}`, which is not among the tools")
+        for argument in call.arguments:
+            if argument not in tools[call.name].get("parameters", {}):
+                raise RecordError(f"`{call.name}` has no parameter `{argument}`")
+    return _Record(query.strip(), list(tools.values()), answers)
+
+
+def _tools(record: Json) -> dict[str, Mapping[str, Json]]:
+    """Reads the tools by name. A tool that is listed twice counts once."""
+    try:
+        tools = loads(_text_field(record, "tools"))
+    except ValueError as error:
+        raise RecordError(f"`tools` is not JSON: {error}") from error
+    if not isinstance(tools, list):
+        raise RecordError("`tools` does not hold a JSON list")
+    by_name: dict[str, Mapping[str, Json]] = {}
+    for tool in tools:
+        if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
+            raise RecordError("a tool has no `name`")
+        if not isinstance(tool.get("parameters", {}), dict):
+            raise RecordError(f"the parameters of `{tool['name']}` are not an object")
+        by_name.setdefault(tool["name"], tool)
+    return by_name
+
+
+def _sample(record: _Record | Masked, dialogue_id: str) -> Sample:
     return Sample(
-        instruction=prompts.render("hammer", tools=tools),
-        input=prompts.render("query", query=query.strip()),
-        output=calls.to_json(answers),
+        instruction=instruction(record.tools),
+        input=prompts.render("query", query=record.query),
+        output=calls.to_json(record.answers),
         source="hammer",
         domain="la",
         dialogue_id=dialogue_id,
@@ -66,10 +120,3 @@ def _text_field(record: Json, name: str) -> str:
     if not isinstance(value, str):
         raise RecordError(f"`{name}` is missing or is not JSON in text")
     return value
-
-
-def _json_field(record: Json, name: str) -> Json:
-    try:
-        return loads(_text_field(record, name))
-    except ValueError as error:
-        raise RecordError(f"`{name}` is not JSON: {error}") from error
