@@ -22,6 +22,7 @@ else
 BUILD := recipes/data/demo_real.yaml
 export COALM_DATA := $(DATA)
 API_BANK := $(wildcard $(DATA)/api_bank/hammer_original)
+LEVELS := $(foreach n,0 1,"--tasks[$(n)].eval_kwargs.path=$(API_BANK)/apibank_l$(if $(filter 0,$(n)),1,2).json")
 endif
 
 EVALUATE = oumi evaluate --model.torch_dtype_str $(DTYPE) -c
@@ -40,8 +41,8 @@ _demo:
 	$(EVALUATE) recipes/eval_demo.yaml $(BASE)
 	$(EVALUATE) recipes/eval_demo.yaml
 ifneq ($(API_BANK),)
-	$(EVALUATE) recipes/eval_demo_api_bank.yaml "--tasks[0].eval_kwargs.path=$(API_BANK)" $(BASE)
-	$(EVALUATE) recipes/eval_demo_api_bank.yaml "--tasks[0].eval_kwargs.path=$(API_BANK)"
+	$(EVALUATE) recipes/eval_demo_api_bank.yaml $(LEVELS) $(BASE)
+	$(EVALUATE) recipes/eval_demo_api_bank.yaml $(LEVELS)
 endif
 	coalm report $(RUN)
 

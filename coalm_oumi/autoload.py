@@ -18,9 +18,11 @@ PLUGIN_LINE = "coalm_oumi.plugin.py"
 class _BeforeOumi:
     """A finder that finds nothing: it only notices the first import of Oumi."""
 
+    _noticed = False
+
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name == "oumi":
-            sys.meta_path.remove(self)  # pyright: ignore[reportArgumentType]
+        if name == "oumi" and not self._noticed:
+            self._noticed = True
             point_oumi_at_plugin()
 
 

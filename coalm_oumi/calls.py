@@ -1,4 +1,4 @@
-"""`FunctionCall` and its written forms: parse, format, compare.
+"""`FunctionCall` and its written forms: parse and format.
 
 Every text here may come from a model, so it is read by a small parser and never evaluated.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, dumps, loads
+from coalm_oumi.jsontext import Json, dumps, loads, unfenced
 
 MAX_DEPTH = 64
 """Values nested deeper than this are refused: no benchmark has them, and recursion is finite."""
@@ -31,7 +31,6 @@ _CONSTANTS: Mapping[str, Json] = {
 }
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
-_FENCE = re.compile(r"\A\s*```[a-z]*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 
 class CallError(CoalmError):
@@ -75,9 +74,8 @@ def parse_json(text: str) -> list[FunctionCall]:
     Raises:
         CallError: The text is something else.
     """
-    fenced = _FENCE.match(text)
     try:
-        value = loads(fenced.group(1) if fenced else text)
+        value = loads(unfenced(text))
     except ValueError as error:
         raise CallError(f"not a JSON list of calls: {error}") from error
     records = [value] if isinstance(value, dict) else value

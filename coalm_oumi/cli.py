@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CoalmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, a folder without permission
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

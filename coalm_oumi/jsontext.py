@@ -1,12 +1,15 @@
 """JSON as this project reads and writes it: UTF-8, no NaN, one error type."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.files import write_text
+
+_FENCE = re.compile(r"\A\s*```[ \t]*[A-Za-z]*\s*(.*?)\s*```\s*\Z", re.DOTALL)
 
 # What json.loads returns. A recursive alias would not help the type checker here.
 Json = Any
@@ -45,8 +48,8 @@ def read_json(path: Path, *, errors: str = "strict") -> Json:
     """
     try:
         return loads(path.read_bytes().decode("utf-8", errors=errors))
-    except FileNotFoundError as error:
-        raise CoalmError(f"{path}: no such file") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     except ValueError as error:
         raise CoalmError(f"{path}: not valid JSON: {error}") from error
 
@@ -59,8 +62,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Json]]:
     """
     try:
         stream = path.open(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise CoalmError(f"{path}: no such file") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     with stream:
         number = 0
         try:
@@ -69,6 +72,18 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Json]]:
                     yield number, loads(line)
         except ValueError as error:
             raise CoalmError(f"{path}:{number}: not valid JSON: {error}") from error
+
+
+def _unreadable(path: Path, error: OSError) -> CoalmError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return CoalmError(f"{path}: no such file")
+    return CoalmError(f"{path}: cannot be read: {error.strerror}")
+
+
+def unfenced(text: str) -> str:
+    """Returns what stands in a Markdown code fence, where the whole text is one."""
+    fenced = _FENCE.match(text)
+    return fenced.group(1) if fenced else text
 
 
 def write_json(path: Path, value: Json) -> None:

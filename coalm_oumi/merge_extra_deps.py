@@ -20,7 +20,7 @@ def merged_file(own: str) -> str:
     """
     try:
         text = Path(own).read_text(encoding="utf-8")
-    except OSError:
+    except (OSError, UnicodeError):
         return own
     if PLUGIN_LINE in (line.strip() for line in text.splitlines()):
         return own

@@ -1,6 +1,6 @@
 """`Sample`: the one record of the CoALM-IT mixture, in Alpaca columns (paper, section 4.2)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -65,3 +65,17 @@ class Sample:
                 f"{where}: unknown domain `{columns['domain']}`; use one of {', '.join(DOMAINS)}"
             )
         return cls(**columns)  # pyright: ignore[reportArgumentType]
+
+
+def deduplicated(samples: Sequence[Sample]) -> list[Sample]:
+    """Drops what another dialogue says already, word for word.
+
+    The copies that one record gives on purpose (Hammer's three) are of one dialogue, and stay.
+    """
+    first: dict[tuple[str, str, str], str] = {}
+    return [
+        sample
+        for sample in samples
+        if first.setdefault((sample.instruction, sample.input, sample.output), sample.dialogue_id)
+        == sample.dialogue_id
+    ]

@@ -108,6 +108,7 @@ def test_json_in_a_fence_and_alone():
     assert calls.parse_json('```json\n[{"name": "f", "arguments": {"x": 1}}]\n```') == expected
     assert calls.parse_json('{"name": "f", "arguments": {"x": 1}}') == expected
     assert calls.parse_json("```\n[]\n```") == []
+    assert calls.parse_json('```JSON [{"name": "f", "arguments": {"x": 1}}]```') == expected
 
 
 def test_the_order_of_arguments_does_not_matter():

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import transformers
 from oumi.builders import (
+    build_chat_template,
     build_collator_from_config,
     build_dataset_mixture,
     build_model,
@@ -19,6 +20,7 @@ from oumi.core.configs import DatasetSplit, TrainingConfig
 from oumi.core.registry import REGISTRY
 from oumi.core.types.conversation import Role
 
+from coalm_oumi.datasets import base
 from coalm_oumi.datasets.mixture import MixtureDataset
 from coalm_oumi.datasets.raw import SgdDataset, SnipsDataset, ToolAceDataset
 from coalm_oumi.datasets.tokens import IGNORE_INDEX, encode
@@ -89,6 +91,18 @@ def test_training_sees_the_prompt_of_inference(tokenizer):
     assert encoded.input_ids[-1] == tokenizer.eos_token_id
 
 
+def test_llamas_template_cuts_white_space_and_adds_a_bos(demo_model: Path):
+    """Its template trims what is said, and names other tokens than SmolLM2's."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(demo_model)
+    tokenizer.add_special_tokens(
+        {"extra_special_tokens": ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]}
+    )
+    tokenizer.chat_template = build_chat_template("llama3-instruct")
+    (encoded,) = encode(tokenizer, ["hello "], [" [] \n"])
+    learned = [label for label in encoded.labels if label != IGNORE_INDEX]
+    assert tokenizer.decode(learned) == "[]<|eot_id|>"
+
+
 def test_templates_that_cannot_be_masked(tokenizer):
     class Fake:
         def __init__(self, template: str) -> None:
@@ -104,6 +118,12 @@ def test_templates_that_cannot_be_masked(tokenizer):
     open_ended = Fake("{% for m in messages %}{{ m.content }}{% endfor %}")
     with pytest.raises(CoalmError, match="does not close the assistant's turn"):
         encode(open_ended, ["a"], ["b"])
+    late = Fake(
+        "{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %} \n<|im_end|>"
+        "{% endif %}{% endfor %}"
+    )
+    (encoded,) = encode(late, ["a"], ["b"])
+    assert encoded.input_ids[-1] == tokenizer.eos_token_id
     shouting = Fake("{% for m in messages %}{{ m.content | upper }}.{% endfor %}")
     with pytest.raises(CoalmError, match="right after the generation prompt"):
         encode(shouting, ["a"], ["b"])
@@ -181,6 +201,23 @@ def test_the_token_cache_misses_when_it_must(mixture: Path, demo_model: Path):
         fingerprint(too_long="error"),
     ]
     assert len({fingerprint(), *others}) == 5
+
+
+def test_later_starts_read_the_cache(
+    mixture: Path, tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(base, "HF_DATASETS_CACHE", tmp_path)
+    own = tmp_path / "train.jsonl"
+    own.write_text(json.dumps(dict.fromkeys(
+        ("instruction", "input", "output", "source", "dialogue_id"), "x") | {"domain": "la"}))  # fmt: skip
+    for path in (mixture, own):
+        place = {"dataset_name": "m", "dataset_path": str(path), "tokenizer": tokenizer}
+        first = MixtureDataset(**place).to_hf()
+        with monkeypatch.context() as patch:
+            patch.setattr(base, "encode", None)  # nothing is tokenised again
+            second = MixtureDataset(**place).to_hf()
+        assert first[:] == second[:]
+        assert second.cache_files, "memory-mapped, not held"
 
 
 @pytest.mark.parametrize(

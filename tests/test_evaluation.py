@@ -1,13 +1,16 @@
+import json
 import random
 from pathlib import Path
 
 import pytest
+from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
+from oumi.core.types.conversation import Message, Role
 from sklearn.metrics import precision_recall_fscore_support
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from coalm_oumi.calls import FunctionCall
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.evaluation import api_bank
+from coalm_oumi.evaluation import api_bank, tasks
 from coalm_oumi.evaluation.generation import HeldOut
 from coalm_oumi.evaluation.matching import ast_match, same_value
 from coalm_oumi.evaluation.states import (
@@ -24,10 +27,11 @@ def state(domain: str, **slots: str) -> DialogueState:
 
 
 def test_states_are_compared_normalised():
-    written = 'System: {"domain": "PlayMusic", "slot_values": {"artist": ["B ", "a"], "year": 1999, "sort": ""}}'
+    written = 'System: {"domain": "PlayMusic", "slot_values": {"artist": ["B ", "a"], "year": 1999, "sort": "", "album": null}}'
     expected = DialogueState("PlayMusic", {"artist": ("a", "b"), "year": ("1999",)})
     assert parse_state(written) == expected
     assert parse_state(written.removeprefix("System: ")) == expected
+    assert parse_state(f"```json\n{written.removeprefix('System: ')}\n```") == expected
 
 
 @pytest.mark.parametrize(
@@ -87,14 +91,94 @@ def test_ast_match():
 def test_held_out_options(mixture: Path):
     held_out = HeldOut.from_options({"dataset_path": str(mixture), "sources": ["hammer"]})
     assert {sample.source for sample in held_out.samples("la")} == {"hammer"}
-    for options in ({}, {"dataset_path": "x", "source": ["hammer"]}):
-        with pytest.raises(CoalmError, match=r"eval_kwargs\.data: expected dataset_path"):
+    for options in ("a/path", {}, {"dataset_path": "x", "source": ["hammer"]}):
+        with pytest.raises(CoalmError, match=r"eval_kwargs\.data: expected"):
             HeldOut.from_options(options)
 
 
+class Scripted:
+    """Answers each conversation from a script, in another order than asked."""
+
+    def __init__(self, answer) -> None:
+        self.answer = answer
+
+    def infer(self, conversations):
+        answered = [
+            conversation.model_copy(
+                update={
+                    "messages": [
+                        *conversation.messages,
+                        Message(role=Role.ASSISTANT, content=self.answer(index, conversation)),
+                    ]
+                }
+            )
+            for index, conversation in enumerate(conversations)
+        ]
+        return answered[::-1]
+
+
+def evaluate(task, script, folder: Path, data: dict[str, object], count: int = 10):
+    config = EvaluationConfig(output_dir=str(folder))
+    params = EvaluationTaskParams(task_name="t", evaluation_backend="custom", num_samples=count)
+    result = task(params, config, Scripted(script), data=data)
+    ((label, values),) = result.task_result["results"].items()
+    rows = [json.loads(line) for line in (folder / values["answers"]).read_text().splitlines()]
+    return label, values, rows
+
+
+@pytest.mark.parametrize(
+    ("task", "domain", "sources", "metric"),
+    [
+        (tasks.state_tracking, "tod", None, "joint_goal_accuracy"),
+        (tasks.function_calling, "la", ["hammer"], "ast_match"),
+    ],
+)
+def test_tasks_score_what_was_answered(
+    mixture: Path, tmp_path: Path, task, domain, sources, metric
+):
+    data = {"dataset_path": str(mixture), "sources": sources}
+    gold = [sample.output for sample in HeldOut.from_options(data).samples(domain)]
+    _, values, rows = evaluate(task, lambda i, _: gold[i], tmp_path, data)
+    assert (values[metric], values["readable"], values["num_samples"]) == (1.0, 1.0, 10)
+    assert [row["target"] for row in rows] == gold[:10]
+    assert all(row["correct"] for row in rows)
+
+    wrong = {0: "I cannot help with that.", 3: gold[4]}
+    assert gold[3] != gold[4]
+    label, values, rows = evaluate(task, lambda i, _: wrong.get(i, gold[i]), tmp_path, data)
+    assert values[metric] == 0.8
+    assert values["readable"] == 0.9
+    assert [row["correct"] for row in rows] == [i not in wrong for i in range(10)]
+    assert "not" in rows[0]["unreadable"] and rows[3]["unreadable"] is None
+    assert label.endswith("/hammer" if sources else "/state_tracking")
+
+
+def test_tasks_on_other_samples_keep_their_own_answers(mixture: Path, tmp_path: Path):
+    files = set()
+    for source in ("hammer", "toolace"):
+        data = {"dataset_path": str(mixture), "sources": [source]}
+        label, values, _ = evaluate(tasks.function_calling, lambda i, c: "[]", tmp_path, data, 2)
+        files.add((label, values["answers"]))
+    assert len(files) == 2
+
+
+def test_targets_are_checked_before_the_model_is_asked(tmp_path: Path):
+    row = {"instruction": "i", "input": "q", "output": "free text", "source": "own",
+           "domain": "tod", "dialogue_id": "own/7"}  # fmt: skip
+    (tmp_path / "validation.jsonl").write_text(json.dumps(row))
+
+    def never(index, conversation):
+        raise AssertionError("the model was asked")
+
+    with pytest.raises(CoalmError, match=r"own/7: its target cannot be scored: not JSON"):
+        evaluate(tasks.state_tracking, never, tmp_path, {"dataset_path": str(tmp_path)})
+
+
 def test_real_api_bank(shared: Path):
-    samples = api_bank.read(shared / "api_bank/hammer_original")
-    assert len(samples) == 399 + 127
+    folder = shared / "api_bank/hammer_original"
+    samples = api_bank.read(folder / "apibank_l1.json")
+    assert len(samples) == 399
+    assert len(api_bank.read(folder / "apibank_l2.json")) == 127
     assert "Generate API Request:\n[END OF QUERY]" in samples[0].input
     assert samples[0].output.startswith('[{"name": "ModifyRegistration", "arguments": {')
 
@@ -103,4 +187,4 @@ def test_bad_api_bank_records(tmp_path: Path):
     file = tmp_path / "apibank_l1.json"
     file.write_text('[{"query": [], "tools": []}]')
     with pytest.raises(CoalmError, match=r"apibank_l1\.json\[0\]: not a record"):
-        api_bank.read(tmp_path)
+        api_bank.read(file)

@@ -2,6 +2,7 @@ import json
 import random
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,6 +126,39 @@ def test_a_default_that_the_answer_repeats_changes_everywhere():
     assert sorted(map(str, result.answers[0].arguments.values())) == sorted(
         [str(new), "True", "Rome"]
     )
+
+
+@pytest.mark.parametrize(
+    ("defaults", "values"),
+    [
+        ({"city": "London"}, {"city": "London", "venue": "London"}),
+        ({"page": 1, "limit": 1}, {"page": 1, "limit": 1}),
+        ({"page": 1}, {"page": 1, "note": "1"}),
+    ],
+)
+def test_a_value_that_two_arguments_hold_stays(defaults, values):
+    described = {
+        name: {"description": "d", "type": "x"}
+        | ({"default": defaults[name]} if name in defaults else {})
+        for name in values
+    }
+    tool = {"name": "f", "description": "d", "parameters": described}
+    query = " and ".join(map(str, values.values()))
+    result = masked([tool], [FunctionCall("f", values)], query=query)
+    assert result.query == query
+    assert not result.defaults
+
+
+@given(st.integers(0, 1000))
+def test_the_query_still_states_the_arguments(seed: int):
+    """What the old query says of an argument, the new one says of the masked argument."""
+    for record in RECORDS[:20]:
+        tools, answers = json.loads(record["tools"]), calls.parse_json(record["answers"])
+        result = masked(tools, answers, seed, record["query"])
+        for call, original in zip(result.answers, answers, strict=True):
+            for name, value in call.arguments.items():
+                if str(original.arguments[result.parameters[call.name, name]]) in record["query"]:
+                    assert str(value) in result.query
 
 
 def test_two_thirds_are_masked_and_every_copy_differs():

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import datasets
@@ -94,6 +95,72 @@ def test_strict_stops_at_the_first_bad_record(tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_build_replaces_the_one_before(tmp_path: Path, repo: Path):
+    recipe, output = repo / "recipes/data/demo.yaml", f"output_dir={tmp_path}"
+    (tmp_path / "notes.txt").write_text("mine")
+    build(load_config(recipe, [output]))
+    assert split_files(tmp_path, "validation")[1]
+    build(load_config(recipe, [output, "validation_fraction=0"]))
+    with pytest.raises(CoalmError, match="no validation split; it was built with train"):
+        split_files(tmp_path, "validation")
+    assert not (tmp_path / "validation-00000.parquet").exists()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_an_impossible_build_leaves_the_one_before(tmp_path: Path, repo: Path):
+    recipe, output = repo / "recipes/data/demo.yaml", f"output_dir={tmp_path}"
+    build(load_config(recipe, [output]))
+    before = (tmp_path / "train-00000.parquet").read_bytes()
+    with pytest.raises(CoalmError, match="validation split would be empty"):
+        build(load_config(recipe, [output, "validation_fraction=0.000001"]))
+    assert (tmp_path / "train-00000.parquet").read_bytes() == before
+    assert split_files(tmp_path, "validation")[1]
+
+
+def test_a_build_that_did_not_finish_is_refused(tmp_path: Path, repo: Path):
+    build(load_config(repo / "recipes/data/demo.yaml", [f"output_dir={tmp_path}"]))
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(CoalmError, match="a build that did not finish"):
+        split_files(tmp_path, "train")
+
+
+def test_an_output_that_is_a_file(tmp_path: Path):
+    (tmp_path / "out").touch()
+    config = BuildConfig(str(tmp_path / "out"), {"snips": SourceConfig("samples:snips")})
+    with pytest.raises(CoalmError, match="out: is a file"):
+        build(config)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("sgd", {"speed": 1}, "unknown option `speed`; the options are transcripts, functions"),
+        ("toolace", {"speed": 1}, "unknown option `speed`; it has none"),
+        ("sgd", {"max_results": "two"}, "option `max_results`: 'two' is of the wrong type"),
+        ("snips", {"intents": "GetWeather"}, "option `intents`: 'GetWeather' is of the wrong type"),
+    ],
+)
+def test_bad_source_options(tmp_path: Path, source: str, options: dict[str, object], message: str):
+    config = BuildConfig(
+        str(tmp_path / "out"), {source: SourceConfig(f"samples:{source}", options=options)}
+    )
+    with pytest.raises(CoalmError, match=message):
+        build(config)
+
+
+def test_choosing_reads_one_column_only():
+    """One long text must not blow the others up: 20,000 characters by 3,000 rows is 240 MB."""
+    rows = [sample(n).as_dict() for n in range(3000)]
+    rows[0]["instruction"] = "x" * 20_000
+    long = datasets.Dataset.from_list(rows)
+    tracemalloc.start()
+    select(long, place="x", split="train", domains=["tod"], sources=["snips"], weights={"snips": 1},
+           validation_fraction=0.5, seed=0)  # fmt: skip
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
 def test_a_missing_source_leaves_nothing(tmp_path: Path):
     config = BuildConfig(str(tmp_path / "out"), {"snips": SourceConfig(str(tmp_path / "nosuch"))})
     with pytest.raises(CoalmError, match="nosuch: no such file"):
@@ -177,7 +244,7 @@ def test_an_unknown_domain_in_the_data():
 
 
 def test_where_a_mixture_lies(tmp_path: Path):
-    for name in ("train.jsonl", "validation-00000.parquet", "notes.txt"):
+    for name in ("train.jsonl", "validation.parquet", "notes.txt"):
         (tmp_path / name).touch()
     assert split_files(tmp_path, "train") == ([tmp_path / "train.jsonl"], True)
     assert split_files(tmp_path, "validation")[1]

@@ -1,7 +1,6 @@
 """How plain `oumi` commands come to know this package."""
 
 import json
-import os
 import sys
 import venv
 from pathlib import Path
@@ -32,6 +31,15 @@ def test_plain_oumi_finds_the_package(tmp_path: Path):
     names, variable = registered(tmp_path)
     assert {"coalm-oumi/mixture", "coalm-oumi/state_tracking"} <= set(names)
     assert variable == EXTRA_DEPS_FILE
+
+
+@pytest.mark.parametrize(
+    "module", ["oumi.builders", "oumi.core.evaluation", "oumi.inference", "oumi.train"]
+)
+def test_oumi_loads_whichever_module_comes_first(tmp_path: Path, module: str):
+    """Oumi loads the plugin in the middle of its imports, which must not close a circle there."""
+    done = run(sys.executable, "-c", f"import {module}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_file_of_the_users_own_is_kept(tmp_path: Path):
@@ -134,4 +142,3 @@ def test_doctor_names_the_mend(tmp_path: Path):
     assert done.returncode == 1
     assert f"check the file that {VARIABLE} names" in done.stdout
     assert "module_that_is_not_there" in done.stdout
-    assert os.environ.get(VARIABLE) != str(own)

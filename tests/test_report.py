@@ -21,11 +21,13 @@ def runs(tmp_path: Path) -> Path:
     put(tmp_path / "train/checkpoint-5/trainer_state.json", {"log_history": []})
     for model, share, started in (
         ("base", 0.0, "20260101_000000"),
-        ("tuned", 0.1, "20260101_000000"),
         ("tuned", 0.4, "20260102_000000"),
+        ("tuned", 0.1, "20260101_000000"),
     ):
-        folder = tmp_path / f"eval/{model}/custom_{started}"
-        values = {"joint_goal_accuracy": share, "readable": 1.0, "num_samples": 50}
+        # The later run lies in the folder that sorts first.
+        folder = tmp_path / f"eval/{model}/custom_{9 - 10 * share:.0f}"
+        values = {"joint_goal_accuracy": share, "readable": 1.0, "num_samples": 50,
+                  "answers": "answers/state_tracking.jsonl"}  # fmt: skip
         put(
             folder / "task_result.json",
             {"results": {"coalm-oumi/state_tracking": values}, "start_time": started},
@@ -58,6 +60,13 @@ def test_the_page_stands_alone_and_says_on_how_many_samples(runs: Path):
     assert "<b>40.0</b>" in text
     assert "&lt;b&gt;rate&lt;/b&gt;" in text, "model text is escaped"
     assert 'class="wrong"' in text and 'class="right"' in text
+
+
+def test_other_samples_are_said_to_be_other(runs: Path):
+    assert "did not answer the same samples" not in write(runs)[0].read_text()
+    answers = runs / "eval/base/answers/state_tracking.jsonl"
+    answers.write_text(answers.read_text().replace("rate", "play"))
+    assert "did not answer the same samples" in write(runs)[0].read_text()
 
 
 def test_training_without_evaluation(runs: Path, tmp_path: Path):

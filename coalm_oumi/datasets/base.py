@@ -3,19 +3,23 @@
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import datasets
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from datasets.config import HF_DATASETS_CACHE
 from datasets.fingerprint import Hasher
+from filelock import FileLock
 from oumi.core.datasets import BaseSftDataset
 from oumi.core.types.conversation import Conversation, Message, Role
 from oumi.utils.logging import logger
 from typing_extensions import override
 
 from coalm_oumi import prompts
+from coalm_oumi.datasets import tokens
 from coalm_oumi.datasets.tokens import encode, user_message
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.mixture.select import select
@@ -158,19 +162,29 @@ class SampleDataset(BaseSftDataset):
 
     @override
     def to_hf(self, return_iterable: bool = False) -> Any:
-        """Tokenises all samples in batches, once: later starts read the cached Arrow file."""
+        """Tokenises all samples in batches, once.
+
+        The tokens go to an Arrow file in the cache of `datasets`, named by everything that they
+        depend on. The ranks of a run share it: one writes it, the others wait and memory-map it.
+        """
         if self._return_conversations or self._tokenizer is None or return_iterable:
             return super().to_hf(return_iterable)
         workers = self._compute_effective_transform_num_workers()
-        encoded = self.samples.map(
-            self._encode_batch,
-            batched=True,
-            with_indices=True,
-            remove_columns=self.samples.column_names,
-            num_proc=workers if workers > 1 else None,
-            new_fingerprint=self._fingerprint(),
-            desc="Tokenizing",
-        )
+        fingerprint = self._fingerprint()
+        cached = Path(HF_DATASETS_CACHE) / "coalm_oumi" / f"{fingerprint}.arrow"
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{cached}.lock"):
+            encoded = self.samples.map(
+                self._encode_batch,
+                batched=True,
+                with_indices=True,
+                remove_columns=self.samples.column_names,
+                num_proc=workers if workers > 1 else None,
+                cache_file_name=str(cached),
+                load_from_cache_file=True,
+                new_fingerprint=fingerprint,
+                desc="Tokenizing",
+            )
         dropped = len(self.samples) - len(encoded)
         if not len(encoded):
             raise CoalmError(
@@ -225,7 +239,7 @@ class SampleDataset(BaseSftDataset):
                 self._max_length,
                 self._too_long,
                 prompts.fingerprint(),
-                inspect.getsource(inspect.getmodule(encode)),  # pyright: ignore[reportArgumentType]
+                inspect.getsource(tokens),
             )
         )
 
@@ -261,7 +275,9 @@ def check_columns(table: datasets.Dataset, place: str) -> None:
             )
         if getattr(feature, "dtype", None) not in ("string", "large_string"):
             raise CoalmError(f"{place}: column `{name}` is not text")
-    outputs = cast(pa.ChunkedArray, table.with_format("arrow")[:]["output"])
+    outputs = cast(
+        pa.ChunkedArray, table.select_columns(["output"]).with_format("arrow")[:]["output"]
+    )
     empty = pc.match_substring_regex(pc.fill_null(outputs, ""), r"^\s*$")  # pyright: ignore
     first = pc.index(empty, True).as_py()
     if first >= 0:

@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from coalm_oumi.datasets.base import SampleDataset
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.sources import SOURCES, Rejected
+from coalm_oumi.sample import Sample, deduplicated
+from coalm_oumi.sources import Rejected, read_source
 
 
 class RawDataset(SampleDataset):
@@ -38,23 +39,23 @@ class RawDataset(SampleDataset):
             raise CoalmError(
                 f"{self.dataset_name}: set `dataset_path` to the raw files of {self.source}"
             )
-        rows: list[dict[str, str]] = []
+        samples: list[Sample] = []
         rejected: list[Rejected] = []
-        for item in SOURCES[self.source].read(Path(self.dataset_path), **self._source_options):
+        for item in read_source(self.source, Path(self.dataset_path), self._source_options):
             if isinstance(item, Rejected):
                 if self._strict:
                     raise CoalmError(str(item))
                 rejected.append(item)
             else:
-                rows.append(item.as_dict())
+                samples.append(item)
         if rejected:
             logger.warning(
                 f"{self.dataset_path}: {len(rejected)} records gave no sample, the first: "
                 f"{rejected[0]}"
             )
-        if not rows:
+        if not samples:
             raise CoalmError(f"{self.dataset_path}: no record gave a sample")
-        return datasets.Dataset.from_list(rows), False
+        return datasets.Dataset.from_list([s.as_dict() for s in deduplicated(samples)]), False
 
 
 @register_dataset("coalm-oumi/snips")

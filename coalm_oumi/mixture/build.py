@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from coalm_oumi import __version__, prompts
@@ -15,9 +13,9 @@ from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import Json, write_json
 from coalm_oumi.mixture.config import SAMPLES, BuildConfig, SourceConfig, resolve
 from coalm_oumi.mixture.select import in_validation
-from coalm_oumi.mixture.store import MANIFEST, SPLITS
-from coalm_oumi.sample import Sample
-from coalm_oumi.sources import SOURCES, Rejected
+from coalm_oumi.mixture.store import MANIFEST, SPLITS, clear, write_shard
+from coalm_oumi.sample import Sample, deduplicated
+from coalm_oumi.sources import SOURCES, Rejected, read_source
 
 
 def build(config: BuildConfig) -> Path:
@@ -27,11 +25,16 @@ def build(config: BuildConfig) -> Path:
         config: What to build.
 
     Returns:
-        The folder written: `<split>-00000.parquet` for each split, and `manifest.json`, last.
+        The folder written: `<split>-00000.parquet` for each split, and `manifest.json`, last. The
+        shards of an earlier build there are removed.
 
     Raises:
-        CoalmError: A source cannot be read, a record is bad in strict mode, or a split is empty.
+        CoalmError: A source cannot be read, a record is bad in strict mode, a split is empty, or
+            the folder cannot be written.
     """
+    output = Path(config.output_dir)
+    if output.exists() and not output.is_dir():
+        raise CoalmError(f"{output}: is a file; set output_dir to a folder")
     by_split: dict[str, dict[str, list[Sample]]] = {split: {} for split in SPLITS}
     rejected: dict[str, list[Rejected]] = {}
     duplicates: dict[str, int] = {}
@@ -50,16 +53,22 @@ def build(config: BuildConfig) -> Path:
                     sample.dialogue_id, fraction=config.validation_fraction, seed=config.seed
                 )
             ]
-    output = Path(config.output_dir)
-    # Without its manifest the folder says that it is not finished.
-    (output / MANIFEST).unlink(missing_ok=True)
-    for split, groups in by_split.items():
-        rows = interleave(list(groups.values()), seed=config.seed)
-        if rows:
-            _write_shard(output / f"{split}-00000.parquet", rows)
-        elif split == "train" or config.validation_fraction > 0:
+    rows = {
+        split: interleave(list(groups.values()), seed=config.seed)
+        for split, groups in by_split.items()
+    }
+    for split, merged in rows.items():
+        if not merged and (split == "train" or config.validation_fraction > 0):
             raise CoalmError(f"{output}: the {split} split would be empty; take more dialogues")
-    write_json(output / MANIFEST, _manifest(config, by_split, rejected, duplicates))
+    shards = {split: [f"{split}-00000.parquet"] for split, merged in rows.items() if merged}
+    manifest = _manifest(config, shards, by_split, rejected, duplicates)
+    try:
+        clear(output)
+        for split, (name,) in shards.items():
+            write_shard(output / name, rows[split])
+        write_json(output / MANIFEST, manifest)
+    except OSError as error:
+        raise CoalmError(f"{output}: cannot be written: {error}") from error
     return output
 
 
@@ -78,20 +87,6 @@ def interleave(groups: Sequence[Sequence[Sample]], *, seed: int) -> list[Sample]
     return [groups[number][i] for _, number, i in sorted(placed)]
 
 
-def deduplicated(samples: Sequence[Sample]) -> list[Sample]:
-    """Drops what another dialogue says already, word for word.
-
-    The copies that one record gives on purpose (Hammer's three) are of one dialogue, and stay.
-    """
-    first: dict[tuple[str, str, str], str] = {}
-    return [
-        sample
-        for sample in samples
-        if first.setdefault((sample.instruction, sample.input, sample.output), sample.dialogue_id)
-        == sample.dialogue_id
-    ]
-
-
 def _read(
     name: str, source: SourceConfig, config: BuildConfig
 ) -> tuple[list[Sample], list[Rejected]]:
@@ -99,10 +94,7 @@ def _read(
         key: resolve(value) if isinstance(value, str) and value.startswith(SAMPLES) else value
         for key, value in source.options.items()
     }
-    try:
-        items = SOURCES[name].read(resolve(source.path), **options)
-    except TypeError as error:
-        raise CoalmError(f"source {name}: {error}; look at `options` in the YAML") from error
+    items = read_source(name, resolve(source.path), options)
     samples: list[Sample] = []
     rejected: list[Rejected] = []
     for item in tqdm(items, desc=name, unit=" samples"):
@@ -122,15 +114,9 @@ def _read(
     return [sample for sample in samples if sample.dialogue_id in chosen], rejected
 
 
-def _write_shard(file: Path, rows: Sequence[Sample]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.tmp")
-    pq.write_table(pa.Table.from_pylist([row.as_dict() for row in rows]), temporary)
-    temporary.replace(file)
-
-
 def _manifest(
     config: BuildConfig,
+    shards: Mapping[str, Sequence[str]],
     by_split: Mapping[str, Mapping[str, Sequence[Sample]]],
     rejected: Mapping[str, Sequence[Rejected]],
     duplicates: Mapping[str, int],
@@ -138,6 +124,7 @@ def _manifest(
     return {
         "coalm_oumi": __version__,
         "config": asdict(config),
+        "shards": dict(shards),
         "samples": {
             split: {name: len(samples) for name, samples in groups.items()}
             for split, groups in by_split.items()

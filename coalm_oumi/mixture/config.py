@@ -75,7 +75,7 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
                 OmegaConf.from_dotlist(overrides),
             )
         )
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         raise CoalmError(f"{file}: {str(error).splitlines()[0]}") from error

@@ -131,10 +131,12 @@ def _weigh(
     return np.repeat(rows, times)
 
 
-def _column(table: datasets.Dataset, name: str, place: str) -> Any:
+def _column(table: datasets.Dataset, name: str, place: str) -> np.ndarray:
+    """Reads one column as an array of `str` objects, and no other column."""
     if name not in table.column_names:
         raise CoalmError(
             f"{place}: no column `{name}`, so samples cannot be chosen by it; "
             "build the mixture with `coalm build`"
         )
-    return table.with_format("numpy")[:][name].astype(str)
+    column: Any = table.select_columns([name]).with_format("arrow")[:]
+    return column[name].to_numpy()

@@ -1,20 +1,25 @@
 """The mixture on disk: parquet shards and a manifest, or JSON Lines of one's own."""
 
+import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import datasets
 import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets.exceptions import DatasetGenerationError
 
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import read_jsonl
+from coalm_oumi.files import write_bytes
+from coalm_oumi.jsontext import read_json, read_jsonl
 from coalm_oumi.sample import Sample
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation")
 
+_SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}\.parquet")
 _SUFFIXES = (".parquet", ".jsonl")
 
 
@@ -22,7 +27,8 @@ def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
     """Finds the files of a mixture.
 
     Args:
-        path: A file, or a folder that holds `<split>-*.parquet` or `<split>*.jsonl`.
+        path: A file, a folder that `coalm build` wrote, or one that holds `<split>*.parquet` or
+            `<split>*.jsonl`.
         split: The split asked for.
 
     Returns:
@@ -39,6 +45,16 @@ def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
         return [path], False
     if not path.is_dir():
         raise CoalmError(f"{path}: no such file or folder; `coalm build` makes a mixture")
+    if (path / MANIFEST).is_file():
+        built = read_json(path / MANIFEST).get("shards", {})
+        if split not in built:
+            raise CoalmError(
+                f"{path}: no {split} split; it was built with "
+                f"{', '.join(built) or 'none'} (see validation_fraction)"
+            )
+        return [path / name for name in built[split]], True
+    if any(_SHARD.fullmatch(file.name) for file in path.iterdir()):
+        raise CoalmError(f"{path}: a build that did not finish; run `coalm build` again")
     for suffix in _SUFFIXES:
         files = sorted(path.glob(f"{split}*{suffix}"))
         if files:
@@ -46,6 +62,22 @@ def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
     raise CoalmError(
         f"{path}: no {split}*{' or *'.join(_SUFFIXES)} here; `coalm build` makes a mixture"
     )
+
+
+def clear(folder: Path) -> None:
+    """Makes a folder ready for a build: its manifest goes first, then the shards of before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for file in folder.iterdir():
+        if _SHARD.fullmatch(file.name):
+            file.unlink()
+
+
+def write_shard(file: Path, rows: Sequence[Sample]) -> None:
+    """Writes samples as one parquet file, whole or not at all."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([row.as_dict() for row in rows]), buffer)
+    write_bytes(file, buffer.getvalue())
 
 
 def read_samples(files: Sequence[Path]) -> datasets.Dataset:

@@ -7,9 +7,6 @@ from pathlib import Path
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import Json, read_json, read_jsonl
 
-ANSWERS_DIR = "answers"
-"""Where the evaluation functions put the answers, beside Oumi's own results."""
-
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
@@ -19,14 +16,12 @@ class TrainingRun:
         name: Its folder, relative to the run folder.
         steps: The optimizer steps at which a loss was logged.
         losses: The loss over the steps since the entry before, in nats a target token.
-        learning_rates: The learning rates then.
         seconds: The wall time of the training loop.
     """
 
     name: str
     steps: Sequence[int]
     losses: Sequence[float]
-    learning_rates: Sequence[float]
     seconds: float | None
 
 
@@ -87,12 +82,13 @@ def collect(folder: Path) -> Runs:
             f"{folder}: neither a trainer_state.json nor a task_result.json is under it; point to "
             "the folder that holds the output_dir of `oumi train` and `oumi evaluate`"
         )
-    manifests = sorted(folder.rglob("manifest.json"))
+    manifests = [read_json(file) for file in sorted(folder.rglob("manifest.json"))]
+    mixtures = [found for found in manifests if isinstance(found, dict) and "samples" in found]
     versions = sorted(folder.rglob("package_versions.json"))
     return Runs(
         training=training,
         results=[result for _, result in latest.values()],
-        manifest=read_json(manifests[0]) if manifests else None,
+        manifest=mixtures[0] if mixtures else None,
         versions=read_json(versions[-1]) if versions else {},
     )
 
@@ -105,7 +101,6 @@ def _training(file: Path, folder: Path) -> TrainingRun:
         name=str(file.parent.relative_to(folder)),
         steps=[entry["step"] for entry in logged],
         losses=[float(entry["loss"]) for entry in logged],
-        learning_rates=[float(entry["learning_rate"]) for entry in logged],
         seconds=float(finished[-1]) if finished else None,
     )
 
@@ -117,7 +112,7 @@ def _results(file: Path, folder: Path) -> list[tuple[str, TaskResult]]:
     model = read_json(model_file) if model_file.is_file() else {}
     found = []
     for task, values in record.get("results", {}).items():
-        answers = output_dir / ANSWERS_DIR / f"{task.rpartition('/')[2]}.jsonl"
+        answers = output_dir / str(values.get("answers", "nowhere"))
         numbers = {
             name: float(value)
             for name, value in values.items()

@@ -69,14 +69,25 @@ def _table(task: str, results: Sequence[TaskResult], models: Sequence[str]) -> d
         "task": task,
         "rows": rows,
         "runs": [by_model.get(model) for model in models],
+        "same_samples": _same_samples(list(by_model.values())),
         "examples": _examples([by_model[model] for model in models if model in by_model]),
     }
 
 
+def _questions(result: TaskResult) -> list[tuple[str, str]]:
+    return [(row["input"], row["target"]) for row in result.answers]
+
+
+def _same_samples(results: Sequence[TaskResult]) -> bool:
+    """Says whether all models answered the same questions, as far as their answers were kept."""
+    kept = [_questions(result) for result in results if result.answers]
+    return all(questions == kept[0] for questions in kept)
+
+
 def _examples(results: Sequence[TaskResult]) -> list[dict[str, object]]:
     """Puts the first answers of all models beside each other, where they saw the same samples."""
-    questions = [[(row["input"], row["target"]) for row in r.answers] for r in results]
-    if not questions or any(other != questions[0] for other in questions):
+    questions = [_questions(result) for result in results]
+    if not questions or not _same_samples(results):
         return []
     return [
         {

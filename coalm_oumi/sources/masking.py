@@ -2,10 +2,10 @@
 
 Function and parameter names become random strings in the tools and the answers alike. A default
 that the answer repeats becomes another value of its type in tools, answers and query, so that the
-model reads defaults instead of remembering them. Two things differ from Hammer's published script
-on purpose: a boolean default stays (the script turns True into a number such as 1.92), and a value
-is replaced in the query as a whole word only (the script turns "10" into "50" where "1" becomes
-"5").
+model reads defaults instead of remembering them. Three things differ from Hammer's published script
+on purpose: a boolean default stays (the script turns True into a number such as 1.92), a value is
+replaced in the query as a whole word only (the script turns "10" into "50" where "1" becomes "5"),
+and a value that another argument holds as well stays, since the query cannot tell the two apart.
 """
 
 import random
@@ -80,7 +80,9 @@ def mask(
         for parameter, description in tool.get("parameters", {}).items():
             masked = _name(random_, _PARAMETER_LENGTHS, names_taken)
             parameters[functions[name], masked] = parameter
-            if any(_repeats_default(parameter, description, arguments) for arguments in given):
+            if any(
+                _repeats_default(parameter, description, arguments) for arguments in given
+            ) and _is_alone(name, parameter, description["default"], answers):
                 old = description["default"]
                 new = _other_value(old, random_)
                 defaults[functions[name], masked] = (new, old)
@@ -132,6 +134,18 @@ def _repeats_default(name: str, description: Json, arguments: Mapping[str, Json]
     default = description.get("default") if isinstance(description, dict) else None
     maskable = isinstance(default, int | float | str) and not isinstance(default, bool)
     return maskable and default != "" and name in arguments and _same(arguments[name], default)
+
+
+def _is_alone(
+    function: str, parameter: str, default: Json, answers: Sequence[FunctionCall]
+) -> bool:
+    """Says whether no other argument holds the value, which the query could not tell apart."""
+    return not any(
+        str(value).lower() == str(default).lower()
+        for call in answers
+        for name, value in call.arguments.items()
+        if (call.name, name) != (function, parameter)
+    )
 
 
 def _same(left: Json, right: Json) -> bool:

@@ -115,7 +115,7 @@ def _identify(record: Json, services: _Services) -> tuple[str, Sequence[str]]:
     if not isinstance(record, dict) or not isinstance(record.get("dialogue_id"), str):
         raise RecordError("`dialogue_id` is missing")
     used = record.get("services")
-    if not isinstance(used, list) or not used:
+    if not isinstance(used, list) or not used or not all(isinstance(s, str) for s in used):
         raise RecordError("`services` is missing or empty")
     for service in used:
         if service not in services:
@@ -153,6 +153,9 @@ def _annotated_turns(record: Json, services: _Services, max_results: int | None)
 def _annotated_turn(
     user: Json, system: Json, services: _Services, max_results: int | None
 ) -> CraTurn:
+    for turn in (user, system):
+        if not isinstance(turn["utterance"], str) or not turn["utterance"].strip():
+            raise RecordError("an utterance is missing or empty")
     acts = _acts(system)
     called = [frame for frame in system["frames"] if "service_call" in frame]
     if not called:
