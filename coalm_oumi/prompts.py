@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -16,15 +17,23 @@ class PromptError(CoalmError):
     """A template that does not exist, or a field that it needs and did not get."""
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(resource_dir("prompts")),
+def templates(folder: Path, *, autoescape: bool = False) -> jinja2.Environment:
+    """Returns a folder's Jinja templates, set up as all of this package are.
+
+    A missing field is an error. Lines of statements leave no trace.
+    """
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,
+        autoescape=autoescape,
     )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = templates(resource_dir("prompts"))
     environment.filters["json"] = dumps
     return environment
 

@@ -12,7 +12,7 @@ def test_build_and_its_summary(repo: Path, tmp_path: Path, capsys: pytest.Captur
     assert "1 records gave no sample" in printed
     assert printed.splitlines()[0].startswith("train: ")
     assert {file.name for file in output.iterdir()} == {
-        "manifest.json", "train-00000.parquet", "validation-00000.parquet",
+        "README.md", "manifest.json", "train-00000.parquet", "validation-00000.parquet",
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.mixture.build import build, deduplicated, interleave
@@ -84,6 +85,18 @@ def test_the_manifest_lists_counts_and_rejected_records(mixture: Path):
     assert sum(manifest["domains"]["train"].values()) == rows
     (broken,) = manifest["rejected"]["toolace"]
     assert broken["where"].endswith("data.json[17]")
+
+
+def test_the_card_counts_what_the_manifest_counts(mixture: Path):
+    head, _, body = (mixture / "README.md").read_text().removeprefix("---\n").partition("\n---\n")
+    config = yaml.safe_load(head)["configs"][0]
+    assert [part["path"] for part in config["data_files"]] == [
+        "train-00000.parquet", "validation-00000.parquet",
+    ]  # fmt: skip
+    samples = json.loads((mixture / "manifest.json").read_text())["samples"]
+    for name, domain, rejected in (("snips", "tod", 0), ("toolace", "la", 1)):
+        counts = f"{samples['train'][name]} | {samples['validation'][name]}"
+        assert f"| {name} | {domain} | {counts} | {rejected} | 0 |" in body
 
 
 def test_strict_stops_at_the_first_bad_record(tmp_path: Path):

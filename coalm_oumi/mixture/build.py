@@ -10,12 +10,16 @@ from tqdm import tqdm
 
 from coalm_oumi import __version__, prompts
 from coalm_oumi.errors import CoalmError
+from coalm_oumi.files import write_text
 from coalm_oumi.jsontext import Json, write_json
 from coalm_oumi.mixture.config import SAMPLES, BuildConfig, SourceConfig, resolve
 from coalm_oumi.mixture.select import in_validation
 from coalm_oumi.mixture.store import MANIFEST, SPLITS, clear, write_shard
+from coalm_oumi.prompts import templates
 from coalm_oumi.sample import Sample, deduplicated
 from coalm_oumi.sources import SOURCES, Rejected, read_source
+
+CARD = "README.md"
 
 
 def build(config: BuildConfig) -> Path:
@@ -25,8 +29,8 @@ def build(config: BuildConfig) -> Path:
         config: What to build.
 
     Returns:
-        The folder written: `<split>-00000.parquet` for each split, and `manifest.json`, last. The
-        shards of an earlier build there are removed.
+        The folder written: `<split>-00000.parquet` for each split, `README.md`, a card for the
+        hub, and `manifest.json`, last. The shards of an earlier build there are removed.
 
     Raises:
         CoalmError: A source cannot be read, a record is bad in strict mode, a split is empty, or
@@ -66,6 +70,7 @@ def build(config: BuildConfig) -> Path:
         clear(output)
         for split, (name,) in shards.items():
             write_shard(output / name, rows[split])
+        write_text(output / CARD, _card(manifest))
         write_json(output / MANIFEST, manifest)
     except OSError as error:
         raise CoalmError(f"{output}: cannot be written: {error}") from error
@@ -112,6 +117,28 @@ def _read(
     dialogues = list(dict.fromkeys(sample.dialogue_id for sample in samples))
     chosen = set(random.Random(config.seed).sample(dialogues, min(source.limit, len(dialogues))))
     return [sample for sample in samples if sample.dialogue_id in chosen], rejected
+
+
+def _card(manifest: Mapping[str, Json]) -> str:
+    samples = manifest["samples"]
+    return (
+        templates(Path(__file__).parent)
+        .get_template("card.jinja")
+        .render(
+            version=manifest["coalm_oumi"],
+            shards=manifest["shards"],
+            rows=[
+                {
+                    "name": name,
+                    "domain": SOURCES[name].domain,
+                    "counts": [samples[split][name] for split in manifest["shards"]],
+                    "rejected": len(manifest["rejected"][name]),
+                    "duplicates": manifest["duplicates"][name],
+                }
+                for name in samples["train"]
+            ],
+        )
+    )
 
 
 def _manifest(

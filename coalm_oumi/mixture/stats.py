@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.files import write_bytes
 from coalm_oumi.jsontext import Json, write_json
-from coalm_oumi.mixture.store import SPLITS, read_samples, split_files
+from coalm_oumi.mixture.store import read_all
 
 _TEXT = ("instruction", "input", "output")
 
@@ -55,11 +55,7 @@ def count_tokens(path: Path, tokenizer: Any, *, workers: int = 1) -> dict[str, n
     Raises:
         CoalmError: No such mixture, or it does not say its samples' sources.
     """
-    found = [split_files(path, split)[0] for split in SPLITS if _has(path, split)]
-    if not found:
-        split_files(path, "train")  # says what is missing
-    paths = list(dict.fromkeys(file for group in found for file in group))
-    table = read_samples(paths)
+    table = read_all(path)
     if "source" not in table.column_names:
         raise CoalmError(f"{path}: no column `source`, so there is nothing to tell apart")
     lengths = table.map(
@@ -123,13 +119,6 @@ def write(
     write_json(folder / "stats.json", {"window": window, "sources": record, "paper": paper_table()})
     write_bytes(folder / "stats.png", _histogram(lengths, window))
     return [folder / "stats.json", folder / "stats.png"]
-
-
-def _has(path: Path, split: str) -> bool:
-    try:
-        return bool(split_files(path, split))
-    except CoalmError:
-        return False
 
 
 def _lengths(batch: Mapping[str, list[str]], tokenizer: Any) -> dict[str, list[int]]:

@@ -64,6 +64,22 @@ def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
     )
 
 
+def read_all(path: Path) -> datasets.Dataset:
+    """Opens a whole mixture, all its splits, as one table.
+
+    Raises:
+        CoalmError: No such mixture.
+    """
+    files: list[Path] = []
+    for split in SPLITS:
+        try:
+            files += split_files(path, split)[0]
+        except CoalmError:
+            if split == "train":
+                raise
+    return read_samples(list(dict.fromkeys(files)))
+
+
 def clear(folder: Path) -> None:
     """Makes a folder ready for a build: its manifest goes first, then the shards of before."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,8 @@ import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-
 from coalm_oumi.files import write_bytes, write_text
+from coalm_oumi.prompts import templates
 from coalm_oumi.report import figures
 from coalm_oumi.report.collect import Runs, TaskResult, collect
 
@@ -33,13 +32,7 @@ def write(folder: Path) -> Sequence[Path]:
 
 
 def _render(folder: Path, runs: Runs, models: Sequence[str], picture: bytes) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent, autoescape=True)
     return environment.get_template("page.jinja").render(
         title=folder.resolve().name,
         picture=base64.b64encode(picture).decode(),
