@@ -43,7 +43,7 @@ def test_every_data_recipe_loads(file: Path, monkeypatch: pytest.MonkeyPatch):
     assert set(load_config(file, []).sources) == {"snips", "hammer", "toolace", "sgd"}
 
 
-def test_the_demo_differs_in_model_data_batch_and_steps_only():
+def test_the_demo_differs_from_the_8b_recipe_as_its_head_says():
     demo, full = (
         flat(yaml.safe_load((RECIPES / name).read_text()))
         for name in ("coalm_demo.yaml", "coalm_8b.yaml")

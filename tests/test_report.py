@@ -69,6 +69,16 @@ def test_other_samples_are_said_to_be_other(runs: Path):
     assert "did not answer the same samples" in write(runs)[0].read_text()
 
 
+def test_answers_that_differ_come_first(runs: Path):
+    for model in ("base", "tuned"):
+        file = runs / f"eval/{model}/answers/state_tracking.jsonl"
+        row = json.loads(file.read_text())
+        same = {**row, "input": "User: both fail", "correct": False}
+        file.write_text(f"{json.dumps(same)}\n{json.dumps(row)}\n")
+    text = write(runs)[0].read_text()
+    assert text.index("&lt;b&gt;rate") < text.index("both fail")
+
+
 def test_training_without_evaluation(runs: Path, tmp_path: Path):
     for file in runs.rglob("task_result.json"):
         file.unlink()

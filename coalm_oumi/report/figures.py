@@ -69,7 +69,9 @@ def _metric_bars(axes, results: Sequence[TaskResult], models: Sequence[str]) -> 
         drawn = axes.barh(places, shares, height, label=model, color=COLOURS[number % len(COLOURS)])
         labels = ["missing" if share != share else f"{share:.1f}" for share in shares]
         axes.bar_label(drawn, labels=labels, padding=2, fontsize=9)
-    axes.set_yticks(range(len(rows)), [name.replace("_", " ") for _, name in rows])
+    counts = {r.task: r.num_samples for r in results}
+    labels = [f"{name.replace('_', ' ')} (n={counts[task]})" for task, name in rows]
+    axes.set_yticks(range(len(rows)), labels)
     axes.invert_yaxis()
     axes.set_xlim(0, 108)
     axes.set_xlabel("%")

@@ -78,15 +78,23 @@ def _same_samples(results: Sequence[TaskResult]) -> bool:
 
 
 def _examples(results: Sequence[TaskResult]) -> list[dict[str, object]]:
-    """Puts the first answers of all models beside each other, where they saw the same samples."""
+    """Puts answers of all models beside each other, where they saw the same samples.
+
+    Those come first that one model got right and another did not.
+    """
     questions = [_questions(result) for result in results]
     if not questions or not _same_samples(results):
         return []
+    order = sorted(
+        range(len(questions[0])),
+        key=lambda index: len({result.answers[index]["correct"] for result in results}) == 1,
+    )
     return [
         {
             "input": source,
             "target": target,
             "answers": [(result.model, result.answers[index]) for result in results],
         }
-        for index, (source, target) in enumerate(questions[0][:_EXAMPLES])
+        for index in order[:_EXAMPLES]
+        for source, target in [questions[0][index]]
     ]
