@@ -3,10 +3,10 @@
     python benchmarks/tokenize_mixture.py MIXTURE TOKENIZER [--samples 4000]
 
 MIXTURE is a folder that `coalm build` wrote, TOKENIZER a Transformers folder. The mixture's samples
-are repeated up to the number asked for, so its length distribution stays. Each side starts without a
-cache, runs in one process, and is taken at its best of three. All three see the same texts; only ours
-masks the prompt. The last lines print the ratios: ours to stock, and ours to the ceiling, which is
-the fast tokenizer's own `encode_batch` over texts that are rendered already.
+are repeated up to the number asked for, so its length distribution stays. Each side starts without
+a cache, runs in one process, and is taken at its best of three. All three see the same texts; only
+ours masks the prompt. The last lines print the ratios: ours to stock, and ours to the ceiling, which
+is the fast tokenizer's own `encode_batch` over texts that are rendered already.
 """
 
 import argparse
