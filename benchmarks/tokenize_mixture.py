@@ -5,7 +5,7 @@
 MIXTURE is a folder that `coalm build` wrote, TOKENIZER a Transformers folder. The mixture's samples
 are repeated up to the number asked for, so its length distribution stays. Each side starts without
 a cache, runs in one process, and is taken at its best of three. All three see the same texts; only
-ours masks the prompt. The last lines print the ratios: ours to stock, and ours to the ceiling, which
+ours masks the prompt. The last lines print the ratios: ours to stock, and ours to the ceiling, that
 is the fast tokenizer's own `encode_batch` over texts that are rendered already.
 """
 
