@@ -81,10 +81,15 @@ def parse_json(text: str) -> list[FunctionCall]:
     records = [value] if isinstance(value, dict) else value
     if not isinstance(records, list):
         raise CallError(f"expected a JSON list of calls, found {type(value).__name__}")
-    return [_from_record(record) for record in records]
+    return [from_record(record) for record in records]
 
 
-def _from_record(record: Json) -> FunctionCall:
+def from_record(record: Json) -> FunctionCall:
+    """Reads one call from `{"name": ..., "arguments": {...}}`.
+
+    Raises:
+        CallError: The record is something else.
+    """
     if not isinstance(record, dict):
         raise CallError(f"expected a call as an object, found {type(record).__name__}")
     name, arguments = record.get("name"), record.get("arguments", {})

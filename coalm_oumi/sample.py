@@ -9,6 +9,9 @@ from coalm_oumi.errors import CoalmError
 Domain = Literal["tod", "la", "cra"]
 """Task-oriented dialogue, language agent, conversational ReAct API (paper, Table 1)."""
 
+TEXT_COLUMNS = ("instruction", "input", "output")
+"""The columns that every sample has; the others say where it comes from."""
+
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 
 
@@ -48,23 +51,47 @@ class Sample:
             CoalmError: A column is missing or is not text, the target is empty, or the domain is
                 unknown.
         """
-        columns: dict[str, str] = {}
+        columns = columns_of(record, where=where)
         for field in fields(cls):
-            value = record.get(field.name)
-            if not isinstance(value, str):
-                found = "is missing" if value is None else f"is {type(value).__name__}"
-                raise CoalmError(
-                    f"{where}: column `{field.name}` {found}, expected text; the columns of a "
-                    f"CoALM-IT record are {', '.join(column.name for column in fields(cls))}"
-                )
-            columns[field.name] = value
-        if not columns["output"].strip():
-            raise CoalmError(f"{where}: `output` is empty, so there is nothing to learn")
-        if columns["domain"] not in DOMAINS:
-            raise CoalmError(
-                f"{where}: unknown domain `{columns['domain']}`; use one of {', '.join(DOMAINS)}"
-            )
+            if field.name not in columns:
+                raise CoalmError(f"{where}: column `{field.name}` is missing")
         return cls(**columns)  # pyright: ignore[reportArgumentType]
+
+
+def columns_of(record: Any, *, where: str) -> dict[str, str]:
+    """Reads the columns of a sample that a record has.
+
+    Args:
+        record: The columns. Instruction, input and output must be there; others than a sample's
+            are ignored.
+        where: Names the file and record in an error.
+
+    Raises:
+        CoalmError: A text column is missing, a column is not text, the target is empty, or the
+            domain is unknown.
+    """
+    names = [field.name for field in fields(Sample)]
+    if not isinstance(record, Mapping):
+        raise CoalmError(f"{where}: expected an object with the columns {', '.join(names)}")
+    columns: dict[str, str] = {}
+    for name in names:
+        value = record.get(name)
+        if value is None and name not in TEXT_COLUMNS:
+            continue
+        if not isinstance(value, str):
+            found = "is missing" if value is None else f"is {type(value).__name__}"
+            raise CoalmError(
+                f"{where}: column `{name}` {found}, expected text; the columns of a CoALM-IT "
+                f"record are {', '.join(names)}"
+            )
+        columns[name] = value
+    if not columns["output"].strip():
+        raise CoalmError(f"{where}: `output` is empty, so there is nothing to learn")
+    if columns.get("domain", DOMAINS[0]) not in DOMAINS:
+        raise CoalmError(
+            f"{where}: unknown domain `{columns['domain']}`; use one of {', '.join(DOMAINS)}"
+        )
+    return columns
 
 
 def deduplicated(samples: Sequence[Sample]) -> list[Sample]:

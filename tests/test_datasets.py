@@ -248,7 +248,7 @@ def test_strict_raw_sources():
     [
         ({"domain": ["tod"]}, "unknown dataset_kwargs domain; the options are .*domains.*hub_id"),
         ({"too_long": "cut"}, "neither `drop` nor `error`"),
-        ({"split": "test"}, "no test"),
+        ({"split": "test"}, "unknown split `test`"),
     ],
 )
 def test_bad_options(mixture: Path, options: dict[str, object], message: str):

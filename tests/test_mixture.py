@@ -114,8 +114,8 @@ def test_a_build_replaces_the_one_before(tmp_path: Path, repo: Path):
     build(load_config(recipe, [output]))
     assert split_files(tmp_path, "validation")[1]
     build(load_config(recipe, [output, "validation_fraction=0"]))
-    with pytest.raises(CoalmError, match="no validation split; it was built with train"):
-        split_files(tmp_path, "validation")
+    shards = [tmp_path / "train-00000.parquet"]
+    assert split_files(tmp_path, "validation") == (shards, False), "to be cut from the training set"
     assert not (tmp_path / "validation-00000.parquet").exists()
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
@@ -228,7 +228,7 @@ def test_splits_share_nothing():
         ({"domains": ["chat"]}, "unknown domain `chat`; use some of tod, la, cra"),
         ({"domains": ["la"]}, "no sample is left of 100"),
         ({"sources": ["xlam"]}, "no sample of source `xlam`; it has sgd, snips"),
-        ({"weights": {"sgd": -1}}, "-1 is negative"),
+        ({"weights": {"sgd": -1}}, "-1 is not a number from 0 up"),
         ({"split": "test"}, "unknown split `test`"),
         ({"split": "validation"}, "set validation_fraction"),
         ({"split": "train", "validation_fraction": 1.5}, "not in"),
@@ -268,14 +268,16 @@ def test_where_a_mixture_lies(tmp_path: Path):
     ):
         with pytest.raises(CoalmError, match=message):
             split_files(path, "train")
-    with pytest.raises(CoalmError, match="no test"):
-        split_files(tmp_path, "test")
+    (tmp_path / "train.jsonl").unlink()
+    with pytest.raises(CoalmError, match="no train"):
+        split_files(tmp_path, "train")
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{", ":2: not valid JSON"),
+        ("[]", ":2: expected an object"),
         ('{"instruction": "i"}', ":2: column `input` is missing"),
         (json.dumps(sample(1).as_dict() | {"output": " "}), ":2: `output` is empty"),
         (json.dumps(sample(1).as_dict() | {"domain": "chat"}), ":2: unknown domain `chat`"),
@@ -288,6 +290,26 @@ def test_bad_lines_name_file_and_line(tmp_path: Path, line: str, message: str):
     with pytest.raises(CoalmError, match=message) as error:
         read_samples([file])
     assert str(error.value).startswith(str(file))
+
+
+def test_json_lines_need_the_text_columns_only(tmp_path: Path):
+    file = tmp_path / "mine.jsonl"
+    rows = [{"instruction": "i", "input": "", "output": "o", "extra": 1}] * 2
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_samples([file]).column_names == ["instruction", "input", "output"]
+    file.write_text(file.read_text() + json.dumps({**rows[0], "source": "own"}) + "\n")
+    with pytest.raises(CoalmError, match="record 3 has the columns"):
+        read_samples([file])
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
+    (tmp_path / "README.md").write_text("my project")
+    config = BuildConfig(
+        str(tmp_path), {"snips": SourceConfig("samples:snips")}, validation_fraction=0.2
+    )
+    with pytest.raises(CoalmError, match="holds files of something else"):
+        build(config)
+    assert (tmp_path / "README.md").read_text() == "my project"
 
 
 def test_unreadable_parquet(tmp_path: Path):

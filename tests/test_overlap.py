@@ -103,9 +103,23 @@ def test_the_command_writes_a_clean_mixture(
     assert leaked not in after["input"]
     assert 0 < len(before) - len(after) < 10
     assert main(["overlap", str(clean), "--benchmark", f"leak={file}"]) == 0
-    assert f"{0:>12,}{0:>12,}" not in capsys.readouterr().out.splitlines()[0]
+    assert f"{0:>12,}{0:>12,}" in capsys.readouterr().out.splitlines()[1]
+    manifest = json.loads((clean / "manifest.json").read_text())
+    assert sum(manifest["samples"]["train"].values()) == sum(manifest["domains"]["train"].values())
+    assert (clean / "README.md").is_file()
     (found,), flags = overlap.find(after, [overlap.read_benchmark("leak", file)])
     assert found.exact == found.windows == flags.sum() == 0
+
+
+def test_nothing_is_written_where_everything_overlaps(mixture: Path, tmp_path: Path):
+    everything = tmp_path / "all.json"
+    everything.write_text(json.dumps(list(read_all(mixture)["instruction"])))
+    known = [overlap.read_benchmark("all", everything)]
+    with pytest.raises(CoalmError, match="every training sample overlaps"):
+        overlap.write_clean(mixture, tmp_path / "out", known, workers=1)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(CoalmError, match="give each a name of its own"):
+        overlap.find(read_all(mixture), known * 2)
 
 
 def test_bad_arguments(mixture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

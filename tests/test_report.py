@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,18 @@ def test_answers_that_differ_come_first(runs: Path):
         file.write_text(f"{json.dumps(same)}\n{json.dumps(row)}\n")
     text = write(runs)[0].read_text()
     assert text.index("&lt;b&gt;rate") < text.index("both fail")
+
+
+def test_two_demos_under_one_folder_stay_apart(runs: Path, tmp_path_factory):
+    both = tmp_path_factory.mktemp("both")
+    for name in ("one", "two"):
+        shutil.copytree(runs, both / name)
+    (both / "one/eval/base/answers/state_tracking.jsonl").unlink()
+    models = {result.model for result in collect(both).results}
+    assert models == {
+        f"{name}/eval/{model}" for name in ("one", "two") for model in ("base", "tuned")
+    }
+    write(both)
 
 
 def test_training_without_evaluation(runs: Path, tmp_path: Path):

@@ -237,6 +237,14 @@ def test_recorded_transcripts_replace_the_templates():
     assert [s.input for s in texts[0]] != [s.input for s in texts[1]]
 
 
+def test_transcripts_of_no_dialogue_are_said(tmp_path: Path):
+    file = tmp_path / "cra.jsonl"
+    file.write_text(json.dumps({"dialogue_id": "nosuch", "text": "x"}) + "\n")
+    samples, (rejected,) = split(sgd.read(SAMPLES / "sgd", transcripts=file))
+    assert samples
+    assert "nosuch: no dialogue of this id is in" in str(rejected)
+
+
 def test_sgd_keeps_the_results_asked_for(shared: Path):
     def observations(limit: int | None) -> list[int]:
         samples, _ = split(sgd.read(shared / "sgd/dev", max_results=limit))

@@ -8,8 +8,6 @@ from typing import Any, Literal, cast
 
 import datasets
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from datasets.config import HF_DATASETS_CACHE
 from datasets.fingerprint import Hasher
 from filelock import FileLock
@@ -26,7 +24,6 @@ from coalm_oumi.mixture.select import select
 
 TooLong = Literal["drop", "error"]
 
-_TEXT_COLUMNS = ("instruction", "input", "output")
 _OUMI_OPTIONS = frozenset(
     {
         "dataset_name",
@@ -257,30 +254,3 @@ class SampleDataset(BaseSftDataset):
                 f"{type(self).__name__}: unknown dataset_kwargs {', '.join(unknown)}; "
                 f"the options are {', '.join(dict.fromkeys(known))}"
             )
-
-
-def check_columns(table: datasets.Dataset, place: str) -> None:
-    """Checks that a table has the Alpaca columns, as text, and targets that are not empty.
-
-    Raises:
-        CoalmError: A column is missing or is not text, or a target is empty.
-    """
-    for name in _TEXT_COLUMNS:
-        feature = table.features.get(name)
-        if feature is None:
-            raise CoalmError(
-                f"{place}: no column `{name}`; a CoALM-IT mixture has the columns instruction, "
-                f"input, output, source, domain and dialogue_id, this one has "
-                f"{', '.join(table.column_names)}"
-            )
-        if getattr(feature, "dtype", None) not in ("string", "large_string"):
-            raise CoalmError(f"{place}: column `{name}` is not text")
-    outputs = cast(
-        pa.ChunkedArray, table.select_columns(["output"]).with_format("arrow")[:]["output"]
-    )
-    empty = pc.match_substring_regex(pc.fill_null(outputs, ""), r"^\s*$")  # pyright: ignore
-    first = pc.index(empty, True).as_py()
-    if first >= 0:
-        raise CoalmError(
-            f"{place}: record {first}: `output` is empty, so there is nothing to learn"
-        )

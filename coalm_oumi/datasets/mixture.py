@@ -7,9 +7,9 @@ import datasets
 from oumi.core.registry import register_dataset
 from typing_extensions import override
 
-from coalm_oumi.datasets.base import SampleDataset, check_columns
+from coalm_oumi.datasets.base import SampleDataset
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.mixture.store import read_samples, split_files
+from coalm_oumi.mixture.store import check_columns, read_samples, split_files
 
 HUB_ID = "uiuc-convai/CoALM-IT"
 """The mixture that the paper's authors published."""
@@ -48,12 +48,11 @@ class MixtureDataset(SampleDataset):
     @override
     def _read(self) -> tuple[datasets.Dataset, bool]:
         if self.dataset_path is None:
-            table, is_split = self._from_hub(), False
-        else:
-            files, is_split = split_files(Path(self.dataset_path), self.split or "train")
-            table = read_samples(files)
-        check_columns(table, self._place())
-        return table, is_split
+            table = self._from_hub()
+            check_columns(table, self._place())
+            return table, False
+        files, is_split = split_files(Path(self.dataset_path), self.split or "train")
+        return read_samples(files), is_split
 
     def _from_hub(self) -> datasets.Dataset:
         try:

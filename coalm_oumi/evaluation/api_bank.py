@@ -25,9 +25,7 @@ def read(path: Path) -> list[Sample]:
 
 def _sample(record: Json, file: Path, index: int) -> Sample:
     try:
-        answers = [
-            calls.FunctionCall(answer["name"], answer["arguments"]) for answer in record["answers"]
-        ]
+        answers = [calls.from_record(answer) for answer in record["answers"]]
         return Sample(
             instruction=prompts.render("hammer", tools=record["tools"]),
             input=prompts.render("api_bank_query", messages=record["query"]),

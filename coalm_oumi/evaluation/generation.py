@@ -38,12 +38,14 @@ class HeldOut:
         sources: Only these sources; None for all.
         validation_fraction: As in training, where the data has no validation split of its own.
         seed: As in training.
+        name: What to call the task's result, where one evaluation asks several mixtures.
     """
 
     dataset_path: str
     sources: Sequence[str] | None = None
     validation_fraction: float = 0.0
     seed: int = 0
+    name: str | None = None
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> "HeldOut":
@@ -65,7 +67,8 @@ class HeldOut:
 
     def label(self, task: str) -> str:
         """Names a task on these samples, so that one evaluation can hold several."""
-        return f"{task}/{'+'.join(self.sources)}" if self.sources else task
+        name = self.name or "+".join(self.sources or [])
+        return f"{task}/{name}" if name else task
 
     def samples(self, domain: Domain) -> list[Sample]:
         """Reads the validation samples of one domain.
@@ -110,10 +113,10 @@ def ask(engine: "BaseInferenceEngine", samples: Sequence[Sample]) -> list[Answer
     }
     answers = []
     for index, sample in enumerate(samples):
-        last = answered[str(index)].messages[-1]
-        if last.role != Role.ASSISTANT:
+        conversation = answered.get(str(index))
+        if conversation is None or conversation.messages[-1].role != Role.ASSISTANT:
             raise CoalmError(f"the inference engine gave no answer to sample {index}")
-        answers.append(Answer(sample, str(last.content)))
+        answers.append(Answer(sample, str(conversation.messages[-1].content)))
     return answers
 
 

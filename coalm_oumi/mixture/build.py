@@ -14,12 +14,10 @@ from coalm_oumi.files import write_text
 from coalm_oumi.jsontext import Json, write_json
 from coalm_oumi.mixture.config import SAMPLES, BuildConfig, SourceConfig, resolve
 from coalm_oumi.mixture.select import in_validation
-from coalm_oumi.mixture.store import MANIFEST, SPLITS, clear, write_shard
+from coalm_oumi.mixture.store import CARD, MANIFEST, SPLITS, clear, write_shard
 from coalm_oumi.prompts import templates
 from coalm_oumi.sample import Sample, deduplicated
 from coalm_oumi.sources import SOURCES, Rejected, read_source
-
-CARD = "README.md"
 
 
 def build(config: BuildConfig) -> Path:
@@ -64,17 +62,34 @@ def build(config: BuildConfig) -> Path:
     for split, merged in rows.items():
         if not merged and (split == "train" or config.validation_fraction > 0):
             raise CoalmError(f"{output}: the {split} split would be empty; take more dialogues")
-    shards = {split: [f"{split}-00000.parquet"] for split, merged in rows.items() if merged}
-    manifest = _manifest(config, shards, by_split, rejected, duplicates)
-    try:
-        clear(output)
-        for split, (name,) in shards.items():
-            write_shard(output / name, rows[split])
-        write_text(output / CARD, _card(manifest))
-        write_json(output / MANIFEST, manifest)
-    except OSError as error:
-        raise CoalmError(f"{output}: cannot be written: {error}") from error
+    write_mixture(output, rows, _manifest(config, by_split, rejected, duplicates))
     return output
+
+
+def write_mixture(
+    folder: Path, splits: Mapping[str, Sequence[Sample]], manifest: Mapping[str, Json]
+) -> None:
+    """Writes a mixture in the place of one that a build wrote before.
+
+    Args:
+        folder: Where to write: a shard for each split that is not empty, `README.md`, and
+            `manifest.json` last, so that a folder without it is known to be unfinished.
+        splits: The samples of each split.
+        manifest: What the manifest says, but for the shards.
+
+    Raises:
+        CoalmError: The folder cannot be written, or holds something else.
+    """
+    shards = {split: [f"{split}-00000.parquet"] for split, samples in splits.items() if samples}
+    record = {**manifest, "shards": shards}
+    try:
+        clear(folder)
+        for split, (name,) in shards.items():
+            write_shard(folder / name, splits[split])
+        write_text(folder / CARD, _card(record))
+        write_json(folder / MANIFEST, record)
+    except OSError as error:
+        raise CoalmError(f"{folder}: cannot be written: {error}") from error
 
 
 def interleave(groups: Sequence[Sequence[Sample]], *, seed: int) -> list[Sample]:
@@ -143,7 +158,6 @@ def _card(manifest: Mapping[str, Json]) -> str:
 
 def _manifest(
     config: BuildConfig,
-    shards: Mapping[str, Sequence[str]],
     by_split: Mapping[str, Mapping[str, Sequence[Sample]]],
     rejected: Mapping[str, Sequence[Rejected]],
     duplicates: Mapping[str, int],
@@ -151,7 +165,6 @@ def _manifest(
     return {
         "coalm_oumi": __version__,
         "config": asdict(config),
-        "shards": dict(shards),
         "samples": {
             split: {name: len(samples) for name, samples in groups.items()}
             for split, groups in by_split.items()

@@ -19,8 +19,9 @@ import datasets
 import numpy as np
 
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, loads, read_json, read_jsonl, write_json
-from coalm_oumi.mixture.store import MANIFEST, clear, read_samples, split_files, write_shard
+from coalm_oumi.jsontext import Json, loads, read_json, read_jsonl
+from coalm_oumi.mixture.build import write_mixture
+from coalm_oumi.mixture.store import MANIFEST, read_samples, split_files
 from coalm_oumi.sample import Sample
 
 WINDOW = 13
@@ -128,7 +129,13 @@ def find(
 
     Returns:
         One result a benchmark, and for each sample whether it overlaps any.
+
+    Raises:
+        CoalmError: Two benchmarks have one name.
     """
+    names = [benchmark.name for benchmark in benchmarks]
+    if len(set(names)) != len(names):
+        raise CoalmError(f"benchmarks: {', '.join(names)}: give each a name of its own")
     found = table.map(
         _flags,
         fn_kwargs={"benchmarks": benchmarks},
@@ -168,24 +175,29 @@ def write_clean(path: Path, output: Path, benchmarks: Sequence[Benchmark], *, wo
     if output.resolve() == path.resolve():
         raise CoalmError(f"{output}: is the mixture itself; name another folder")
     manifest = read_json(path / MANIFEST)
-    clear(output)
+    kept: dict[str, list[Sample]] = {}
     dropped = 0
-    counts: dict[str, Json] = {}
     for split in manifest["shards"]:
         table = read_samples(split_files(path, split)[0])
         _, overlapping = find(table, benchmarks, workers=workers)
-        kept = [
+        dropped += int(overlapping.sum())
+        kept[split] = [
             Sample.from_record(dict(row), where=f"{path}, {split}")
             for row, drop in zip(table, overlapping, strict=True)
             if not drop
         ]
-        counts[split] = dict(Counter(sample.source for sample in kept))
-        dropped += int(overlapping.sum())
-        write_shard(output / f"{split}-00000.parquet", kept)
-    shards = {split: [f"{split}-00000.parquet"] for split in manifest["shards"]}
-    without = [benchmark.name for benchmark in benchmarks]
-    changes = {"shards": shards, "samples": counts, "without_overlap": without}
-    write_json(output / MANIFEST, {**manifest, **changes})
+    if not kept["train"]:
+        raise CoalmError(f"{path}: every training sample overlaps, so nothing is left to write")
+    names = {split: list(counts) for split, counts in manifest["samples"].items()}
+    changes = {
+        "samples": {
+            split: {name: sum(s.source == name for s in samples) for name in names[split]}
+            for split, samples in kept.items()
+        },
+        "domains": {split: dict(Counter(s.domain for s in rows)) for split, rows in kept.items()},
+        "without_overlap": [benchmark.name for benchmark in benchmarks],
+    }
+    write_mixture(output, kept, {**manifest, **changes})
     return dropped
 
 
@@ -254,7 +266,7 @@ def _texts(path: Path) -> Iterator[str]:
                 for name in archive.namelist():
                     if name.endswith(".json"):
                         yield from _strings(loads(archive.read(name).decode("utf-8")))
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
             raise CoalmError(f"{path}: not a zip of JSON: {error}") from error
     elif path.suffix == ".jsonl" or _is_lines(path):
         for _, record in read_jsonl(path):

@@ -123,8 +123,8 @@ def _weigh(
     rows: np.ndarray, found: np.ndarray, weights: Mapping[str, float], seed: int
 ) -> np.ndarray:
     for source, weight in weights.items():
-        if weight < 0:
-            raise CoalmError(f"weights: {source}: {weight} is negative")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+            raise CoalmError(f"weights: {source}: {weight!r} is not a number from 0 up")
     weight = np.array([weights.get(str(source), 1.0) for source in found[rows]])
     times = np.floor(weight).astype(int)
     times += np.random.default_rng(seed).random(len(rows)) < weight - times

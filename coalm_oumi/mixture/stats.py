@@ -27,7 +27,8 @@ class SourceStats:
         source: The source, or `total`.
         samples: How many samples.
         tokens: How many tokens in all, instruction, input and output together.
-        over_window: The share of samples over the context window, in [0, 1].
+        over_window: The share of samples over the context window, in [0, 1]. The chat template adds
+            some tokens to each, which are not counted here.
     """
 
     source: str

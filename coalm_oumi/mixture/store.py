@@ -3,23 +3,28 @@
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import datasets
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets.exceptions import DatasetGenerationError
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.files import write_bytes
 from coalm_oumi.jsontext import read_json, read_jsonl
-from coalm_oumi.sample import Sample
+from coalm_oumi.sample import TEXT_COLUMNS, Sample, columns_of
 
 MANIFEST = "manifest.json"
+CARD = "README.md"
+STATS = ("stats.json", "stats.png")
 SPLITS = ("train", "validation")
 
-_SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}\.parquet")
+_SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}\.parquet(\..*)?")
+_SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(Sample)])
 _SUFFIXES = (".parquet", ".jsonl")
 
 
@@ -32,11 +37,14 @@ def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
         split: The split asked for.
 
     Returns:
-        The files, and whether they hold that split alone.
+        The files, and whether they hold that split alone. Where there is no validation split, they
+        hold both, to be cut by dialogue.
 
     Raises:
-        CoalmError: No such file.
+        CoalmError: No such file, or an unknown split.
     """
+    if split not in SPLITS:
+        raise CoalmError(f"unknown split `{split}`; use {' or '.join(SPLITS)}")
     if path.is_file():
         if path.suffix not in _SUFFIXES:
             raise CoalmError(
@@ -45,23 +53,34 @@ def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
         return [path], False
     if not path.is_dir():
         raise CoalmError(f"{path}: no such file or folder; `coalm build` makes a mixture")
-    if (path / MANIFEST).is_file():
-        built = read_json(path / MANIFEST).get("shards", {})
-        if split not in built:
-            raise CoalmError(
-                f"{path}: no {split} split; it was built with "
-                f"{', '.join(built) or 'none'} (see validation_fraction)"
-            )
-        return [path / name for name in built[split]], True
-    if any(_SHARD.fullmatch(file.name) for file in path.iterdir()):
-        raise CoalmError(f"{path}: a build that did not finish; run `coalm build` again")
-    for suffix in _SUFFIXES:
-        files = sorted(path.glob(f"{split}*{suffix}"))
-        if files:
-            return files, True
-    raise CoalmError(
-        f"{path}: no {split}*{' or *'.join(_SUFFIXES)} here; `coalm build` makes a mixture"
-    )
+    shards = _shards(path)
+    if split not in shards and not (split == "validation" and "train" in shards):
+        raise CoalmError(
+            f"{path}: no {split}*{' or *'.join(_SUFFIXES)} here; `coalm build` makes a mixture"
+        )
+    if "validation" not in shards:
+        return shards["train"], False  # both splits are cut from it, as from a file
+    return shards[split], True
+
+
+def _shards(folder: Path) -> dict[str, list[Path]]:
+    """Finds the files of each split in a folder."""
+    if (folder / MANIFEST).is_file():
+        manifest = read_json(folder / MANIFEST)
+        if isinstance(manifest, dict) and isinstance(manifest.get("shards"), dict):
+            return {
+                split: [folder / name for name in names]
+                for split, names in manifest["shards"].items()
+            }
+    if any(_SHARD.fullmatch(file.name) for file in folder.iterdir()):
+        raise CoalmError(f"{folder}: a build that did not finish; run `coalm build` again")
+    found: dict[str, list[Path]] = {}
+    for split in SPLITS:
+        for suffix in _SUFFIXES:
+            files = sorted(folder.glob(f"{split}*{suffix}"))
+            if files:
+                found.setdefault(split, files)
+    return found
 
 
 def read_all(path: Path) -> datasets.Dataset:
@@ -70,29 +89,35 @@ def read_all(path: Path) -> datasets.Dataset:
     Raises:
         CoalmError: No such mixture.
     """
-    files: list[Path] = []
-    for split in SPLITS:
-        try:
-            files += split_files(path, split)[0]
-        except CoalmError:
-            if split == "train":
-                raise
+    files = [file for split in SPLITS for file in split_files(path, split)[0]]
     return read_samples(list(dict.fromkeys(files)))
 
 
 def clear(folder: Path) -> None:
-    """Makes a folder ready for a build: its manifest goes first, then the shards of before."""
+    """Makes a folder ready for a build: its manifest goes first, then what was built before.
+
+    Raises:
+        CoalmError: The folder holds a manifest or a README that no build wrote.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    for file in folder.iterdir():
-        if _SHARD.fullmatch(file.name):
-            file.unlink()
+    built = [file for file in folder.iterdir() if _SHARD.fullmatch(file.name.lstrip("."))]
+    if (folder / MANIFEST).exists():
+        manifest = read_json(folder / MANIFEST)
+        ours = isinstance(manifest, dict) and "coalm_oumi" in manifest
+    else:
+        ours = bool(built)
+    if not ours and any((folder / name).exists() for name in (MANIFEST, CARD)):
+        raise CoalmError(f"{folder}: holds files of something else; set output_dir to a new folder")
+    for name in (MANIFEST, CARD, *STATS):
+        (folder / name).unlink(missing_ok=True)
+    for file in built:
+        file.unlink()
 
 
 def write_shard(file: Path, rows: Sequence[Sample]) -> None:
     """Writes samples as one parquet file, whole or not at all."""
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([row.as_dict() for row in rows]), buffer)
+    pq.write_table(pa.Table.from_pylist([row.as_dict() for row in rows], schema=_SCHEMA), buffer)
     write_bytes(file, buffer.getvalue())
 
 
@@ -100,22 +125,58 @@ def read_samples(files: Sequence[Path]) -> datasets.Dataset:
     """Opens files of samples as one table. Parquet stays on disk, memory-mapped.
 
     Raises:
-        CoalmError: A file cannot be read, or a JSON line is not a sample.
+        CoalmError: A file cannot be read, or a record is not a sample.
     """
+    place = ", ".join(map(str, files))
     if files[0].suffix == ".parquet":
         try:
-            return cast(
-                datasets.Dataset,
-                datasets.load_dataset("parquet", data_files=[str(f) for f in files], split="train"),
+            table = datasets.load_dataset(
+                "parquet", data_files=[str(f) for f in files], split="train"
             )
         except (DatasetGenerationError, pa.ArrowInvalid, OSError) as error:
-            cause = error.__cause__ or error
-            raise CoalmError(f"{', '.join(map(str, files))}: not readable: {cause}") from error
+            raise CoalmError(f"{place}: not readable: {error.__cause__ or error}") from error
+        check_columns(cast(datasets.Dataset, table), place)
+        return cast(datasets.Dataset, table)
     rows = [
-        Sample.from_record(record, where=f"{file}:{number}").as_dict()
+        columns_of(record, where=f"{file}:{number}")
         for file in files
         for number, record in read_jsonl(file)
     ]
     if not rows:
-        raise CoalmError(f"{', '.join(map(str, files))}: no record")
+        raise CoalmError(f"{place}: no record")
+    for number, row in enumerate(rows, start=1):
+        if row.keys() != rows[0].keys():
+            raise CoalmError(
+                f"{place}: record {number} has the columns {', '.join(row)}, the first one "
+                f"{', '.join(rows[0])}; all records must have the same"
+            )
     return datasets.Dataset.from_list(rows)
+
+
+def check_columns(table: datasets.Dataset, place: str) -> None:
+    """Checks that a table has the Alpaca columns, as text, and targets that are not empty.
+
+    Raises:
+        CoalmError: A column is missing or is not text, a value is missing, or a target is empty.
+    """
+    for name in TEXT_COLUMNS:
+        feature = table.features.get(name)
+        if feature is None:
+            raise CoalmError(
+                f"{place}: no column `{name}`; a CoALM-IT mixture has the columns "
+                f"{', '.join(_SCHEMA.names)}, this one has {', '.join(table.column_names)}"
+            )
+        if getattr(feature, "dtype", None) not in ("string", "large_string"):
+            raise CoalmError(f"{place}: column `{name}` is not text")
+        column: Any = table.select_columns([name]).with_format("arrow")[:]
+        bad = column[name].is_null()
+        if name == "output":
+            blank = pc.match_substring_regex(column[name], r"^\s*$")  # pyright: ignore
+            bad = pc.or_(bad, pc.fill_null(blank, True))  # pyright: ignore
+        first = pc.index(bad, True).as_py()
+        if first >= 0:
+            what = "`output` is empty, so there is nothing to learn"
+            raise CoalmError(
+                f"{place}: record {first}: "
+                + (what if name == "output" else f"`{name}` is missing")
+            )

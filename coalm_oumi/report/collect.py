@@ -1,7 +1,7 @@
 """Reads the files of a run folder: losses, evaluation results and answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coalm_oumi.errors import CoalmError
@@ -30,7 +30,8 @@ class TaskResult:
     """What one task of one `oumi evaluate` found.
 
     Attributes:
-        model: The label of the model: the evaluation's output folder.
+        model: The label of the model: the evaluation's output folder, or its last part where that
+            tells all apart.
         task: The task's name.
         metrics: Its metrics, shares in [0, 1].
         num_samples: On how many samples.
@@ -85,10 +86,15 @@ def collect(folder: Path) -> Runs:
     manifests = [read_json(file) for file in sorted(folder.rglob("manifest.json"))]
     mixtures = [found for found in manifests if isinstance(found, dict) and "samples" in found]
     versions = sorted(folder.rglob("package_versions.json"))
+    results = [result for _, result in latest.values()]
+    short = {result.model: result.model.rpartition("/")[2] for result in results}
+    if len(set(short.values())) == len(short) and "." not in short:
+        results = [replace(result, model=short[result.model]) for result in results]
     return Runs(
         training=training,
-        results=[result for _, result in latest.values()],
-        manifest=mixtures[0] if mixtures else None,
+        results=results,
+        # Of several mixtures none is known to be the one that was trained on.
+        manifest=mixtures[0] if len(mixtures) == 1 else None,
         versions=read_json(versions[-1]) if versions else {},
     )
 
@@ -119,7 +125,7 @@ def _results(file: Path, folder: Path) -> list[tuple[str, TaskResult]]:
             if isinstance(value, int | float) and name != "num_samples"
         }
         result = TaskResult(
-            model=output_dir.name if output_dir != folder else folder.resolve().name,
+            model=str(output_dir.relative_to(folder)),
             task=task,
             metrics=numbers,
             num_samples=int(values.get("num_samples", 0)),

@@ -1,6 +1,7 @@
 """The figures of a report, drawn with Matplotlib."""
 
 import io
+import itertools
 from collections.abc import Sequence
 
 import matplotlib
@@ -33,7 +34,7 @@ def draw(
 
 def _loss_curve(axes, training: Sequence[TrainingRun]) -> None:
     axes.set_title("Training loss")
-    for run, colour in zip(training, (*COLOURS[1:], *COLOURS[:1]), strict=False):
+    for run, colour in zip(training, itertools.cycle((*COLOURS[1:], *COLOURS[:1])), strict=False):
         axes.plot(run.steps, run.losses, color=colour, alpha=0.3, linewidth=1)
         axes.plot(run.steps, smoothed(run.losses), color=colour, linewidth=2, label=run.name)
     axes.set_xlabel("optimizer step")
@@ -70,7 +71,10 @@ def _metric_bars(axes, results: Sequence[TaskResult], models: Sequence[str]) -> 
         labels = ["missing" if share != share else f"{share:.1f}" for share in shares]
         axes.bar_label(drawn, labels=labels, padding=2, fontsize=9)
     counts = {r.task: r.num_samples for r in results}
-    labels = [f"{name.replace('_', ' ')} (n={counts[task]})" for task, name in rows]
+    labels = [
+        f"{task.rpartition('/')[2].replace('_', ' ')}: {name.replace('_', ' ')} (n={counts[task]})"
+        for task, name in rows
+    ]
     axes.set_yticks(range(len(rows)), labels)
     axes.invert_yaxis()
     axes.set_xlim(0, 108)

@@ -82,6 +82,7 @@ def _examples(results: Sequence[TaskResult]) -> list[dict[str, object]]:
 
     Those come first that one model got right and another did not.
     """
+    results = [result for result in results if result.answers]
     questions = [_questions(result) for result in results]
     if not questions or not _same_samples(results):
         return []

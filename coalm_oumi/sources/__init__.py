@@ -33,7 +33,7 @@ _OPTION_TYPES: Mapping[str, Any] = {
     "copies": int,
     "masking": int | float,
     "seed": int,
-    "transcripts": str | Path,
+    "transcripts": str | Path | None,
     "functions": str,
     "max_results": int | None,
 }

@@ -32,6 +32,10 @@ def read(
     Raises:
         CoalmError: No such file, or it is not a JSON list.
     """
+    if copies < 1 or not 0 <= masking <= 1:
+        raise CoalmError(
+            f"copies: {copies} and masking: {masking} must be 1 or more, and in [0, 1]"
+        )
     for file, index, record in _records(path):
         try:
             parsed = _parse(record)

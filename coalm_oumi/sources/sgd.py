@@ -44,11 +44,14 @@ def read(
     """
     if functions not in ("all", "dialogue"):
         raise CoalmError(f"functions: `{functions}` is neither `all` nor `dialogue`")
+    if max_results is not None and max_results < 0:
+        raise CoalmError(f"max_results: {max_results} is negative")
     services = _services(path / "schema.json")
     recorded = _recorded(Path(transcripts)) if transcripts is not None else {}
     files = sorted(path.glob("dialogues_*.json"))
     if not files:
         raise CoalmError(f"{path}: no dialogues_*.json here; point to one split of SGD")
+    unmatched = set(recorded)
     for file in files:
         content = read_json(file)
         if not isinstance(content, list):
@@ -57,6 +60,7 @@ def read(
             where = f"{file}[{index}]"
             try:
                 name, used = _identify(record, services)
+                unmatched.discard(name)
                 yield from cra.samples(
                     CraDialogue(
                         dialogue_id=f"sgd/{path.name}/{name}",
@@ -70,6 +74,8 @@ def read(
                 )
             except CoalmError as error:
                 yield Rejected(where, str(error))
+    for name in sorted(unmatched):
+        yield Rejected(f"{transcripts}: {name}", f"no dialogue of this id is in {path}")
 
 
 _Services = Mapping[str, Mapping[str, Function]]
