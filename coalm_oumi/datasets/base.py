@@ -1,13 +1,16 @@
 """What the dataset classes share: selecting samples, and tokenising them for the trainer."""
 
 import inspect
+import itertools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import datasets
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 from datasets.config import HF_DATASETS_CACHE
 from datasets.fingerprint import Hasher
 from filelock import FileLock
@@ -18,7 +21,7 @@ from typing_extensions import override
 
 from coalm_oumi import prompts
 from coalm_oumi.datasets import tokens
-from coalm_oumi.datasets.tokens import encode, user_message
+from coalm_oumi.datasets.tokens import IGNORE_INDEX, Encoded, encode, user_message
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.mixture.select import select
 
@@ -140,7 +143,7 @@ class SampleDataset(BaseSftDataset):
 
     @override
     def tokenize(self, sample: Any, tokenize: bool = True) -> dict[str, Any]:
-        """Tokenises one conversation: `input_ids`, `attention_mask` and masked `labels`.
+        """Tokenises one conversation: `input_ids` and masked `labels`.
 
         Raises:
             CoalmError: It is longer than the model's length.
@@ -151,11 +154,7 @@ class SampleDataset(BaseSftDataset):
         (encoded,) = encode(self._tokenizer, [user], [target])
         if len(encoded.input_ids) > self._max_length:
             raise CoalmError(self._too_long_message("a sample", len(encoded.input_ids)))
-        return {
-            "input_ids": encoded.input_ids,
-            "attention_mask": [1] * len(encoded.input_ids),
-            "labels": encoded.labels,
-        }
+        return {"input_ids": encoded.input_ids, "labels": encoded.labels}
 
     @override
     def to_hf(self, return_iterable: bool = False) -> Any:
@@ -171,7 +170,7 @@ class SampleDataset(BaseSftDataset):
         cached = Path(HF_DATASETS_CACHE) / "coalm_oumi" / f"{fingerprint}.arrow"
         cached.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{cached}.lock"):
-            encoded = self.samples.map(
+            encoded = self.samples.with_format("arrow").map(
                 self._encode_batch,
                 batched=True,
                 with_indices=True,
@@ -182,6 +181,7 @@ class SampleDataset(BaseSftDataset):
                 new_fingerprint=fingerprint,
                 desc="Tokenizing",
             )
+        encoded = encoded.with_format(None)
         dropped = len(self.samples) - len(encoded)
         if not len(encoded):
             raise CoalmError(
@@ -195,25 +195,19 @@ class SampleDataset(BaseSftDataset):
             )
         return encoded
 
-    def _encode_batch(
-        self, batch: Mapping[str, list[str]], indices: Sequence[int]
-    ) -> dict[str, list[list[int]]]:
-        users = [
-            user_message(*pair) for pair in zip(batch["instruction"], batch["input"], strict=True)
-        ]
-        result: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
-        for index, encoded in zip(
-            indices, encode(self._tokenizer, users, batch["output"]), strict=True
-        ):
+    def _encode_batch(self, batch: pa.Table, indices: Sequence[int]) -> pa.Table:
+        instructions, inputs, outputs = (
+            batch[name].to_pylist() for name in ("instruction", "input", "output")
+        )
+        users = [user_message(*pair) for pair in zip(instructions, inputs, strict=True)]
+        kept: list[Encoded] = []
+        for index, encoded in zip(indices, encode(self._tokenizer, users, outputs), strict=True):
             length = len(encoded.input_ids)
-            if length > self._max_length:
-                if self._too_long == "error":
-                    raise CoalmError(self._too_long_message(f"sample {index}", length))
-                continue
-            result["input_ids"].append(encoded.input_ids)
-            result["attention_mask"].append([1] * length)
-            result["labels"].append(encoded.labels)
-        return result
+            if length <= self._max_length:
+                kept.append(encoded)
+            elif self._too_long == "error":
+                raise CoalmError(self._too_long_message(f"sample {index}", length))
+        return _as_table(kept)
 
     @property
     def _max_length(self) -> int:
@@ -254,3 +248,23 @@ class SampleDataset(BaseSftDataset):
                 f"{type(self).__name__}: unknown dataset_kwargs {', '.join(unknown)}; "
                 f"the options are {', '.join(dict.fromkeys(known))}"
             )
+
+
+def _as_table(samples: Sequence[Encoded]) -> pa.Table:
+    """Makes samples two list columns, `input_ids` and `labels`, of 32-bit integers."""
+    lengths = [len(sample.input_ids) for sample in samples]
+    ends = np.cumsum([0, *lengths], dtype=np.int32)
+    ids = np.fromiter(
+        itertools.chain.from_iterable(sample.input_ids for sample in samples),
+        dtype=np.int32,
+        count=int(ends[-1]),
+    )
+    labels = ids.copy()
+    for start, sample in zip(ends, samples, strict=False):
+        labels[start : start + sample.prompt_length] = IGNORE_INDEX
+    return pa.table(
+        {
+            "input_ids": pa.ListArray.from_arrays(ends, ids),
+            "labels": pa.ListArray.from_arrays(ends, labels),
+        }
+    )

@@ -17,11 +17,16 @@ class Encoded:
 
     Attributes:
         input_ids: Prompt, target and end-of-turn token.
-        labels: The same length: `IGNORE_INDEX` on the prompt, `input_ids` from there on.
+        prompt_length: How many of these are the prompt's, which carries no loss.
     """
 
     input_ids: list[int]
-    labels: list[int]
+    prompt_length: int
+
+    @property
+    def labels(self) -> list[int]:
+        """The same length as `input_ids`: `IGNORE_INDEX` on the prompt, the ids from there on."""
+        return [IGNORE_INDEX] * self.prompt_length + self.input_ids[self.prompt_length :]
 
 
 def user_message(instruction: str, input_text: str) -> str:
@@ -48,20 +53,21 @@ def encode(tokenizer: Any, users: Sequence[str], targets: Sequence[str]) -> list
     """
     targets = [target.strip() for target in targets]
     rendered = [_render(tokenizer, *pair) for pair in zip(users, targets, strict=True)]
-    prompt_ids = tokenizer(
-        [prompt for prompt, _ in rendered], add_special_tokens=False, verbose=False
-    )
-    target_ids = tokenizer(list(targets), add_special_tokens=False, verbose=False)
     closings = {closing: _end_of_turn(tokenizer, closing) for _, closing in rendered}
+    prompt_ids = _tokenize(tokenizer, [prompt for prompt, _ in rendered])
+    target_ids = _tokenize(tokenizer, targets)
     return [
-        Encoded(
-            input_ids=[*prompt, *target, *closings[closing]],
-            labels=[*[IGNORE_INDEX] * len(prompt), *target, *closings[closing]],
-        )
-        for prompt, target, (_, closing) in zip(
-            prompt_ids["input_ids"], target_ids["input_ids"], rendered, strict=True
-        )
+        Encoded([*prompt, *target, *closings[closing]], prompt_length=len(prompt))
+        for prompt, target, (_, closing) in zip(prompt_ids, target_ids, rendered, strict=True)
     ]
+
+
+def _tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Tokenises texts as they are. The fast tokenizer's own batch call spares what is not used."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def _render(tokenizer: Any, user: str, target: str) -> tuple[str, str]:
