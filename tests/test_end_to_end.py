@@ -54,7 +54,7 @@ def test_build_train_evaluate_report(
     results: dict[str, dict[str, float]] = {}
     for file in (tmp_path / "eval").rglob("task_result.json"):
         results |= json.loads(file.read_text())["results"]
-    assert set(results) == {"coalm-oumi/state_tracking", "coalm-oumi/function_calling"}
+    assert set(results) == {"coalm-oumi/state_tracking", "coalm-oumi/function_calling/hammer"}
     assert all(metrics["num_samples"] == 3 for metrics in results.values())
     answers = (tmp_path / "eval/tuned/answers/state_tracking.jsonl").read_text().splitlines()
     assert len(answers) == 3
