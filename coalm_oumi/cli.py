@@ -131,13 +131,11 @@ def _overlap(options: argparse.Namespace) -> int:
             raise CoalmError(f"--benchmark {given}: expected NAME=PATH")
         benchmarks.append(overlap.read_benchmark(name, Path(path)))
     table = read_all(options.path)
-    results, _ = overlap.find(table, benchmarks, workers=options.workers)
+    results, overlapping = overlap.find(table, benchmarks, workers=options.workers)
     print(overlap.as_text(results, len(table)))
     if options.output is not None:
-        dropped = overlap.write_clean(
-            options.path, options.output, benchmarks, workers=options.workers
-        )
-        print(f"{options.output}: written without {dropped} samples")
+        overlap.write_clean(options.path, options.output, benchmarks, overlapping)
+        print(f"{options.output}: written without {overlapping.sum()} samples")
     return 0
 
 

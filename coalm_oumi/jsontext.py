@@ -54,6 +54,22 @@ def read_json(path: Path, *, errors: str = "strict") -> Json:
         raise CoalmError(f"{path}: not valid JSON: {error}") from error
 
 
+def read_json_list(path: Path, *, of: str) -> list[Json]:
+    """Reads one JSON file that holds a list.
+
+    Args:
+        path: The file.
+        of: What the list holds, in the plural, for the error.
+
+    Raises:
+        CoalmError: The file is missing, is not JSON, or holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise CoalmError(f"{path}: expected a JSON list of {of}")
+    return content
+
+
 def read_jsonl(path: Path) -> Iterator[tuple[int, Json]]:
     """Yields each record of a JSON Lines file with its line number, from 1.
 

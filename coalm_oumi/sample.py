@@ -10,7 +10,7 @@ Domain = Literal["tod", "la", "cra"]
 """Task-oriented dialogue, language agent, conversational ReAct API (paper, Table 1)."""
 
 TEXT_COLUMNS = ("instruction", "input", "output")
-"""The columns that every sample has; the others say where it comes from."""
+"""The columns that every sample has, in this order; the others say where it comes from."""
 
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 

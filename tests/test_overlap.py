@@ -115,8 +115,9 @@ def test_nothing_is_written_where_everything_overlaps(mixture: Path, tmp_path: P
     everything = tmp_path / "all.json"
     everything.write_text(json.dumps(list(read_all(mixture)["instruction"])))
     known = [overlap.read_benchmark("all", everything)]
+    _, flags = overlap.find(read_all(mixture), known)
     with pytest.raises(CoalmError, match="every training sample overlaps"):
-        overlap.write_clean(mixture, tmp_path / "out", known, workers=1)
+        overlap.write_clean(mixture, tmp_path / "out", known, flags)
     assert not (tmp_path / "out").exists()
     with pytest.raises(CoalmError, match="give each a name of its own"):
         overlap.find(read_all(mixture), known * 2)

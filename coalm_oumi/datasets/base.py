@@ -24,6 +24,7 @@ from coalm_oumi.datasets import tokens
 from coalm_oumi.datasets.tokens import IGNORE_INDEX, Encoded, encode, user_message
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.mixture.select import select
+from coalm_oumi.sample import TEXT_COLUMNS
 
 TooLong = Literal["drop", "error"]
 
@@ -196,9 +197,7 @@ class SampleDataset(BaseSftDataset):
         return encoded
 
     def _encode_batch(self, batch: pa.Table, indices: Sequence[int]) -> pa.Table:
-        instructions, inputs, outputs = (
-            batch[name].to_pylist() for name in ("instruction", "input", "output")
-        )
+        instructions, inputs, outputs = (batch[name].to_pylist() for name in TEXT_COLUMNS)
         users = [user_message(*pair) for pair in zip(instructions, inputs, strict=True)]
         kept: list[Encoded] = []
         for index, encoded in zip(indices, encode(self._tokenizer, users, outputs), strict=True):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from coalm_oumi import calls, prompts
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, read_json
+from coalm_oumi.jsontext import Json, read_json_list
 from coalm_oumi.sample import Sample
 
 
@@ -17,9 +17,9 @@ def read(path: Path) -> list[Sample]:
     Raises:
         CoalmError: No such file, or a record is not of that form.
     """
-    records = read_json(path)
-    if not isinstance(records, list) or not records:
-        raise CoalmError(f"{path}: expected a JSON list of records")
+    records = read_json_list(path, of="records")
+    if not records:
+        raise CoalmError(f"{path}: the list of records is empty")
     return [_sample(record, path, index) for index, record in enumerate(records)]
 
 

@@ -17,7 +17,7 @@ from coalm_oumi.mixture.select import in_validation
 from coalm_oumi.mixture.store import CARD, MANIFEST, SPLITS, clear, write_shard
 from coalm_oumi.prompts import templates
 from coalm_oumi.sample import Sample, deduplicated
-from coalm_oumi.sources import SOURCES, Rejected, read_source
+from coalm_oumi.sources import SOURCES, Rejected, gather, read_source
 
 
 def build(config: BuildConfig) -> Path:
@@ -38,6 +38,7 @@ def build(config: BuildConfig) -> Path:
     if output.exists() and not output.is_dir():
         raise CoalmError(f"{output}: is a file; set output_dir to a folder")
     by_split: dict[str, dict[str, list[Sample]]] = {split: {} for split in SPLITS}
+    fraction, seed = config.validation_fraction, config.seed
     rejected: dict[str, list[Rejected]] = {}
     duplicates: dict[str, int] = {}
     for name, source in config.sources.items():
@@ -46,21 +47,16 @@ def build(config: BuildConfig) -> Path:
         found, rejected[name] = _read(name, source, config)
         samples = deduplicated(found)
         duplicates[name] = len(found) - len(samples)
-        for split in SPLITS:
-            by_split[split][name] = [
-                sample
-                for sample in samples
-                if (split == "validation")
-                == in_validation(
-                    sample.dialogue_id, fraction=config.validation_fraction, seed=config.seed
-                )
-            ]
+        for groups in by_split.values():
+            groups[name] = []
+        for sample in samples:
+            held_out = in_validation(sample.dialogue_id, fraction=fraction, seed=seed)
+            by_split["validation" if held_out else "train"][name].append(sample)
     rows = {
-        split: interleave(list(groups.values()), seed=config.seed)
-        for split, groups in by_split.items()
+        split: interleave(list(groups.values()), seed=seed) for split, groups in by_split.items()
     }
     for split, merged in rows.items():
-        if not merged and (split == "train" or config.validation_fraction > 0):
+        if not merged and (split == "train" or fraction > 0):
             raise CoalmError(f"{output}: the {split} split would be empty; take more dialogues")
     write_mixture(output, rows, _manifest(config, by_split, rejected, duplicates))
     return output
@@ -115,15 +111,7 @@ def _read(
         for key, value in source.options.items()
     }
     items = read_source(name, resolve(source.path), options)
-    samples: list[Sample] = []
-    rejected: list[Rejected] = []
-    for item in tqdm(items, desc=name, unit=" samples"):
-        if isinstance(item, Sample):
-            samples.append(item)
-        elif config.strict:
-            raise CoalmError(str(item))
-        else:
-            rejected.append(item)
+    samples, rejected = gather(tqdm(items, desc=name, unit=" samples"), strict=config.strict)
     if not samples:
         first = f", the first: {rejected[0]}" if rejected else ""
         raise CoalmError(f"{source.path}: no sample from {len(rejected)} bad records{first}")

@@ -22,7 +22,7 @@ from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import Json, loads, read_json, read_jsonl
 from coalm_oumi.mixture.build import write_mixture
 from coalm_oumi.mixture.store import MANIFEST, read_samples, split_files
-from coalm_oumi.sample import Sample
+from coalm_oumi.sample import TEXT_COLUMNS, Sample
 
 WINDOW = 13
 """Words in a row that count as shared text."""
@@ -32,7 +32,6 @@ MIN_EXACT = 5
 
 _WORD = re.compile(r"\w+")
 _BASE = np.uint64(0x9E3779B97F4A7C15)
-_TEXT = ("instruction", "input", "output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,35 +156,33 @@ def find(
     return results, overlapping
 
 
-def write_clean(path: Path, output: Path, benchmarks: Sequence[Benchmark], *, workers: int) -> int:
+def write_clean(
+    path: Path, output: Path, benchmarks: Sequence[Benchmark], overlapping: np.ndarray
+) -> None:
     """Writes a mixture without the samples that overlap.
 
     Args:
         path: A folder that `coalm build` wrote.
         output: The folder to write; another one.
-        benchmarks: What to look for.
-        workers: How many processes look.
-
-    Returns:
-        How many samples were left out.
+        benchmarks: What was looked for, for the manifest.
+        overlapping: What `find` says of each sample of `store.read_all(path)`.
 
     Raises:
-        CoalmError: `path` is no such folder, or is `output`.
+        CoalmError: `path` is no such folder, or is `output`, or nothing is left to write.
     """
     if output.resolve() == path.resolve():
         raise CoalmError(f"{output}: is the mixture itself; name another folder")
     manifest = read_json(path / MANIFEST)
     kept: dict[str, list[Sample]] = {}
-    dropped = 0
+    start = 0
     for split in manifest["shards"]:
         table = read_samples(split_files(path, split)[0])
-        _, overlapping = find(table, benchmarks, workers=workers)
-        dropped += int(overlapping.sum())
         kept[split] = [
             Sample.from_record(dict(row), where=f"{path}, {split}")
-            for row, drop in zip(table, overlapping, strict=True)
+            for row, drop in zip(table, overlapping[start : start + len(table)], strict=True)
             if not drop
         ]
+        start += len(table)
     if not kept["train"]:
         raise CoalmError(f"{path}: every training sample overlaps, so nothing is left to write")
     names = {split: list(counts) for split, counts in manifest["samples"].items()}
@@ -198,7 +195,6 @@ def write_clean(path: Path, output: Path, benchmarks: Sequence[Benchmark], *, wo
         "without_overlap": [benchmark.name for benchmark in benchmarks],
     }
     write_mixture(output, kept, {**manifest, **changes})
-    return dropped
 
 
 def as_text(results: Sequence[Overlap], samples: int) -> str:
@@ -234,7 +230,7 @@ def _flags(batch: Mapping[str, list[str]], benchmarks: Sequence[Benchmark]) -> d
         f"{kind} {benchmark.name}": [] for benchmark in benchmarks for kind in ("exact", "windows")
     }
     lengths = sorted({length for benchmark in benchmarks for length in benchmark.exact})
-    for parts in zip(*(batch[name] for name in _TEXT), strict=True):
+    for parts in zip(*(batch[name] for name in TEXT_COLUMNS), strict=True):
         words = _words("\n".join(parts))
         by_length = {length: hashes(words, length) for length in (*lengths, WINDOW)}
         for benchmark in benchmarks:

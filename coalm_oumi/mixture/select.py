@@ -8,6 +8,7 @@ import datasets
 import numpy as np
 
 from coalm_oumi.errors import CoalmError
+from coalm_oumi.mixture.store import check_split
 from coalm_oumi.sample import DOMAINS
 
 
@@ -84,8 +85,7 @@ def select(
 def _split_mask(
     table: datasets.Dataset, place: str, split: str, fraction: float, seed: int
 ) -> np.ndarray:
-    if split not in ("train", "validation"):
-        raise CoalmError(f"unknown split `{split}`; use train or validation")
+    check_split(split)
     if not 0 <= fraction < 1:
         raise CoalmError(f"validation_fraction: {fraction} is not in [0, 1)")
     if fraction == 0:

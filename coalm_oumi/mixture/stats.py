@@ -15,8 +15,7 @@ from coalm_oumi.errors import CoalmError
 from coalm_oumi.files import write_bytes
 from coalm_oumi.jsontext import Json, write_json
 from coalm_oumi.mixture.store import read_all
-
-_TEXT = ("instruction", "input", "output")
+from coalm_oumi.sample import TEXT_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,9 @@ def write(
 
 
 def _lengths(batch: Mapping[str, list[str]], tokenizer: Any) -> dict[str, list[int]]:
-    texts = ["\n".join(parts) for parts in zip(*(batch[name] for name in _TEXT), strict=True)]
+    texts = [
+        "\n".join(parts) for parts in zip(*(batch[name] for name in TEXT_COLUMNS), strict=True)
+    ]
     ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     return {"length": [len(row) for row in ids]}
 

@@ -43,8 +43,7 @@ def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
     Raises:
         CoalmError: No such file, or an unknown split.
     """
-    if split not in SPLITS:
-        raise CoalmError(f"unknown split `{split}`; use {' or '.join(SPLITS)}")
+    check_split(split)
     if path.is_file():
         if path.suffix not in _SUFFIXES:
             raise CoalmError(
@@ -61,6 +60,16 @@ def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
     if "validation" not in shards:
         return shards["train"], False  # both splits are cut from it, as from a file
     return shards[split], True
+
+
+def check_split(split: str) -> None:
+    """Checks the name of a split.
+
+    Raises:
+        CoalmError: There is no such split.
+    """
+    if split not in SPLITS:
+        raise CoalmError(f"unknown split `{split}`; use {' or '.join(SPLITS)}")
 
 
 def _shards(folder: Path) -> dict[str, list[Path]]:

@@ -1,7 +1,7 @@
 """Raw source files to samples: one module a source, one generator each."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from coalm_oumi.sample import Domain, Sample
 from coalm_oumi.sources import hammer, sgd, snips, toolace
 from coalm_oumi.sources.rejected import Rejected
 
-__all__ = ["SOURCES", "Rejected", "Source", "read_source"]
+__all__ = ["SOURCES", "Rejected", "Source", "gather", "read_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +70,27 @@ def read_source(name: str, path: Path, options: Mapping[str, Any]) -> Iterator[S
         if not isinstance(value, expected) or isinstance(value, bool):
             raise CoalmError(f"source {name}: option `{key}`: {value!r} is of the wrong type")
     return read(path, **options)
+
+
+def gather(
+    items: Iterable[Sample | Rejected], *, strict: bool
+) -> tuple[list[Sample], list[Rejected]]:
+    """Sorts what a source yields into samples and rejected records.
+
+    Args:
+        items: What `read_source` yields.
+        strict: Stop at the first rejected record.
+
+    Raises:
+        CoalmError: A record was rejected, in strict mode.
+    """
+    samples: list[Sample] = []
+    rejected: list[Rejected] = []
+    for item in items:
+        if isinstance(item, Sample):
+            samples.append(item)
+        elif strict:
+            raise CoalmError(str(item))
+        else:
+            rejected.append(item)
+    return samples, rejected

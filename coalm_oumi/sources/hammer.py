@@ -8,7 +8,7 @@ from pathlib import Path
 from coalm_oumi import calls, prompts
 from coalm_oumi.calls import FunctionCall
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, loads, read_json
+from coalm_oumi.jsontext import Json, loads, read_json_list
 from coalm_oumi.sample import Sample
 from coalm_oumi.sources.masking import Masked, mask
 from coalm_oumi.sources.rejected import RecordError, Rejected
@@ -68,10 +68,7 @@ def _records(path: Path) -> Iterator[tuple[Path, int, Json]]:
     if not files:
         raise CoalmError(f"{path}: no .json file here; point to the xLAM records")
     for file in files:
-        content = read_json(file)
-        if not isinstance(content, list):
-            raise CoalmError(f"{file}: expected a JSON list of records")
-        for index, record in enumerate(content):
+        for index, record in enumerate(read_json_list(file, of="records")):
             yield file, index, record
 
 

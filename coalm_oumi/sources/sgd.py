@@ -16,7 +16,7 @@ from coalm_oumi.cra import dialogue as cra
 from coalm_oumi.cra import transcript
 from coalm_oumi.cra.dialogue import ApiStep, CraDialogue, CraTurn
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, dumps, read_json, read_jsonl
+from coalm_oumi.jsontext import Json, dumps, read_json, read_json_list, read_jsonl
 from coalm_oumi.sample import Sample
 from coalm_oumi.schema import Function
 from coalm_oumi.sources.rejected import RecordError, Rejected
@@ -53,10 +53,7 @@ def read(
         raise CoalmError(f"{path}: no dialogues_*.json here; point to one split of SGD")
     unmatched = set(recorded)
     for file in files:
-        content = read_json(file)
-        if not isinstance(content, list):
-            raise CoalmError(f"{file}: expected a JSON list of dialogues")
-        for index, record in enumerate(content):
+        for index, record in enumerate(read_json_list(file, of="dialogues")):
             where = f"{file}[{index}]"
             try:
                 name, used = _identify(record, services)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from coalm_oumi import calls, prompts
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, read_json
+from coalm_oumi.jsontext import Json, read_json_list
 from coalm_oumi.sample import Sample
 from coalm_oumi.sources.rejected import RecordError, Rejected
 
@@ -26,10 +26,7 @@ def read(path: Path) -> Iterator[Sample | Rejected]:
         CoalmError: No such file, or it is not a JSON list.
     """
     file = path / "data.json" if path.is_dir() else path
-    content = read_json(file)
-    if not isinstance(content, list):
-        raise CoalmError(f"{file}: expected a JSON list of conversations")
-    for index, record in enumerate(content):
+    for index, record in enumerate(read_json_list(file, of="conversations")):
         try:
             yield from _samples(record, f"toolace/{index}")
         except CoalmError as error:
