@@ -1,0 +1,1 @@
+"""The commands of `coalm`, one module each: its arguments, and what it runs."""

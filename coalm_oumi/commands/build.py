@@ -1,0 +1,31 @@
+"""`coalm build`."""
+
+import argparse
+from pathlib import Path
+
+HELP = "build a CoALM-IT mixture from raw sources"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("-c", "--config", type=Path, required=True, help="a recipes/data/*.yaml")
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the YAML")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    from coalm_oumi.jsontext import read_json
+    from coalm_oumi.mixture.build import build
+    from coalm_oumi.mixture.config import load_config
+    from coalm_oumi.mixture.store import MANIFEST
+
+    folder = build(load_config(options.config, options.changes))
+    manifest = read_json(folder / MANIFEST)
+    for split, counts in manifest["samples"].items():
+        print(f"{split}: {sum(counts.values())} samples", end=" ")
+        print(f"({', '.join(f'{name} {count}' for name, count in counts.items())})")
+    rejected = sum(len(items) for items in manifest["rejected"].values())
+    if rejected:
+        print(f"{rejected} records gave no sample; {folder / MANIFEST} lists them with the reason")
+    print(folder)
+    return 0
