@@ -1,6 +1,9 @@
 """The dataset classes, through Oumi's own builders and trainer."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
@@ -218,6 +221,48 @@ def test_later_starts_read_the_cache(
             second = MixtureDataset(**place).to_hf()
         assert first[:] == second[:]
         assert second.cache_files, "memory-mapped, not held"
+
+
+def test_more_workers_make_the_same_tokens(
+    mixture: Path, tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    place = {"dataset_name": "m", "dataset_path": str(mixture), "tokenizer": tokenizer}
+    found = []
+    for workers in (1, 2):
+        monkeypatch.setattr(base, "HF_DATASETS_CACHE", tmp_path / str(workers))
+        found.append(MixtureDataset(**place, transform_num_workers=workers).to_hf())
+    assert found[0][:] == found[1][:]
+
+
+START_A_RANK = """
+import json, sys
+from pathlib import Path
+import transformers
+from coalm_oumi.datasets.mixture import MixtureDataset
+tokenizer = transformers.AutoTokenizer.from_pretrained(sys.argv[1])
+encode, mine = MixtureDataset._encode_batch, []
+def counted(self, batch, indices):
+    mine.append(len(indices))
+    return encode(self, batch, indices)
+MixtureDataset._encode_batch = counted
+MixtureDataset(dataset_name="m", dataset_path=sys.argv[2], tokenizer=tokenizer).to_hf()
+print(sum(mine))
+"""
+
+
+def test_one_rank_tokenises_for_all(mixture: Path, demo_model: Path, tmp_path: Path):
+    command = [sys.executable, "-c", START_A_RANK, str(demo_model), str(mixture)]
+    environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path)}
+    ranks = [
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    tokenised = sorted(int(rank.communicate()[0].split()[-1]) for rank in ranks)
+    assert tokenised[0] == 0
+    assert tokenised[1] >= 325
+    assert len(list((tmp_path / "coalm_oumi").glob("*.arrow"))) == 1
 
 
 @pytest.mark.parametrize(
