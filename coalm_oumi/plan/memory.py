@@ -221,7 +221,8 @@ def _workspace(shape: ModelShape, setup: Setup, *, sharded: bool) -> int:
     if not shape.adapted and sharded:
         total += setup.activation_bytes * (shape.layer_parameters + shape.root_parameters)
     if setup.four_bit:
-        total += setup.compute_bytes * shape.largest_linear
+        # One weight is dequantised at a time, and gone before the two gradients are summed.
+        total = max(total, setup.compute_bytes * shape.largest_linear + total // 2)
     return total
 
 

@@ -27,7 +27,7 @@ It is far below the 0.38 to 0.43 of Llama 3's pre-training (Dubey et al., 2024, 
 GPU sees one sample of some 680 tokens at a time.
 """
 NETWORK_GB_S = 50.0
-"""1e9 bytes a second from a GPU to other nodes: 400 Gb/s, as in Dubey et al. (2024), section 3.3."""
+"""1e9 bytes a second from a GPU to other nodes: 400 Gb/s (Dubey et al., 2024, section 3.3)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,11 +162,12 @@ def _bars(plan: Plan) -> bytes:
             left = [start + width for start, width in zip(left, widths, strict=True)]
     limit = plan.gpu.memory / _GIB
     axes.axvline(limit, color="black", linestyle="--", linewidth=1)
-    axes.annotate(f" {plan.gpu.name}", (limit, -0.45), fontsize=9, va="bottom")
+    top = axes.get_xaxis_transform()
+    axes.text(limit, 1.01, f"one {plan.gpu.name}", transform=top, fontsize=9, ha="center")
     axes.set_xlim(0, 1.1 * max(limit, *left))
     axes.invert_yaxis()
     axes.set_xlabel(f"GiB on each of {plan.gpus} GPUs")
-    axes.set_title(f"{Path(plan.recipe).name}: {plan.shape.name}", fontsize=10)
+    axes.set_title(f"{Path(plan.recipe).name}: {plan.shape.name}", fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside lower center", ncols=4, fontsize=8)
     buffer = io.BytesIO()
