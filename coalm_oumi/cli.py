@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 # Heavy imports stay inside the commands, so that `coalm --help` answers at once.
 from coalm_oumi import __version__
-from coalm_oumi.commands import build, demo_model, doctor, overlap, report, stats
+from coalm_oumi.commands import build, demo_model, doctor, overlap, plan, report, stats
 from coalm_oumi.errors import CoalmError
 
 COMMANDS = {
     "build": build,
     "stats": stats,
     "overlap": overlap,
+    "plan": plan,
     "demo-model": demo_model,
     "report": report,
     "doctor": doctor,
