@@ -2,8 +2,8 @@
 
     python benchmarks/tokenize_mixture.py MIXTURE TOKENIZER [--samples 4000]
 
-MIXTURE is a folder that `coalm build` wrote, TOKENIZER a Transformers folder. The mixture's samples
-are repeated up to the number asked for, so its length distribution stays. Each side starts without
+MIXTURE is a folder that `coalm build` wrote, TOKENIZER a Transformers folder. The mixture's first
+samples are taken, and repeated where it has fewer than asked for. Each side starts without
 a cache, runs in one process, and is taken at its best of three. All three see the same texts; only
 ours masks the prompt. The last lines print the ratios: ours to stock, and ours to the ceiling, that
 is the fast tokenizer's own `encode_batch` over texts that are rendered already.
@@ -38,8 +38,8 @@ def main() -> None:
     options = parser.parse_args()
     datasets.disable_progress_bars()
     tokenizer = transformers.AutoTokenizer.from_pretrained(options.tokenizer)
-    rows = list(read_all(options.mixture))
-    rows = [dict(rows[n % len(rows)]) for n in range(options.samples)]
+    table = read_all(options.mixture)
+    rows = [dict(table[n % len(table)]) for n in range(options.samples)]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "mixture.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))

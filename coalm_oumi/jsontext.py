@@ -1,10 +1,11 @@
 """JSON as this project reads and writes it: UTF-8, no NaN, one error type."""
 
+import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.files import write_text
@@ -68,6 +69,102 @@ def read_json_list(path: Path, *, of: str) -> list[Json]:
     if not isinstance(content, list):
         raise CoalmError(f"{path}: expected a JSON list of {of}")
     return content
+
+
+def stream_json_list(path: Path, *, of: str) -> Iterator[tuple[Json, int]]:
+    """Yields each element of one JSON file that holds a list, without holding the list.
+
+    Args:
+        path: The file.
+        of: What the list holds, in the plural, for the error.
+
+    Yields:
+        The element, and how many bytes of the file have been read.
+
+    Raises:
+        CoalmError: The file is missing, is not JSON, or holds something else.
+    """
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with stream:
+        try:
+            yield from _elements(stream)
+        except _NotAListError as error:
+            raise CoalmError(f"{path}: expected a JSON list of {of}") from error
+        except ValueError as error:
+            raise CoalmError(f"{path}: not valid JSON: {error}") from error
+
+
+_PIECE = 1 << 20
+_SPACE = " \t\n\r"
+_MARK = re.compile(r"[ \t\n\r]*[],]")
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+
+
+class _NotAListError(ValueError):
+    """The file holds JSON that is not a list."""
+
+
+def _elements(stream: IO[bytes]) -> Iterator[tuple[Json, int]]:
+    """Decodes one element after the other from a buffer that is filled piece by piece."""
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    text, at, ended = "", 0, False
+
+    def fill() -> None:
+        nonlocal text, at, ended
+        piece = stream.read(max(_PIECE, len(text) - at))  # as much again, for a long element
+        ended = not piece
+        text, at = text[at:] + decode(piece, final=ended), 0
+
+    def next_character() -> str:
+        nonlocal at
+        while True:
+            while at < len(text) and text[at] in _SPACE:
+                at += 1
+            if at < len(text) or ended:
+                return text[at : at + 1]
+            fill()
+
+    def next_element() -> Json:
+        nonlocal at
+        next_character()
+        while True:
+            try:
+                element, end = _decoder.raw_decode(text, at)
+            except json.JSONDecodeError:
+                if ended:
+                    raise
+            else:
+                # Without a mark behind it, the rest of a number such as 1.5 may be still to come.
+                if ended or _MARK.match(text, end):
+                    at = end
+                    return element
+            fill()
+
+    if next_character() != "[":
+        raise _NotAListError
+    at += 1
+    count = 0
+    if next_character() != "]":
+        while True:
+            try:
+                yield next_element(), stream.tell()
+            except json.JSONDecodeError as error:
+                raise ValueError(f"element {count}: {error.msg}") from error
+            except RecursionError as error:
+                raise ValueError(f"element {count}: nested too deeply") from error
+            count += 1
+            mark = next_character()
+            if mark == "]":
+                break
+            if mark != ",":
+                raise ValueError(f"element {count}: expected `,` or `]` before it")
+            at += 1
+    at += 1
+    if next_character():
+        raise ValueError("there is text after the list")
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, Json]]:

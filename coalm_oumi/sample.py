@@ -1,6 +1,6 @@
 """`Sample`: the one record of the CoALM-IT mixture, in Alpaca columns (paper, section 4.2)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -58,6 +58,10 @@ class Sample:
         return cls(**columns)  # pyright: ignore[reportArgumentType]
 
 
+COLUMNS = tuple(field.name for field in fields(Sample))
+"""All columns of a sample."""
+
+
 def columns_of(record: Any, *, where: str) -> dict[str, str]:
     """Reads the columns of a sample that a record has.
 
@@ -70,11 +74,10 @@ def columns_of(record: Any, *, where: str) -> dict[str, str]:
         CoalmError: A text column is missing, a column is not text, the target is empty, or the
             domain is unknown.
     """
-    names = [field.name for field in fields(Sample)]
     if not isinstance(record, Mapping):
-        raise CoalmError(f"{where}: expected an object with the columns {', '.join(names)}")
+        raise CoalmError(f"{where}: expected an object with the columns {', '.join(COLUMNS)}")
     columns: dict[str, str] = {}
-    for name in names:
+    for name in COLUMNS:
         value = record.get(name)
         if value is None and name not in TEXT_COLUMNS:
             continue
@@ -82,7 +85,7 @@ def columns_of(record: Any, *, where: str) -> dict[str, str]:
             found = "is missing" if value is None else f"is {type(value).__name__}"
             raise CoalmError(
                 f"{where}: column `{name}` {found}, expected text; the columns of a CoALM-IT "
-                f"record are {', '.join(names)}"
+                f"record are {', '.join(COLUMNS)}"
             )
         columns[name] = value
     if not columns["output"].strip():
@@ -94,15 +97,22 @@ def columns_of(record: Any, *, where: str) -> dict[str, str]:
     return columns
 
 
-def deduplicated(samples: Sequence[Sample]) -> list[Sample]:
-    """Drops what another dialogue says already, word for word.
+def first_sayings(sayings: Iterable[tuple[Hashable, str]]) -> list[bool]:
+    """Marks what no other dialogue has said before, word for word.
 
     The copies that one record gives on purpose (Hammer's three) are of one dialogue, and stay.
+
+    Args:
+        sayings: What is said, or a digest of it, and the dialogue that says it.
+
+    Returns:
+        One mark a saying: False for a duplicate.
     """
-    first: dict[tuple[str, str, str], str] = {}
-    return [
-        sample
-        for sample in samples
-        if first.setdefault((sample.instruction, sample.input, sample.output), sample.dialogue_id)
-        == sample.dialogue_id
-    ]
+    first: dict[Hashable, str] = {}
+    return [first.setdefault(said, dialogue) == dialogue for said, dialogue in sayings]
+
+
+def deduplicated(samples: Sequence[Sample]) -> list[Sample]:
+    """Drops the samples that another dialogue has said before."""
+    keep = first_sayings(((s.instruction, s.input, s.output), s.dialogue_id) for s in samples)
+    return [sample for sample, kept in zip(samples, keep, strict=True) if kept]

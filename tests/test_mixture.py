@@ -1,18 +1,29 @@
+import hashlib
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from filelock import FileLock
 
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.mixture.build import build, deduplicated, interleave
+from coalm_oumi.mixture import parts, write
+from coalm_oumi.mixture.build import build, interleave
 from coalm_oumi.mixture.config import BuildConfig, SourceConfig, load_config
 from coalm_oumi.mixture.select import in_validation, select
 from coalm_oumi.mixture.store import read_samples, split_files
-from coalm_oumi.sample import Sample
+from coalm_oumi.paths import resource_dir
+from coalm_oumi.sample import Sample, deduplicated
+from tests.hub_server import hub
 
 
 def sample(number: int, source: str = "snips", domain: str = "tod") -> Sample:
@@ -31,11 +42,11 @@ def chosen(**changes) -> datasets.Dataset:
 
 
 def test_every_window_holds_every_group():
-    groups = [[sample(n, name) for n in range(size)] for name, size in (("a", 300), ("b", 100))]
+    groups = [range(300), range(300, 400)]
     merged = interleave(groups, seed=1)
-    assert sorted(s.dialogue_id for s in merged) == sorted(s.dialogue_id for g in groups for s in g)
+    assert sorted(merged) == list(range(400))
     for start in range(0, 400, 40):
-        assert 9 <= sum(s.source == "b" for s in merged[start : start + 40]) <= 11
+        assert 9 <= sum(row >= 300 for row in merged[start : start + 40]) <= 11
     assert merged == interleave(groups, seed=1)
     assert merged != interleave(groups, seed=2)
 
@@ -91,7 +102,7 @@ def test_the_card_counts_what_the_manifest_counts(mixture: Path):
     head, _, body = (mixture / "README.md").read_text().removeprefix("---\n").partition("\n---\n")
     config = yaml.safe_load(head)["configs"][0]
     assert [part["path"] for part in config["data_files"]] == [
-        "train-00000.parquet", "validation-00000.parquet",
+        "train-*.parquet", "validation-*.parquet",
     ]  # fmt: skip
     samples = json.loads((mixture / "manifest.json").read_text())["samples"]
     for name, domain, rejected in (("snips", "tod", 0), ("toolace", "la", 1)):
@@ -105,7 +116,7 @@ def test_strict_stops_at_the_first_bad_record(tmp_path: Path):
     )
     with pytest.raises(CoalmError, match=r"data.json\[17\]: turn 1"):
         build(config)
-    assert not (tmp_path / "out").exists()
+    assert [file.name for file in (tmp_path / "out").iterdir()] == [".build"]
 
 
 def test_a_build_replaces_the_one_before(tmp_path: Path, repo: Path):
@@ -317,3 +328,171 @@ def test_unreadable_parquet(tmp_path: Path):
     file.write_text("not parquet")
     with pytest.raises(CoalmError, match="not readable"):
         read_samples([file])
+
+
+BUILD_IN_SMALL_PIECES = """
+import os, signal, sys
+from pathlib import Path
+from coalm_oumi.mixture import build, parts, write
+from coalm_oumi.mixture.config import load_config
+
+parts.PART_RECORDS, write.SHARD_SAMPLES = 4, 20
+recipe, output, left = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+
+def deadly(move):
+    def moved(*arguments):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return move(*arguments)
+    return moved
+
+Path.replace, Path.rename = deadly(Path.replace), deadly(Path.rename)
+build.build(load_config(recipe, [f"output_dir={output}", "sources.snips.limit=null"]))
+"""
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return json.loads((folder / "manifest.json").read_text())["sha256"]
+
+
+def test_a_killed_build_goes_on_and_gives_the_same_bytes(tmp_path: Path, repo: Path):
+    """Each run is killed with -9 before it puts its 26th file in place."""
+
+    def run(folder: str, *, kill_at: int) -> int:
+        command = [sys.executable, "-c", BUILD_IN_SMALL_PIECES]
+        arguments = [str(repo / "recipes/data/demo.yaml"), str(tmp_path / folder), str(kill_at)]
+        return subprocess.run([*command, *arguments], capture_output=True).returncode
+
+    assert run("whole", kill_at=0) == 0
+    expected = hashes(tmp_path / "whole")
+    assert len(expected) > 15, "several shards"
+    codes = []
+    while not codes or (codes[-1] and len(codes) < 20):
+        codes.append(run("killed", kill_at=26))
+    assert len(codes) > 4
+    assert codes == [-signal.SIGKILL] * (len(codes) - 1) + [0]
+    assert hashes(tmp_path / "killed") == expected
+    for name, digest in expected.items():
+        content = (tmp_path / "killed" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest
+    assert not (tmp_path / "killed/.build").exists()
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = BuildConfig(str(tmp_path), {"toolace": SourceConfig("samples:toolace")}, strict=True)
+    with pytest.raises(CoalmError):
+        build(config)
+    monkeypatch.setattr(parts, "write_part", lambda *_: pytest.fail("rendered again"))
+    build(replace(config, strict=False, validation_fraction=0.2))
+    with pytest.raises(BaseException, match="rendered again"):
+        build(replace(config, sources={"toolace": SourceConfig("samples:toolace"), "snips":
+                                       SourceConfig("samples:snips")}))  # fmt: skip
+
+
+def test_more_workers_give_the_same_files(tmp_path: Path, repo: Path, mixture: Path):
+    config = load_config(repo / "recipes/data/demo.yaml", [f"output_dir={tmp_path}"])
+    build(config, workers=2)
+    assert hashes(tmp_path) == hashes(mixture)
+
+
+def test_a_strict_build_stops_in_other_processes_too(tmp_path: Path):
+    sources = {"toolace": SourceConfig("samples:toolace")}
+    with pytest.raises(CoalmError, match=r"data.json\[17\]: turn 1"):
+        build(BuildConfig(str(tmp_path / "out"), sources, strict=True), workers=2)
+
+
+def test_shards_together_are_the_whole(
+    tmp_path: Path, repo: Path, mixture: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(write, "SHARD_SAMPLES", 50)
+    build(load_config(repo / "recipes/data/demo.yaml", [f"output_dir={tmp_path}"]))
+    files, is_split = split_files(tmp_path, "train")
+    assert is_split and len(files) > 3
+    assert list(read_samples(files)) == list(read_samples(split_files(mixture, "train")[0]))
+    assert len(split_files(tmp_path, "validation")[0]) == 2
+
+
+def test_two_builds_of_one_folder(tmp_path: Path):
+    (tmp_path / ".build").mkdir()
+    config = BuildConfig(str(tmp_path), {"snips": SourceConfig("samples:snips")})
+    with (
+        FileLock(tmp_path / ".build/lock"),
+        pytest.raises(CoalmError, match="another build is writing this folder"),
+    ):
+        build(config)
+
+
+def test_several_paths_of_one_source(tmp_path: Path):
+    paths = [str(resource_dir("samples") / "sgd"), str(tmp_path / "dev")]
+    shutil.copytree(paths[0], paths[1])
+    config = BuildConfig(str(tmp_path / "out"), {"sgd": SourceConfig(paths)})
+    samples = read_samples(split_files(build(config), "train")[0])
+    splits = {name.split("/")[1] for name in samples["dialogue_id"]}
+    assert splits == {"sgd"}, "the copy says nothing new, so it is dropped"
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["duplicates"]["sgd"] > 100
+
+
+def cached_on_the_hub(cache: Path, name: str, folder: Path) -> None:
+    """Lays a data set down as the hub's client keeps what it has fetched."""
+    home = cache / f"datasets--{name.replace('/', '--')}"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs/main").write_text("0" * 40)
+    shutil.copytree(folder, home / "snapshots" / ("0" * 40))
+
+
+def test_a_source_on_the_hub(tmp_path: Path, repo: Path):
+    cache = tmp_path / "cache"
+    cached_on_the_hub(cache, "owner/xlam", resource_dir("samples") / "xlam")
+    command = [sys.executable, "-m", "coalm_oumi", "build", "-c", "data.yaml"]
+    environment = {**os.environ, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+
+    def run(path: str) -> subprocess.CompletedProcess[str]:
+        text = f"output_dir: out\nvalidation_fraction: 0.2\nsources: {{hammer: {{path: '{path}'}}}}"
+        (tmp_path / "data.yaml").write_text(text)
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    assert run("hub:owner/xlam").returncode == 0
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["samples"]["train"]["hammer"]
+    for path, message in (
+        ("hub:owner/nosuch", "hub:owner/nosuch: not to be had from the Hugging Face Hub"),
+        ("hub:xlam", "hub:xlam: expected hub:owner/name"),
+    ):
+        failed = run(path)
+        assert failed.returncode == 1
+        assert f"error: {message}" in failed.stderr
+
+
+def test_a_build_is_sent_to_the_hub(tmp_path: Path, repo: Path):
+    """The hub's own client, against a server that puts the commits into a folder."""
+
+    def run(address: str, *changes: str) -> subprocess.CompletedProcess[str]:
+        options = ["-c", str(repo / "recipes/data/demo.yaml"), "--push-to-hub", "owner/mine"]
+        environment = {**os.environ, "HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0",
+                       "HF_TOKEN": "hf_secret", "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-m", "coalm_oumi", "build", *options, f"output_dir={output}", *changes],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    output, there = tmp_path / "out", tmp_path / "hub/owner/mine"
+    output.mkdir()
+    (output / "notes.txt").write_text("mine")
+    with hub(tmp_path / "hub") as address:
+        done = run(address)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == f"{address}/commit/1"
+        built = {file.name: file.read_bytes() for file in output.iterdir()}
+        built.pop("notes.txt")
+        assert {file.name: file.read_bytes() for file in there.iterdir()} == built
+        assert run(address, "validation_fraction=0").returncode == 0
+        assert not (there / "validation-00000.parquet").exists(), "no shard of the one before"
+    refused = run(address)
+    assert refused.returncode == 1
+    assert "error: owner/mine: not sent to the Hugging Face Hub" in refused.stderr
+    assert "hf_secret" not in refused.stderr + refused.stdout
+    assert (output / "manifest.json").exists()

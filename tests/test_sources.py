@@ -8,7 +8,8 @@ from coalm_oumi import calls
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.paths import resource_dir
 from coalm_oumi.sample import Sample
-from coalm_oumi.sources import SOURCES, Rejected, hammer, sgd, snips, toolace
+from coalm_oumi.sources import SOURCES, Reader, Rejected, hammer, sgd, snips, toolace
+from coalm_oumi.sources import read as every
 
 SAMPLES = resource_dir("samples")
 SHIPPED = {
@@ -19,8 +20,8 @@ SHIPPED = {
 }
 
 
-def split(items) -> tuple[list[Sample], list[Rejected]]:
-    items = list(items)
+def split(reader: Reader) -> tuple[list[Sample], list[Rejected]]:
+    items = list(every(reader))
     return (
         [item for item in items if isinstance(item, Sample)],
         [item for item in items if isinstance(item, Rejected)],
@@ -35,7 +36,7 @@ def write(path: Path, value: object) -> Path:
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_shipped_samples_are_read(name: str):
     path, options = SHIPPED[name]
-    samples, rejected = split(SOURCES[name].read(path, **options))
+    samples, rejected = split(SOURCES[name].reader(path, **options))
     assert len({sample.dialogue_id for sample in samples}) >= 40
     assert {sample.source for sample in samples} == {name}
     assert {sample.domain for sample in samples} == {SOURCES[name].domain}
@@ -59,7 +60,7 @@ def test_snips_white_space_and_repeated_slots(tmp_path: Path):
         {"text": "  "},
         {"text": "five", "entity": "rating_value"},
     ]
-    (sample,), _ = split(snips.read(snips_file(tmp_path, {"data": data})))
+    (sample,), _ = split(snips.Snips(snips_file(tmp_path, {"data": data})))
     assert sample.input == "User: rate Emma and Persuasion five"
     assert json.loads(sample.output.removeprefix("System: "))["slot_values"] == {
         "object_name": ["Emma", "Persuasion"],
@@ -71,7 +72,7 @@ def test_snips_surrogate_bytes(tmp_path: Path):
     file = tmp_path / "train_PlayMusic_full.json"
     raw = b'{"PlayMusic": [{"data": [{"text": "Pop \xed\xa0\xbc\xed\xbd\x95", "entity": "playlist"}]}]}'
     file.write_bytes(raw)
-    (sample,), _ = split(snips.read(file))
+    (sample,), _ = split(snips.Snips(file))
     assert sample.input == "User: Pop 🍕"
 
 
@@ -86,7 +87,7 @@ def test_snips_surrogate_bytes(tmp_path: Path):
 )
 def test_bad_snips_records_are_rejected(tmp_path: Path, record: object, reason: str):
     good = {"data": [{"text": "rate this"}]}
-    samples, (rejected,) = split(snips.read(snips_file(tmp_path, good, record)))
+    samples, (rejected,) = split(snips.Snips(snips_file(tmp_path, good, record)))
     assert len(samples) == 1
     assert rejected.where.endswith("RateBook[1]")
     assert reason in rejected.reason
@@ -95,11 +96,11 @@ def test_bad_snips_records_are_rejected(tmp_path: Path, record: object, reason: 
 def test_snips_intents_shorten_the_prompt(tmp_path: Path):
     snips_file(tmp_path, {"data": [{"text": "rate this"}]})
     snips_file(tmp_path, {"data": [{"text": "play this"}]}, intent="PlayMusic")
-    (sample,), _ = split(snips.read(tmp_path, intents=["PlayMusic"]))
+    (sample,), _ = split(snips.Snips(tmp_path, intents=["PlayMusic"]))
     assert "1 domains - PlayMusic." in sample.instruction
     assert "RateBook" not in sample.instruction
     with pytest.raises(CoalmError, match="unknown intent `Fly`"):
-        list(snips.read(tmp_path, intents=["Fly"]))
+        list(every(snips.Snips(tmp_path, intents=["Fly"])))
 
 
 @pytest.mark.parametrize(
@@ -111,13 +112,13 @@ def test_malformed_snips_files(tmp_path: Path, content: str, message: str):
     file = tmp_path / "train_RateBook_full.json"
     file.write_text(content)
     with pytest.raises(CoalmError, match=message) as error:
-        list(snips.read(file))
+        list(every(snips.Snips(file)))
     assert str(file) in str(error.value)
 
 
 def test_real_snips(shared: Path):
-    samples, rejected = split(snips.read(shared / "snips"))
-    assert len(samples) == 13_784
+    samples, rejected = split(snips.Snips(shared / "snips"))
+    assert len(samples) == 13_778, "13,784 without the 6 that validate_*.json repeats"
     assert not rejected
     ontology: dict[str, set[str]] = {}
     repeated = 0
@@ -151,14 +152,14 @@ def xlam(query: object = "q", tools: object = "[]", answers: object = "[]") -> d
 )
 def test_bad_xlam_records_are_rejected(tmp_path: Path, record: object, reason: str):
     file = write(tmp_path / "xlam.json", [xlam(), record])
-    samples, (rejected,) = split(hammer.read(file, copies=1))
+    samples, (rejected,) = split(hammer.Hammer(file, copies=1))
     assert [sample.output for sample in samples] == ["[]"]
     assert str(rejected).startswith(f"{file}[1]: ")
     assert reason in rejected.reason
 
 
 def test_shipped_xlam_covers_the_kinds():
-    samples, _ = split(hammer.read(SAMPLES / "xlam"))
+    samples, _ = split(hammer.Hammer(SAMPLES / "xlam"))
     counts = Counter(len(calls.parse_json(sample.output)) for sample in samples)
     assert set(counts) == {0, 1, 2}
 
@@ -167,14 +168,14 @@ def test_shipped_xlam_covers_the_kinds():
 
 
 def test_toolace_breaks_are_rejected_whole():
-    samples, (rejected,) = split(toolace.read(SAMPLES / "toolace"))
+    samples, (rejected,) = split(toolace.ToolAce(SAMPLES / "toolace"))
     assert rejected.where.endswith("data.json[17]")
     assert "turn 1: expected `,`" in rejected.reason
     assert not any(sample.dialogue_id == "toolace/17" for sample in samples)
 
 
 def test_toolace_calls_become_json():
-    samples, _ = split(toolace.read(SAMPLES / "toolace"))
+    samples, _ = split(toolace.ToolAce(SAMPLES / "toolace"))
     called = [sample for sample in samples if sample.output.startswith("[")]
     assert len(called) > 30
     for sample in called:
@@ -193,7 +194,7 @@ def test_toolace_calls_become_json():
     ],
 )
 def test_bad_toolace_records_are_rejected(tmp_path: Path, record: object, reason: str):
-    _, (rejected,) = split(toolace.read(write(tmp_path / "data.json", [record])))
+    _, (rejected,) = split(toolace.ToolAce(write(tmp_path / "data.json", [record])))
     assert reason in rejected.reason
 
 
@@ -204,7 +205,7 @@ def test_sgd_gives_two_samples_an_api_turn(tmp_path: Path):
     dialogues = json.loads((SAMPLES / "sgd/dialogues_001.json").read_text())
     system = [t for d in dialogues for t in d["turns"] if t["speaker"] == "SYSTEM"]
     api = [t for t in system if any("service_call" in frame for frame in t["frames"])]
-    samples, _ = split(sgd.read(SAMPLES / "sgd"))
+    samples, _ = split(sgd.Sgd(SAMPLES / "sgd"))
     assert len(samples) == len(system) + len(api)
     actions = [sample for sample in samples if sample.output.startswith("Action: ")]
     assert len(actions) == len(api)
@@ -215,20 +216,20 @@ def test_sgd_gives_two_samples_an_api_turn(tmp_path: Path):
 
 
 def test_sgd_function_lists():
-    (first, *_), _ = split(sgd.read(SAMPLES / "sgd", functions="dialogue"))
-    every, _ = split(sgd.read(SAMPLES / "sgd", functions="all"))
+    (first, *_), _ = split(sgd.Sgd(SAMPLES / "sgd", functions="dialogue"))
+    every, _ = split(sgd.Sgd(SAMPLES / "sgd", functions="all"))
     action = next(sample for sample in every if sample.output.startswith("Action"))
     listed = action.instruction.split("[BEGIN OF AVAILABLE TOOLS]\n")[1].split("\n[END")[0]
     schema = json.loads((SAMPLES / "sgd/schema.json").read_text())
     assert len(listed.splitlines()) == sum(len(service["intents"]) for service in schema)
     assert first.domain == "cra"
     with pytest.raises(CoalmError, match="neither `all` nor `dialogue`"):
-        list(sgd.read(SAMPLES / "sgd", functions="some"))  # pyright: ignore
+        list(every(sgd.Sgd(SAMPLES / "sgd", functions="some")))  # pyright: ignore
 
 
 def test_recorded_transcripts_replace_the_templates():
-    recorded, _ = split(sgd.read(SAMPLES / "sgd", transcripts=SAMPLES / "cra/transcripts.jsonl"))
-    templated, _ = split(sgd.read(SAMPLES / "sgd"))
+    recorded, _ = split(sgd.Sgd(SAMPLES / "sgd", transcripts=SAMPLES / "cra/transcripts.jsonl"))
+    templated, _ = split(sgd.Sgd(SAMPLES / "sgd"))
     texts = [
         [s for s in samples if s.dialogue_id == "sgd/sgd/1_00000"]
         for samples in (recorded, templated)
@@ -240,14 +241,14 @@ def test_recorded_transcripts_replace_the_templates():
 def test_transcripts_of_no_dialogue_are_said(tmp_path: Path):
     file = tmp_path / "cra.jsonl"
     file.write_text(json.dumps({"dialogue_id": "nosuch", "text": "x"}) + "\n")
-    samples, (rejected,) = split(sgd.read(SAMPLES / "sgd", transcripts=file))
+    samples, (rejected,) = split(sgd.Sgd(SAMPLES / "sgd", transcripts=file))
     assert samples
     assert "nosuch: no dialogue of this id is in" in str(rejected)
 
 
 def test_sgd_keeps_the_results_asked_for(shared: Path):
     def observations(limit: int | None) -> list[int]:
-        samples, _ = split(sgd.read(shared / "sgd/dev", max_results=limit))
+        samples, _ = split(sgd.Sgd(shared / "sgd/dev", max_results=limit))
         return [
             len(json.loads(line.removeprefix("Observation: ")))
             for sample in samples
@@ -266,7 +267,7 @@ def test_bad_dialogues_are_rejected(tmp_path: Path):
     swapped = {**good, "turns": good["turns"][1:]}
     foreign = {**good, "services": ["Nosuch_1"]}
     write(tmp_path / "dialogues_001.json", [good, {}, foreign, swapped, {**good, "turns": [1, 2]}])
-    samples, rejected = split(sgd.read(tmp_path))
+    samples, rejected = split(sgd.Sgd(tmp_path))
     assert samples
     assert [item.where[-3:] for item in rejected] == ["[1]", "[2]", "[3]", "[4]"]
     assert "`Nosuch_1` is not in schema.json" in rejected[1].reason
@@ -274,7 +275,7 @@ def test_bad_dialogues_are_rejected(tmp_path: Path):
 
 
 def test_real_sgd(shared: Path):
-    samples, rejected = split(sgd.read(shared / "sgd/train"))
+    samples, rejected = split(sgd.Sgd(shared / "sgd/train"))
     assert not rejected
     turns = calls_made = 0
     for file in (shared / "sgd/train").glob("dialogues_*.json"):
@@ -288,4 +289,23 @@ def test_real_sgd(shared: Path):
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_missing_source_names_the_path(tmp_path: Path, name: str):
     with pytest.raises(CoalmError, match=str(tmp_path / "nosuch")):
-        list(SOURCES[name].read(tmp_path / "nosuch"))
+        list(every(SOURCES[name].reader(tmp_path / "nosuch")))
+
+
+def test_text_that_is_no_unicode_is_rejected(tmp_path: Path):
+    file = tmp_path / "xlam.json"
+    file.write_text(
+        f'[{json.dumps(xlam())}, {{"query": "\\ud83d", "tools": "[]", "answers": "[]"}}]'
+    )
+    samples, (rejected,) = split(hammer.Hammer(file, copies=1))
+    assert len(samples) == 1
+    assert "half of a surrogate pair" in rejected.reason
+
+
+def test_snips_leaves_out_what_the_validation_set_repeats(tmp_path: Path):
+    seen, unseen = {"data": [{"text": "rate  this"}]}, {"data": [{"text": "rate that"}]}
+    file = snips_file(tmp_path, seen, unseen)
+    write(tmp_path / "validate_RateBook.json", {"RateBook": [{"data": [{"text": "rate this "}]}]})
+    (sample,), rejected = split(snips.Snips(file))
+    assert sample.input == "User: rate that"
+    assert not rejected

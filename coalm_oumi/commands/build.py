@@ -1,6 +1,7 @@
 """`coalm build`."""
 
 import argparse
+import os
 from pathlib import Path
 
 HELP = "build a CoALM-IT mixture from raw sources"
@@ -9,6 +10,15 @@ HELP = "build a CoALM-IT mixture from raw sources"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("-c", "--config", type=Path, required=True, help="a recipes/data/*.yaml")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count(),
+        help="processes that render (default: one a core)",
+    )
+    parser.add_argument(
+        "--push-to-hub", metavar="OWNER/NAME", help="send it there when it is built"
+    )
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the YAML")
 
 
@@ -19,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     from coalm_oumi.mixture.config import load_config
     from coalm_oumi.mixture.store import MANIFEST
 
-    folder = build(load_config(options.config, options.changes))
+    folder = build(load_config(options.config, options.changes), workers=options.workers)
     manifest = read_json(folder / MANIFEST)
     for split, counts in manifest["samples"].items():
         print(f"{split}: {sum(counts.values())} samples", end=" ")
@@ -28,4 +38,8 @@ def run(options: argparse.Namespace) -> int:
     if rejected:
         print(f"{rejected} records gave no sample; {folder / MANIFEST} lists them with the reason")
     print(folder)
+    if options.push_to_hub:
+        from coalm_oumi.mixture.hub import push
+
+        print(push(folder, options.push_to_hub))
     return 0

@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from coalm_oumi.datasets.base import SampleDataset
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.sample import deduplicated
-from coalm_oumi.sources import gather, read_source
+from coalm_oumi.sample import Sample, deduplicated
+from coalm_oumi.sources import Rejected, open_source, read
 
 
 class RawDataset(SampleDataset):
@@ -39,8 +39,15 @@ class RawDataset(SampleDataset):
             raise CoalmError(
                 f"{self.dataset_name}: set `dataset_path` to the raw files of {self.source}"
             )
-        items = read_source(self.source, Path(self.dataset_path), self._source_options)
-        samples, rejected = gather(items, strict=self._strict)
+        samples: list[Sample] = []
+        rejected: list[Rejected] = []
+        for item in read(open_source(self.source, Path(self.dataset_path), self._source_options)):
+            if isinstance(item, Sample):
+                samples.append(item)
+            elif self._strict:
+                raise CoalmError(str(item))
+            else:
+                rejected.append(item)
         if rejected:
             logger.warning(
                 f"{self.dataset_path}: {len(rejected)} records gave no sample, the first: "

@@ -1,94 +1,82 @@
-"""Builds CoALM-IT from raw sources: read, split by dialogue, interleave, write."""
+"""Builds CoALM-IT from raw sources: render, split by dialogue, interleave, write.
 
+Each step leaves its result in `<output_dir>/.build`, so that a build that was killed goes on where
+it stopped. What was built before stays in place until the new mixture is whole.
+"""
+
+import hashlib
 import random
-from collections import Counter
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import datasets
+import numpy as np
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from coalm_oumi import __version__, prompts
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.files import write_text
-from coalm_oumi.jsontext import Json, write_json
-from coalm_oumi.mixture.config import SAMPLES, BuildConfig, SourceConfig, resolve
-from coalm_oumi.mixture.select import in_validation
-from coalm_oumi.mixture.store import CARD, MANIFEST, SPLITS, clear, write_shard
-from coalm_oumi.prompts import templates
-from coalm_oumi.sample import Sample, deduplicated
-from coalm_oumi.sources import SOURCES, Rejected, gather, read_source
+from coalm_oumi.files import package_hash
+from coalm_oumi.jsontext import Json, dumps
+from coalm_oumi.mixture import parts
+from coalm_oumi.mixture.config import BuildConfig, SourceConfig, resolve, resolve_options
+from coalm_oumi.mixture.parts import DIGEST
+from coalm_oumi.mixture.select import column, in_validation
+from coalm_oumi.mixture.store import SPLITS, STAGING
+from coalm_oumi.mixture.write import check_output, write_mixture
+from coalm_oumi.sample import COLUMNS, first_sayings
+from coalm_oumi.sources import SOURCES, Reader, Rejected, open_source
 
 
-def build(config: BuildConfig) -> Path:
-    """Builds a mixture.
+def build(config: BuildConfig, *, workers: int = 1) -> Path:
+    """Builds a mixture, or goes on with a build of the same configuration that was killed.
 
     Args:
         config: What to build.
+        workers: How many processes render. The result does not depend on it.
 
     Returns:
-        The folder written: `<split>-00000.parquet` for each split, `README.md`, a card for the
-        hub, and `manifest.json`, last. The shards of an earlier build there are removed.
+        The folder written: shards of each split, `README.md`, a card for the hub, and
+        `manifest.json`, last. An earlier build there is replaced.
 
     Raises:
         CoalmError: A source cannot be read, a record is bad in strict mode, a split is empty, or
             the folder cannot be written.
     """
     output = Path(config.output_dir)
-    if output.exists() and not output.is_dir():
-        raise CoalmError(f"{output}: is a file; set output_dir to a folder")
-    by_split: dict[str, dict[str, list[Sample]]] = {split: {} for split in SPLITS}
-    fraction, seed = config.validation_fraction, config.seed
-    rejected: dict[str, list[Rejected]] = {}
-    duplicates: dict[str, int] = {}
-    for name, source in config.sources.items():
-        if SOURCES[name].domain in config.without:
-            continue
-        found, rejected[name] = _read(name, source, config)
-        samples = deduplicated(found)
-        duplicates[name] = len(found) - len(samples)
-        for groups in by_split.values():
-            groups[name] = []
-        for sample in samples:
-            held_out = in_validation(sample.dialogue_id, fraction=fraction, seed=seed)
-            by_split["validation" if held_out else "train"][name].append(sample)
-    rows = {
-        split: interleave(list(groups.values()), seed=seed) for split, groups in by_split.items()
+    check_output(output)
+    chosen = {
+        name: source
+        for name, source in config.sources.items()
+        if SOURCES[name].domain not in config.without
     }
-    for split, merged in rows.items():
-        if not merged and (split == "train" or fraction > 0):
-            raise CoalmError(f"{output}: the {split} split would be empty; take more dialogues")
-    write_mixture(output, rows, _manifest(config, by_split, rejected, duplicates))
+    opened = {name: _open(name, source) for name, source in chosen.items()}
+    staging = output / STAGING
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        with FileLock(staging / "lock", blocking=False):
+            fingerprint = _fingerprint(chosen)
+            rendered = _render(opened, staging / f"parts-{fingerprint}", config, workers)
+            plan = _plan(rendered, config)
+            table = rendered.table.select_columns(list(COLUMNS))
+            write_mixture(
+                output,
+                {split: table.select(rows) for split, rows in plan.rows.items() if rows},
+                _manifest(config, rendered, plan),
+                key=hashlib.sha256(f"{fingerprint}{plan.rows}".encode()).hexdigest()[:16],
+            )
+            shutil.rmtree(staging)
+    except Timeout as error:
+        raise CoalmError(f"{output}: another build is writing this folder") from error
+    except OSError as error:
+        raise CoalmError(f"{output}: cannot be written: {error}") from error
     return output
 
 
-def write_mixture(
-    folder: Path, splits: Mapping[str, Sequence[Sample]], manifest: Mapping[str, Json]
-) -> None:
-    """Writes a mixture in the place of one that a build wrote before.
-
-    Args:
-        folder: Where to write: a shard for each split that is not empty, `README.md`, and
-            `manifest.json` last, so that a folder without it is known to be unfinished.
-        splits: The samples of each split.
-        manifest: What the manifest says, but for the shards.
-
-    Raises:
-        CoalmError: The folder cannot be written, or holds something else.
-    """
-    shards = {split: [f"{split}-00000.parquet"] for split, samples in splits.items() if samples}
-    record = {**manifest, "shards": shards}
-    try:
-        clear(folder)
-        for split, (name,) in shards.items():
-            write_shard(folder / name, splits[split])
-        write_text(folder / CARD, _card(record))
-        write_json(folder / MANIFEST, record)
-    except OSError as error:
-        raise CoalmError(f"{folder}: cannot be written: {error}") from error
-
-
-def interleave(groups: Sequence[Sequence[Sample]], *, seed: int) -> list[Sample]:
+def interleave(groups: Sequence[Sequence[int]], *, seed: int) -> list[int]:
     """Merges groups so that every window of the result holds each in its share (section 4.2).
 
     Each group is shuffled and spread evenly over the whole, at a random offset.
@@ -103,68 +91,156 @@ def interleave(groups: Sequence[Sequence[Sample]], *, seed: int) -> list[Sample]
     return [groups[number][i] for _, number, i in sorted(placed)]
 
 
-def _read(
-    name: str, source: SourceConfig, config: BuildConfig
-) -> tuple[list[Sample], list[Rejected]]:
-    options = {
-        key: resolve(value) if isinstance(value, str) and value.startswith(SAMPLES) else value
-        for key, value in source.options.items()
-    }
-    items = read_source(name, resolve(source.path), options)
-    samples, rejected = gather(tqdm(items, desc=name, unit=" samples"), strict=config.strict)
-    if not samples:
-        first = f", the first: {rejected[0]}" if rejected else ""
-        raise CoalmError(f"{source.path}: no sample from {len(rejected)} bad records{first}")
-    if source.limit is None:
-        return samples, rejected
-    dialogues = list(dict.fromkeys(sample.dialogue_id for sample in samples))
-    chosen = set(random.Random(config.seed).sample(dialogues, min(source.limit, len(dialogues))))
-    return [sample for sample in samples if sample.dialogue_id in chosen], rejected
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """Every sample of the sources.
+
+    Attributes:
+        table: The samples with their digests, source after source, memory-mapped.
+        rows: Which rows each source has.
+        rejected: What gave no sample, by source.
+    """
+
+    table: datasets.Dataset
+    rows: Mapping[str, range]
+    rejected: Mapping[str, Sequence[Rejected]]
 
 
-def _card(manifest: Mapping[str, Json]) -> str:
-    samples = manifest["samples"]
-    return (
-        templates(Path(__file__).parent)
-        .get_template("card.jinja")
-        .render(
-            version=manifest["coalm_oumi"],
-            shards=manifest["shards"],
-            rows=[
-                {
-                    "name": name,
-                    "domain": SOURCES[name].domain,
-                    "counts": [samples[split][name] for split in manifest["shards"]],
-                    "rejected": len(manifest["rejected"][name]),
-                    "duplicates": manifest["duplicates"][name],
-                }
-                for name in samples["train"]
-            ],
-        )
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What goes where.
+
+    Attributes:
+        rows: The rows of each split, in order.
+        counts: How many each split has of each source.
+        duplicates: How many samples of each source were dropped as duplicates.
+    """
+
+    rows: Mapping[str, list[int]]
+    counts: Mapping[str, Mapping[str, int]]
+    duplicates: Mapping[str, int]
+
+
+def _open(name: str, source: SourceConfig) -> list[Reader]:
+    options = resolve_options(source.options)
+    return [open_source(name, resolve(path), options) for path in source.paths]
+
+
+def _render(
+    opened: Mapping[str, Sequence[Reader]], home: Path, config: BuildConfig, workers: int
+) -> _Rendered:
+    """Renders every source into parts in the folder `home`, and opens them as one table."""
+    for other in home.parent.glob("parts-*"):
+        if other != home:
+            shutil.rmtree(other)
+    readers = {f"{name}-{n}": r for name, group in opened.items() for n, r in enumerate(group)}
+    tables: list[datasets.Dataset] = []
+    rows: dict[str, range] = {}
+    rejected: dict[str, list[Rejected]] = {}
+    with ExitStack() as stack:
+        submit = stack.enter_context(parts.renderer(readers, workers=workers))
+        total = sum(reader.size for reader in readers.values())
+        bar = stack.enter_context(tqdm(total=total, unit="B", unit_scale=True))
+        before = count = 0
+        for name, group in opened.items():
+            bar.set_description(name)
+            rejected[name] = []
+            start = count
+            for number, reader in enumerate(group):
+                key = f"{name}-{number}"
+                for part in parts.parts(key, reader, home / key, submit, ahead=4 * workers):
+                    found = parts.rejected(part)
+                    if found and config.strict:
+                        raise CoalmError(str(found[0]))
+                    rejected[name] += found
+                    tables.append(datasets.Dataset.from_file(str(part.file)))
+                    count += len(tables[-1])
+                    bar.update(before + part.read - bar.n)
+                before += reader.size
+                bar.update(before - bar.n)
+            rows[name] = range(start, count)
+            if start == count:
+                bad = rejected[name]
+                first = f", the first: {bad[0]}" if bad else ""
+                paths = ", ".join(config.sources[name].paths)
+                raise CoalmError(f"{paths}: no sample from {len(bad)} bad records{first}")
+    return _Rendered(datasets.concatenate_datasets(tables), rows, rejected)
+
+
+def _plan(rendered: _Rendered, config: BuildConfig) -> _Plan:
+    """Chooses, for every split, which samples it holds and in which order."""
+    fraction, seed = config.validation_fraction, config.seed
+    groups: dict[str, dict[str, list[int]]] = {split: {} for split in SPLITS}
+    duplicates: dict[str, int] = {}
+    for name, rows in rendered.rows.items():
+        table = rendered.table.select(rows)
+        dialogues, digests = (column(table, key, name) for key in ("dialogue_id", DIGEST))
+        limited = _limit(dialogues, config.sources[name].limit, seed)
+        kept = first_sayings((digests[row], dialogues[row]) for row in limited)
+        duplicates[name] = kept.count(False)
+        for split in SPLITS:
+            groups[split][name] = []
+        for row, keep in zip(limited, kept, strict=True):
+            if keep:
+                held_out = in_validation(dialogues[row], fraction=fraction, seed=seed)
+                groups["validation" if held_out else "train"][name].append(rows[row])
+    for split, chosen in groups.items():
+        if not any(chosen.values()) and (split == "train" or fraction > 0):
+            raise CoalmError(
+                f"{config.output_dir}: the {split} split would be empty; take more dialogues"
+            )
+    return _Plan(
+        rows={s: interleave(list(chosen.values()), seed=seed) for s, chosen in groups.items()},
+        counts={s: {name: len(g) for name, g in chosen.items()} for s, chosen in groups.items()},
+        duplicates=duplicates,
     )
 
 
-def _manifest(
-    config: BuildConfig,
-    by_split: Mapping[str, Mapping[str, Sequence[Sample]]],
-    rejected: Mapping[str, Sequence[Rejected]],
-    duplicates: Mapping[str, int],
-) -> Json:
+def _limit(dialogues: np.ndarray, limit: int | None, seed: int) -> Sequence[int]:
+    """Returns the rows of a seeded choice of dialogues."""
+    if limit is None:
+        return range(len(dialogues))
+    names = list(dict.fromkeys(dialogues))
+    chosen = set(random.Random(seed).sample(names, min(limit, len(names))))
+    return [row for row, name in enumerate(dialogues) if name in chosen]
+
+
+def _fingerprint(sources: Mapping[str, SourceConfig]) -> str:
+    """Names what the parts depend on: raw files, options, prompts and the code itself."""
+    raw: list[Json] = []
+    for name, source in sources.items():
+        for file in (*source.paths, *_option_files(source)):
+            path = resolve(file)
+            files = sorted(path.iterdir()) if path.is_dir() else [path]
+            stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+            raw.append([name, str(path.resolve()), source.options, stats])
+    text = dumps([raw, prompts.fingerprint(), package_hash()])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _option_files(source: SourceConfig) -> list[str]:
+    """Returns the options of a source that name a file."""
+    values = [value for value in source.options.values() if isinstance(value, str)]
+    return [value for value in values if resolve(value).is_file()]
+
+
+def _manifest(config: BuildConfig, rendered: _Rendered, plan: _Plan) -> Json:
+    domains: dict[str, dict[str, int]] = {}
+    for split, counts in plan.counts.items():
+        domains[split] = {}
+        for name, count in counts.items():
+            if count:
+                domain = SOURCES[name].domain
+                domains[split][domain] = domains[split].get(domain, 0) + count
     return {
         "coalm_oumi": __version__,
         "config": asdict(config),
-        "samples": {
-            split: {name: len(samples) for name, samples in groups.items()}
-            for split, groups in by_split.items()
-        },
-        "domains": {
-            split: dict(Counter(s.domain for samples in groups.values() for s in samples))
-            for split, groups in by_split.items()
-        },
+        "samples": plan.counts,
+        "domains": domains,
         "rejected": {
             name: [{"where": item.where, "reason": item.reason} for item in items]
-            for name, items in rejected.items()
+            for name, items in rendered.rejected.items()
         },
-        "duplicates": dict(duplicates),
+        "duplicates": plan.duplicates,
         "prompts": prompts.fingerprint(),
     }

@@ -1,6 +1,9 @@
 """What `coalm build` reads from a YAML under `recipes/data`."""
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +19,30 @@ from coalm_oumi.sources import SOURCES
 SAMPLES = "samples:"
 """A path that starts so lies among the small raw files that ship with the package."""
 
+HUB = "hub:"
+"""A path that starts so, as `hub:owner/name@revision/folder`, is a data set on the hub."""
+
 
 @dataclass
 class SourceConfig:
     """One source of the mixture.
 
     Attributes:
-        path: The raw file or folder.
+        path: The raw file or folder, or a list of them. One that starts with `samples:` lies among
+            the small raw files that ship with the package, one that starts with `hub:` on the
+            Hugging Face Hub.
         limit: Take a seeded choice of that many dialogues; all, if not given.
         options: Options of the source's reader. A value that starts with `samples:` is a path.
     """
 
-    path: str = MISSING
+    path: Any = MISSING
     limit: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The path or paths, as a list."""
+        return [self.path] if isinstance(self.path, str) else self.path
 
 
 @dataclass
@@ -85,6 +98,8 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
     for name, source in config.sources.items():
         if name not in SOURCES:
             raise CoalmError(f"{file}: unknown source `{name}`; use some of {', '.join(SOURCES)}")
+        if not source.paths or not all(isinstance(path, str) for path in source.paths):
+            raise CoalmError(f"{file}: {name}: path: expected a path or a list of paths")
         if source.limit is not None and source.limit <= 0:
             raise CoalmError(f"{file}: {name}: limit: {source.limit} is not positive")
     for domain in config.without:
@@ -100,7 +115,44 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
 
 
 def resolve(path: str) -> Path:
-    """Returns the path that a configuration means."""
+    """Returns the path that a configuration means. What lies on the hub is fetched first.
+
+    Raises:
+        CoalmError: The hub does not have it, or cannot be reached.
+    """
     if path.startswith(SAMPLES):
         return resource_dir("samples") / path.removeprefix(SAMPLES)
+    if path.startswith(HUB):
+        return _from_hub(path)
     return Path(path)
+
+
+def resolve_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a source's options with the paths that they mean."""
+    return {
+        key: resolve(value)
+        if isinstance(value, str) and value.startswith((SAMPLES, HUB))
+        else value
+        for key, value in options.items()
+    }
+
+
+@cache
+def _from_hub(path: str) -> Path:
+    import huggingface_hub
+
+    match = re.fullmatch(rf"{HUB}([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.+))?", path)
+    if match is None:
+        raise CoalmError(f"{path}: expected {HUB}owner/name, with @revision or /folder after it")
+    repository, revision, inside = match.groups()
+    try:
+        folder = huggingface_hub.snapshot_download(
+            repository, repo_type="dataset", revision=revision, allow_patterns=["*.json", "*.jsonl"]
+        )
+    except Exception as error:  # the hub client raises errors of many libraries
+        reason = " ".join(str(error).split())
+        raise CoalmError(
+            f"{path}: not to be had from the Hugging Face Hub ({reason}). Give a path on disk, or "
+            "log in with `hf auth login` where the data set asks for it"
+        ) from error
+    return Path(folder) / (inside or "")

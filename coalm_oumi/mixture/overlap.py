@@ -19,10 +19,11 @@ import datasets
 import numpy as np
 
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, loads, read_json, read_jsonl
-from coalm_oumi.mixture.build import write_mixture
-from coalm_oumi.mixture.store import MANIFEST, read_samples, split_files
-from coalm_oumi.sample import TEXT_COLUMNS, Sample
+from coalm_oumi.jsontext import Json, dumps, loads, read_json, read_jsonl
+from coalm_oumi.mixture.select import column
+from coalm_oumi.mixture.store import MANIFEST, STAGING, read_samples, split_files
+from coalm_oumi.mixture.write import write_mixture
+from coalm_oumi.sample import TEXT_COLUMNS
 
 WINDOW = 13
 """Words in a row that count as shared text."""
@@ -173,28 +174,29 @@ def write_clean(
     if output.resolve() == path.resolve():
         raise CoalmError(f"{output}: is the mixture itself; name another folder")
     manifest = read_json(path / MANIFEST)
-    kept: dict[str, list[Sample]] = {}
+    kept: dict[str, datasets.Dataset] = {}
     start = 0
     for split in manifest["shards"]:
         table = read_samples(split_files(path, split)[0])
-        kept[split] = [
-            Sample.from_record(dict(row), where=f"{path}, {split}")
-            for row, drop in zip(table, overlapping[start : start + len(table)], strict=True)
-            if not drop
-        ]
+        kept[split] = table.select(np.flatnonzero(~overlapping[start : start + len(table)]))
         start += len(table)
-    if not kept["train"]:
+    if not len(kept["train"]):
         raise CoalmError(f"{path}: every training sample overlaps, so nothing is left to write")
     names = {split: list(counts) for split, counts in manifest["samples"].items()}
+    sources = {split: Counter(column(rows, "source", str(path))) for split, rows in kept.items()}
     changes = {
-        "samples": {
-            split: {name: sum(s.source == name for s in samples) for name in names[split]}
-            for split, samples in kept.items()
+        "samples": {split: {name: sources[split][name] for name in names[split]} for split in kept},
+        "domains": {
+            split: dict(Counter(column(rows, "domain", str(path)))) for split, rows in kept.items()
         },
-        "domains": {split: dict(Counter(s.domain for s in rows)) for split, rows in kept.items()},
         "without_overlap": [benchmark.name for benchmark in benchmarks],
     }
-    write_mixture(output, kept, {**manifest, **changes})
+    key = hashlib.sha256(dumps(manifest).encode() + overlapping.tobytes()).hexdigest()[:16]
+    try:
+        write_mixture(output, kept, {**manifest, **changes}, key=key)
+        (output / STAGING).rmdir()
+    except OSError as error:
+        raise CoalmError(f"{output}: cannot be written: {error}") from error
 
 
 def as_text(results: Sequence[Overlap], samples: int) -> str:

@@ -60,7 +60,7 @@ def select(
         for domain in domains:
             if domain not in DOMAINS:
                 raise CoalmError(f"unknown domain `{domain}`; use some of {', '.join(DOMAINS)}")
-        found = _column(table, "domain", place)
+        found = column(table, "domain", place)
         unknown = ~np.isin(found, DOMAINS)
         if unknown.any():
             row = int(unknown.argmax())
@@ -98,7 +98,7 @@ def _split_mask(
     held_out = np.fromiter(
         (
             in_validation(dialogue_id, fraction=fraction, seed=seed)
-            for dialogue_id in _column(table, "dialogue_id", place)
+            for dialogue_id in column(table, "dialogue_id", place)
         ),
         dtype=bool,
         count=len(table),
@@ -109,7 +109,7 @@ def _split_mask(
 def _known_sources(
     table: datasets.Dataset, named: Sequence[str] | Mapping[str, float], place: str
 ) -> np.ndarray:
-    found = _column(table, "source", place)
+    found = column(table, "source", place)
     for source in named:
         if source not in found:
             raise CoalmError(
@@ -131,8 +131,12 @@ def _weigh(
     return np.repeat(rows, times)
 
 
-def _column(table: datasets.Dataset, name: str, place: str) -> np.ndarray:
-    """Reads one column as an array of `str` objects, and no other column."""
+def column(table: datasets.Dataset, name: str, place: str) -> np.ndarray:
+    """Reads one column as an array of objects, and no other column.
+
+    Raises:
+        CoalmError: There is no such column.
+    """
     if name not in table.column_names:
         raise CoalmError(
             f"{place}: no column `{name}`, so samples cannot be chosen by it; "

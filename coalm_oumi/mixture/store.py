@@ -1,30 +1,30 @@
-"""The mixture on disk: parquet shards and a manifest, or JSON Lines of one's own."""
+"""Reads a mixture: parquet shards and a manifest, or JSON Lines of one's own."""
 
-import io
 import re
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
 import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from datasets.exceptions import DatasetGenerationError
 
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.files import write_bytes
 from coalm_oumi.jsontext import read_json, read_jsonl
-from coalm_oumi.sample import TEXT_COLUMNS, Sample, columns_of
+from coalm_oumi.sample import COLUMNS, TEXT_COLUMNS, columns_of
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
+STAGING = ".build"
+"""Where a build keeps what it has done so far."""
+
 STATS = ("stats.json", "stats.png")
 SPLITS = ("train", "validation")
 
-_SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}\.parquet(\..*)?")
-_SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(Sample)])
+SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}\.parquet(\..*)?")
+"""What a build calls its shards, finished or not."""
+
 _SUFFIXES = (".parquet", ".jsonl")
 
 
@@ -81,7 +81,7 @@ def _shards(folder: Path) -> dict[str, list[Path]]:
                 split: [folder / name for name in names]
                 for split, names in manifest["shards"].items()
             }
-    if any(_SHARD.fullmatch(file.name) for file in folder.iterdir()):
+    if any(file.name == STAGING or SHARD.fullmatch(file.name) for file in folder.iterdir()):
         raise CoalmError(f"{folder}: a build that did not finish; run `coalm build` again")
     found: dict[str, list[Path]] = {}
     for split in SPLITS:
@@ -100,34 +100,6 @@ def read_all(path: Path) -> datasets.Dataset:
     """
     files = [file for split in SPLITS for file in split_files(path, split)[0]]
     return read_samples(list(dict.fromkeys(files)))
-
-
-def clear(folder: Path) -> None:
-    """Makes a folder ready for a build: its manifest goes first, then what was built before.
-
-    Raises:
-        CoalmError: The folder holds a manifest or a README that no build wrote.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    built = [file for file in folder.iterdir() if _SHARD.fullmatch(file.name.lstrip("."))]
-    if (folder / MANIFEST).exists():
-        manifest = read_json(folder / MANIFEST)
-        ours = isinstance(manifest, dict) and "coalm_oumi" in manifest
-    else:
-        ours = bool(built)
-    if not ours and any((folder / name).exists() for name in (MANIFEST, CARD)):
-        raise CoalmError(f"{folder}: holds files of something else; set output_dir to a new folder")
-    for name in (MANIFEST, CARD, *STATS):
-        (folder / name).unlink(missing_ok=True)
-    for file in built:
-        file.unlink()
-
-
-def write_shard(file: Path, rows: Sequence[Sample]) -> None:
-    """Writes samples as one parquet file, whole or not at all."""
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([row.as_dict() for row in rows], schema=_SCHEMA), buffer)
-    write_bytes(file, buffer.getvalue())
 
 
 def read_samples(files: Sequence[Path]) -> datasets.Dataset:
@@ -173,7 +145,7 @@ def check_columns(table: datasets.Dataset, place: str) -> None:
         if feature is None:
             raise CoalmError(
                 f"{place}: no column `{name}`; a CoALM-IT mixture has the columns "
-                f"{', '.join(_SCHEMA.names)}, this one has {', '.join(table.column_names)}"
+                f"{', '.join(COLUMNS)}, this one has {', '.join(table.column_names)}"
             )
         if getattr(feature, "dtype", None) not in ("string", "large_string"):
             raise CoalmError(f"{place}: column `{name}` is not text")

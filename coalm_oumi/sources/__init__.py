@@ -1,17 +1,17 @@
-"""Raw source files to samples: one module a source, one generator each."""
+"""Raw source files to samples: one module a source, one reader each."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.sample import Domain, Sample
+from coalm_oumi.sample import Domain
 from coalm_oumi.sources import hammer, sgd, snips, toolace
-from coalm_oumi.sources.rejected import Rejected
+from coalm_oumi.sources.reader import Reader, Record, Rejected, read, render
 
-__all__ = ["SOURCES", "Rejected", "Source", "gather", "read_source"]
+__all__ = ["SOURCES", "Reader", "Record", "Rejected", "Source", "open_source", "read", "render"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,11 @@ class Source:
 
     Attributes:
         domain: The skill that its samples train.
-        read: Yields the samples of a file or folder, and what could not be read. Keyword
-            arguments are the source's own options.
+        reader: Opens its raw file or folder. Keyword arguments are the source's own options.
     """
 
     domain: Domain
-    read: Callable[..., Iterator[Sample | Rejected]]
+    reader: Callable[..., Reader]
 
 
 _OPTION_TYPES: Mapping[str, Any] = {
@@ -39,16 +38,16 @@ _OPTION_TYPES: Mapping[str, Any] = {
 }
 
 SOURCES: Mapping[str, Source] = {
-    "snips": Source("tod", snips.read),
-    "hammer": Source("la", hammer.read),
-    "toolace": Source("la", toolace.read),
-    "sgd": Source("cra", sgd.read),
+    "snips": Source("tod", snips.Snips),
+    "hammer": Source("la", hammer.Hammer),
+    "toolace": Source("la", toolace.ToolAce),
+    "sgd": Source("cra", sgd.Sgd),
 }
 """The sources of Table 1, by name."""
 
 
-def read_source(name: str, path: Path, options: Mapping[str, Any]) -> Iterator[Sample | Rejected]:
-    """Reads a source by name.
+def open_source(name: str, path: Path, options: Mapping[str, Any]) -> Reader:
+    """Opens a source by name.
 
     Args:
         name: One of `SOURCES`.
@@ -58,8 +57,8 @@ def read_source(name: str, path: Path, options: Mapping[str, Any]) -> Iterator[S
     Raises:
         CoalmError: The source has no such option, or it has the wrong type; else as the reader.
     """
-    read = SOURCES[name].read
-    known = [key for key in inspect.signature(read).parameters if key != "path"]
+    reader = SOURCES[name].reader
+    known = [key for key in inspect.signature(reader).parameters if key != "path"]
     for key, value in options.items():
         if key not in known:
             raise CoalmError(
@@ -69,28 +68,4 @@ def read_source(name: str, path: Path, options: Mapping[str, Any]) -> Iterator[S
         expected = _OPTION_TYPES[key]
         if not isinstance(value, expected) or isinstance(value, bool):
             raise CoalmError(f"source {name}: option `{key}`: {value!r} is of the wrong type")
-    return read(path, **options)
-
-
-def gather(
-    items: Iterable[Sample | Rejected], *, strict: bool
-) -> tuple[list[Sample], list[Rejected]]:
-    """Sorts what a source yields into samples and rejected records.
-
-    Args:
-        items: What `read_source` yields.
-        strict: Stop at the first rejected record.
-
-    Raises:
-        CoalmError: A record was rejected, in strict mode.
-    """
-    samples: list[Sample] = []
-    rejected: list[Rejected] = []
-    for item in items:
-        if isinstance(item, Sample):
-            samples.append(item)
-        elif strict:
-            raise CoalmError(str(item))
-        else:
-            rejected.append(item)
-    return samples, rejected
+    return reader(path, **options)

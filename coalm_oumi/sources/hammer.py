@@ -8,47 +8,72 @@ from pathlib import Path
 from coalm_oumi import calls, prompts
 from coalm_oumi.calls import FunctionCall
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, loads, read_json_list
+from coalm_oumi.jsontext import Json, loads
 from coalm_oumi.sample import Sample
 from coalm_oumi.sources.masking import Masked, mask
-from coalm_oumi.sources.rejected import RecordError, Rejected
+from coalm_oumi.sources.raw import listed, raw_files, total_size
+from coalm_oumi.sources.reader import Record, RecordError
 
 
-def read(
-    path: Path, *, copies: int = 3, masking: float = 2 / 3, seed: int = 0
-) -> Iterator[Sample | Rejected]:
-    """Yields the samples of xLAM-60k and Hammer's irrelevance records.
+class Hammer:
+    """Reads xLAM-60k and Hammer's irrelevance records.
 
     With the defaults, 67,500 records give the 202,500 samples of Table 1. (Its rows of Hammer and
     ToolACE are swapped: ToolACE has 11,300 conversations, which cannot give that many.)
-
-    Args:
-        path: A JSON file that holds a list of `{query, tools, answers}`, tools and answers being
-            JSON in text, or a folder of such files.
-        copies: How many samples a record gives, each masked by a draw of its own.
-        masking: The probability that a copy is masked.
-        seed: Seeds the masking.
-
-    Raises:
-        CoalmError: No such file, or it is not a JSON list.
     """
-    if copies < 1 or not 0 <= masking <= 1:
-        raise CoalmError(
-            f"copies: {copies} and masking: {masking} must be 1 or more, and in [0, 1]"
-        )
-    for file, index, record in _records(path):
-        try:
-            parsed = _parse(record)
-        except CoalmError as error:
-            yield Rejected(f"{file}[{index}]", str(error))
-            continue
-        for copy in range(copies):
-            random_ = random.Random(f"{seed}/{file.name}/{index}/{copy}")
-            masked = random_.random() < masking
-            yield _sample(
-                mask(parsed.query, parsed.tools, parsed.answers, random_) if masked else parsed,
-                f"hammer/{file.stem}/{index}",
+
+    def __init__(
+        self, path: Path, *, copies: int = 3, masking: float = 2 / 3, seed: int = 0
+    ) -> None:
+        """Opens the files.
+
+        Args:
+            path: A JSON file that holds a list of `{query, tools, answers}`, tools and answers
+                being JSON in text, or a folder of such files.
+            copies: How many samples a record gives, each masked by a draw of its own.
+            masking: The probability that a copy is masked.
+            seed: Seeds the masking.
+
+        Raises:
+            CoalmError: No such file, or an option is out of its range.
+        """
+        if copies < 1 or not 0 <= masking <= 1:
+            raise CoalmError(
+                f"copies: {copies} and masking: {masking} must be 1 or more, and in [0, 1]"
             )
+        self._copies = copies
+        self._masking = masking
+        self._seed = seed
+        self._files = raw_files(path, "*.json", of="the xLAM records")
+        self.size = total_size(self._files)
+
+    def records(self) -> Iterator[Record]:
+        """Yields the records.
+
+        Raises:
+            CoalmError: A file is not a JSON list.
+        """
+        return listed(self._files, of="records")
+
+    def samples(self, record: Record) -> list[Sample]:
+        """Renders one record into its copies.
+
+        Raises:
+            CoalmError: The record is not of xLAM's shape, or its answer calls what no tool is.
+        """
+        parsed = _parse(record.content)
+        file, _, index = record.key.rpartition("/")
+        samples = []
+        for copy in range(self._copies):
+            random_ = random.Random(f"{self._seed}/{record.key}/{copy}")
+            masked = random_.random() < self._masking
+            samples.append(
+                _sample(
+                    mask(parsed.query, parsed.tools, parsed.answers, random_) if masked else parsed,
+                    f"hammer/{file.removesuffix('.json')}/{index}",
+                )
+            )
+        return samples
 
 
 def instruction(tools: Sequence[Mapping[str, Json]]) -> str:
@@ -61,15 +86,6 @@ class _Record:
     query: str
     tools: Sequence[Mapping[str, Json]]
     answers: Sequence[FunctionCall]
-
-
-def _records(path: Path) -> Iterator[tuple[Path, int, Json]]:
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    if not files:
-        raise CoalmError(f"{path}: no .json file here; point to the xLAM records")
-    for file in files:
-        for index, record in enumerate(read_json_list(file, of="records")):
-            yield file, index, record
 
 
 def _parse(record: Json) -> _Record:

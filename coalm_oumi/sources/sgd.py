@@ -16,63 +16,79 @@ from coalm_oumi.cra import dialogue as cra
 from coalm_oumi.cra import transcript
 from coalm_oumi.cra.dialogue import ApiStep, CraDialogue, CraTurn
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, dumps, read_json, read_json_list, read_jsonl
+from coalm_oumi.jsontext import Json, dumps, read_json, read_jsonl
 from coalm_oumi.sample import Sample
 from coalm_oumi.schema import Function
-from coalm_oumi.sources.rejected import RecordError, Rejected
+from coalm_oumi.sources.raw import listed, raw_files, total_size
+from coalm_oumi.sources.reader import Record, RecordError, Rejected
 
 
-def read(
-    path: Path,
-    *,
-    transcripts: Path | str | None = None,
-    functions: Literal["all", "dialogue"] = "all",
-    max_results: int | None = None,
-) -> Iterator[Sample | Rejected]:
-    """Yields the samples of every dialogue of an SGD split.
+class Sgd:
+    """Reads one split of SGD: two samples a turn with a call, one a turn without."""
 
-    Args:
-        path: The split's folder: `schema.json` and `dialogues_*.json`.
-        transcripts: A JSON Lines file of `{dialogue_id, text}`, the text as Table 6 asks for it.
-            These dialogues take their turns from there.
-        functions: Which functions a prompt lists: those of all services, as in Figure 6, or only
-            those of the dialogue's services.
-        max_results: How many results of a call an observation keeps. All, if not given.
+    def __init__(
+        self,
+        path: Path,
+        *,
+        transcripts: Path | str | None = None,
+        functions: Literal["all", "dialogue"] = "all",
+        max_results: int | None = None,
+    ) -> None:
+        """Opens the split.
 
-    Raises:
-        CoalmError: A file is missing or is not of SGD's shape.
-    """
-    if functions not in ("all", "dialogue"):
-        raise CoalmError(f"functions: `{functions}` is neither `all` nor `dialogue`")
-    if max_results is not None and max_results < 0:
-        raise CoalmError(f"max_results: {max_results} is negative")
-    services = _services(path / "schema.json")
-    recorded = _recorded(Path(transcripts)) if transcripts is not None else {}
-    files = sorted(path.glob("dialogues_*.json"))
-    if not files:
-        raise CoalmError(f"{path}: no dialogues_*.json here; point to one split of SGD")
-    unmatched = set(recorded)
-    for file in files:
-        for index, record in enumerate(read_json_list(file, of="dialogues")):
-            where = f"{file}[{index}]"
-            try:
-                name, used = _identify(record, services)
-                unmatched.discard(name)
-                yield from cra.samples(
-                    CraDialogue(
-                        dialogue_id=f"sgd/{path.name}/{name}",
-                        functions=_functions(services, used, functions),
-                        turns=(
-                            transcript.parse(recorded[name])
-                            if name in recorded
-                            else _annotated_turns(record, services, max_results)
-                        ),
-                    )
-                )
-            except CoalmError as error:
-                yield Rejected(where, str(error))
-    for name in sorted(unmatched):
-        yield Rejected(f"{transcripts}: {name}", f"no dialogue of this id is in {path}")
+        Args:
+            path: The split's folder: `schema.json` and `dialogues_*.json`.
+            transcripts: A JSON Lines file of `{dialogue_id, text}`, the text as Table 6 asks for
+                it. These dialogues take their turns from there.
+            functions: Which functions a prompt lists: those of all services, as in Figure 6, or
+                only those of the dialogue's services.
+            max_results: How many results of a call an observation keeps. All, if not given.
+
+        Raises:
+            CoalmError: A file is missing or is not of SGD's shape, or an option has no such value.
+        """
+        if functions not in ("all", "dialogue"):
+            raise CoalmError(f"functions: `{functions}` is neither `all` nor `dialogue`")
+        if max_results is not None and max_results < 0:
+            raise CoalmError(f"max_results: {max_results} is negative")
+        self._path = path
+        self._functions: Literal["all", "dialogue"] = functions
+        self._max_results = max_results
+        self._services = _services(path / "schema.json")
+        self._transcripts = transcripts
+        self._recorded = _recorded(Path(transcripts)) if transcripts is not None else {}
+        self._files = raw_files(path, "dialogues_*.json", of="one split of SGD")
+        self.size = total_size(self._files)
+
+    def records(self) -> Iterator[Record | Rejected]:
+        """Yields the dialogues, and the recorded transcripts of no dialogue.
+
+        Raises:
+            CoalmError: A file is not a JSON list.
+        """
+        unmatched = set(self._recorded)
+        for record in listed(self._files, of="dialogues"):
+            if isinstance(record.content, dict):
+                unmatched.discard(str(record.content.get("dialogue_id")))
+            yield record
+        for name in sorted(unmatched):
+            where = f"{self._transcripts}: {name}"
+            yield Rejected(where, f"no dialogue of this id is in {self._path}")
+
+    def samples(self, record: Record) -> list[Sample]:
+        """Renders one dialogue.
+
+        Raises:
+            CoalmError: It is not of SGD's shape, or its recorded transcript cannot be parsed.
+        """
+        name, used = _identify(record.content, self._services)
+        turns = (
+            transcript.parse(self._recorded[name])
+            if name in self._recorded
+            else _annotated_turns(record.content, self._services, self._max_results)
+        )
+        functions = _functions(self._services, used, self._functions)
+        return list(cra.samples(CraDialogue(f"sgd/{self._path.name}/{name}", functions, turns)))
 
 
 _Services = Mapping[str, Mapping[str, Function]]

@@ -5,32 +5,49 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from coalm_oumi import calls, prompts
-from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, read_json_list
+from coalm_oumi.jsontext import Json
 from coalm_oumi.sample import Sample
-from coalm_oumi.sources.rejected import RecordError, Rejected
+from coalm_oumi.sources.raw import listed, raw_files, total_size
+from coalm_oumi.sources.reader import Record, RecordError
 
 _SPEAKERS: Mapping[str, str] = {"user": "User", "assistant": "System", "tool": "Observation"}
 
 
-def read(path: Path) -> Iterator[Sample | Rejected]:
-    """Yields one sample an assistant turn, with the turns before it as history.
+class ToolAce:
+    """Reads ToolACE: one sample an assistant turn, with the turns before it as history.
 
     A conversation with a call that cannot be parsed gives no sample at all, since its later turns
     depend on the call.
-
-    Args:
-        path: The JSON file of `{system, conversations}` records, or the folder of `data.json`.
-
-    Raises:
-        CoalmError: No such file, or it is not a JSON list.
     """
-    file = path / "data.json" if path.is_dir() else path
-    for index, record in enumerate(read_json_list(file, of="conversations")):
-        try:
-            yield from _samples(record, f"toolace/{index}")
-        except CoalmError as error:
-            yield Rejected(f"{file}[{index}]", str(error))
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file.
+
+        Args:
+            path: The JSON file of `{system, conversations}` records, or the folder of `data.json`.
+
+        Raises:
+            CoalmError: No such file.
+        """
+        self._files = raw_files(path, "data.json", of="ToolACE")
+        self.size = total_size(self._files)
+
+    def records(self) -> Iterator[Record]:
+        """Yields the conversations.
+
+        Raises:
+            CoalmError: The file is not a JSON list.
+        """
+        return listed(self._files, of="conversations")
+
+    def samples(self, record: Record) -> list[Sample]:
+        """Renders one conversation.
+
+        Raises:
+            CoalmError: It is not of ToolACE's shape, or a call in it cannot be parsed.
+        """
+        _, _, index = record.key.rpartition("/")
+        return _samples(record.content, f"toolace/{index}")
 
 
 def _samples(record: Json, dialogue_id: str) -> list[Sample]:
