@@ -1,7 +1,7 @@
 """BFCL's default answer, `[func(a=1), other()]`, read as its own decoder reads it.
 
-`default_decode_ast_prompting` of bfcl-eval parses the text as Python and evaluates any arithmetic in
-it with `eval`, that is, runs what the model wrote. This reader accepts what that one accepts and
+`default_decode_ast_prompting` of bfcl-eval parses the text as Python and evaluates any arithmetic
+in it with `eval`, that is, runs what the model wrote. This reader accepts what that one accepts and
 gives the same values, but computes arithmetic on literals itself and refuses all else.
 """
 

@@ -92,7 +92,7 @@ class RecordedModel:
         """Closes the record."""
         self._journal.close()
 
-    def ask(self, questions: Sequence[Question], *, title: str = "answers") -> list[str]:
+    def ask(self, questions: Sequence[Question], *, progress: bool = True) -> list[str]:
         """Returns an answer to each question, recorded before or generated now.
 
         Native tool calls come back as the JSON list of Figure 5. A question that the engine
@@ -107,9 +107,9 @@ class RecordedModel:
         # runs out at once or never.
         open_.sort(key=lambda n: sum(len(str(m.content)) for m in questions[n].messages))
         open_.reverse()
-        with tqdm(
-            total=len(keys), initial=len(keys) - len(open_), desc=title, disable=not open_
-        ) as bar:
+        done = len(keys) - len(open_)
+        shown = progress and bool(open_)
+        with tqdm(total=len(keys), initial=done, desc="answers", disable=not shown) as bar:
             for first in range(0, len(open_), self._chunk):
                 chunk = open_[first : first + self._chunk]
                 self._generate([(keys[n], questions[n]) for n in chunk])
@@ -141,7 +141,9 @@ class RecordedModel:
 def _text(message: Message) -> str:
     if not message.tool_calls:
         return str(message.content or "")
-    return dumps([_call(call.function.name, call.function.arguments) for call in message.tool_calls])
+    return dumps(
+        [_call(call.function.name, call.function.arguments) for call in message.tool_calls]
+    )
 
 
 def _call(name: str, arguments: str) -> Json:

@@ -69,7 +69,7 @@ def _jieba() -> Callable[[str], list[str]]:
 
 
 @cache
-def _rouge_chinese() -> Callable[[str, str], list[dict[str, dict[str, float]]]]:
+def _rouge_chinese() -> Callable[[str, str], Any]:
     import rouge_chinese
 
     return rouge_chinese.Rouge().get_scores

@@ -64,7 +64,9 @@ def entries(category):
 def answers(category):
     """Returns a category's references by id; relevance and irrelevance have none."""
     path = eval_config.POSSIBLE_ANSWER_PATH / category_mapping.TEST_FILE_MAPPING[category]
-    return {row["id"]: row["ground_truth"] for row in files.load_file(path)} if path.exists() else {}
+    return (
+        {row["id"]: row["ground_truth"] for row in files.load_file(path)} if path.exists() else {}
+    )
 
 
 def questions(category):
@@ -84,7 +86,9 @@ def _question(entry, category):
     known = copy.deepcopy(functions)
     for turn, missed in entry.get("missed_function", {}).items():
         # The package describes all functions anew when it adds some, hints included.
-        known = handling.func_doc_language_specific_pre_processing(known + copy.deepcopy(missed), category)
+        known = handling.func_doc_language_specific_pre_processing(
+            known + copy.deepcopy(missed), category
+        )
         additions[turn] = {
             "prompt": default_prompts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING.format(
                 functions=missed
@@ -209,7 +213,8 @@ class Decoded:
 def score(form, rows, workers):
     """Judges answers with the package's own runners, a share of each category in each process."""
     for category in rows:  # before the processes part, so that each finds them read
-        entries(category), answers(category)
+        entries(category)
+        answers(category)
     jobs = [
         (category, form, share)
         for category, answered in rows.items()
@@ -235,7 +240,7 @@ def _score(category, form, rows):
             eval_runner.relevance_file_runner(handler, results, samples, MODEL, category, where)
             decoded = [_decoded(handler.decode_ast, result, "Python") for _, result in rows]
         elif files.is_multi_turn(category):
-            for sample, result in zip(samples, results):
+            for sample, result in zip(samples, results, strict=True):
                 result["result"] = _allowed_steps(handler, result["result"], sample)
             eval_runner.multi_turn_runner(
                 Decoded, results, samples, expected, MODEL, category, where
@@ -251,7 +256,7 @@ def _score(category, form, rows):
         wrong = {row["id"]: row for row in files.load_file(file)[1:]}
     return [
         _verdict(category, index, calls, wrong.get(index))
-        for (index, _), calls in zip(rows, decoded)
+        for (index, _), calls in zip(rows, decoded, strict=True)
     ]
 
 
