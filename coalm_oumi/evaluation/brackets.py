@@ -94,7 +94,15 @@ def _call(node: ast.Call) -> FunctionCall:
 
 
 def _name(function: ast.expr) -> str:
-    return ast.unparse(function)
+    parts: list[str] = []
+    node = function
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if isinstance(node, ast.Name):
+        parts.append(node.id)
+    # Where there is no name at all, BFCL's decoder has an empty one.
+    return ".".join(reversed(parts)) or ast.unparse(function)
 
 
 def _named(node: ast.Call, depth: int) -> dict[str, Any]:

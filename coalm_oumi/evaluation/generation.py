@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from oumi.core.types.conversation import Message, Role
 
-from coalm_oumi.datasets.tokens import user_message
+from coalm_oumi import prompts
 from coalm_oumi.evaluation.inference import Question, RecordedModel
 from coalm_oumi.evaluation.options import Options
 from coalm_oumi.mixture.select import select
@@ -84,11 +84,13 @@ def ask(
     questions = [
         Question(
             key=f"{index}/{sample.dialogue_id}",
-            messages=[
-                Message(role=Role.USER, content=user_message(sample.instruction, sample.input))
-            ],
+            messages=[Message(role=Role.USER, content=_user_message(sample))],
         )
         for index, sample in enumerate(samples)
     ]
     with RecordedModel(engine, config, name) as model:
         return [Answer(*pair) for pair in zip(samples, model.ask(questions), strict=True)]
+
+
+def _user_message(sample: Sample) -> str:
+    return prompts.render("alpaca", instruction=sample.instruction, input=sample.input)

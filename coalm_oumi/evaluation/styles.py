@@ -16,7 +16,6 @@ from oumi.core.types.tool_call import ToolCall
 
 from coalm_oumi import calls, prompts
 from coalm_oumi.calls import CallError, FunctionCall
-from coalm_oumi.datasets.tokens import user_message
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation import brackets
 from coalm_oumi.jsontext import Json, dumps, loads
@@ -115,7 +114,7 @@ def flat_function(function: Mapping[str, Json]) -> dict[str, Json]:
 
 def _figure_5(prompt: Prompt) -> list[Message]:
     instruction = prompts.render("hammer", tools=[flat_function(f) for f in prompt.functions])
-    text = user_message(instruction, _query(prompt.messages))
+    text = prompts.render("alpaca", instruction=instruction, input=_query(prompt.messages))
     return [Message(role=Role.USER, content=text)]
 
 
