@@ -106,7 +106,8 @@ def _name(function: ast.expr) -> str:
 
 
 def _named(node: ast.Call, depth: int) -> dict[str, Any]:
-    return {word.arg or "**": _value(word.value, depth) for word in node.keywords}
+    # BFCL's decoder names what stands after two asterisks `None`, which JSON writes as null.
+    return {word.arg or "null": _value(word.value, depth) for word in node.keywords}
 
 
 def _value(node: ast.expr | None, depth: int) -> Any:

@@ -217,7 +217,7 @@ def _with_arguments(record: Json) -> Json:
 def _native_tell(answer: str, called: Sequence[str], results: Sequence[str]) -> list[Message]:
     tool_calls = [
         ToolCall(
-            id=f"call_{number}",
+            id=f"call{number:05}",  # Mistral's chat template wants nine letters and digits
             function=NativeFunction(name=call.name, arguments=dumps(dict(call.arguments))),
         )
         for number, call in enumerate(read_native(answer))
