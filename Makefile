@@ -22,7 +22,7 @@ else
 BUILD := recipes/data/demo_real.yaml
 export COALM_DATA := $(DATA)
 API_BANK := $(wildcard $(DATA)/api_bank/hammer_original)
-LEVELS := $(foreach n,0 1,"--tasks[$(n)].eval_kwargs.path=$(API_BANK)/apibank_l$(if $(filter 0,$(n)),1,2).json")
+LEVELS := $(foreach n,0 1,"--tasks[$(n)].eval_kwargs.data.path=$(API_BANK)/apibank_l$(if $(filter 0,$(n)),1,2).json")
 endif
 
 EVALUATE = oumi evaluate --model.torch_dtype_str $(DTYPE) -c

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
+from oumi.core.inference.base_inference_engine import InferenceResult
 from oumi.core.types.conversation import Message, Role
 from sklearn.metrics import precision_recall_fscore_support
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from coalm_oumi.calls import FunctionCall
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.evaluation import api_bank, tasks
+from coalm_oumi.evaluation import tasks
 from coalm_oumi.evaluation.generation import HeldOut
 from coalm_oumi.evaluation.matching import ast_match, same_value
 from coalm_oumi.evaluation.states import (
@@ -97,24 +98,19 @@ def test_held_out_options(mixture: Path):
 
 
 class Scripted:
-    """Answers each conversation from a script, in another order than asked."""
+    """Answers each conversation from a script, by the sample's place in the task."""
 
     def __init__(self, answer) -> None:
         self.answer = answer
 
-    def infer(self, conversations):
-        answered = [
-            conversation.model_copy(
-                update={
-                    "messages": [
-                        *conversation.messages,
-                        Message(role=Role.ASSISTANT, content=self.answer(index, conversation)),
-                    ]
-                }
-            )
-            for index, conversation in enumerate(conversations)
-        ]
-        return answered[::-1]
+    def infer_partial(self, conversations):
+        answered = []
+        for place, conversation in enumerate(conversations):
+            index = int(conversation.conversation_id.split("/")[0])
+            answer = Message(role=Role.ASSISTANT, content=self.answer(index, conversation))
+            messages = [*conversation.messages, answer]
+            answered.append((place, conversation.model_copy(update={"messages": messages})))
+        return InferenceResult(successful=answered, failures={})
 
 
 def evaluate(task, script, folder: Path, data: dict[str, object], count: int = 10):
@@ -145,7 +141,8 @@ def test_tasks_score_what_was_answered(
 
     wrong = {0: "I cannot help with that.", 3: gold[4]}
     assert gold[3] != gold[4]
-    label, values, rows = evaluate(task, lambda i, _: wrong.get(i, gold[i]), tmp_path, data)
+    other = tmp_path / "other"  # in the same folder, the recorded answers would be taken
+    label, values, rows = evaluate(task, lambda i, _: wrong.get(i, gold[i]), other, data)
     assert values[metric] == 0.8
     assert values["readable"] == 0.9
     assert [row["correct"] for row in rows] == [i not in wrong for i in range(10)]
@@ -172,19 +169,3 @@ def test_targets_are_checked_before_the_model_is_asked(tmp_path: Path):
 
     with pytest.raises(CoalmError, match=r"own/7: its target cannot be scored: not JSON"):
         evaluate(tasks.state_tracking, never, tmp_path, {"dataset_path": str(tmp_path)})
-
-
-def test_real_api_bank(shared: Path):
-    folder = shared / "api_bank/hammer_original"
-    samples = api_bank.read(folder / "apibank_l1.json")
-    assert len(samples) == 399
-    assert len(api_bank.read(folder / "apibank_l2.json")) == 127
-    assert "Generate API Request:\n[END OF QUERY]" in samples[0].input
-    assert samples[0].output.startswith('[{"name": "ModifyRegistration", "arguments": {')
-
-
-def test_bad_api_bank_records(tmp_path: Path):
-    file = tmp_path / "apibank_l1.json"
-    file.write_text('[{"query": [], "tools": []}]')
-    with pytest.raises(CoalmError, match=r"apibank_l1\.json\[0\]: not a record"):
-        api_bank.read(file)

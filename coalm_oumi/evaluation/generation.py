@@ -1,20 +1,21 @@
-"""Puts held-out samples to a model, through whichever inference engine Oumi built."""
+"""The held-out samples of a mixture as questions to a model."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from oumi.core.types.conversation import Conversation, Message, Role
+from oumi.core.types.conversation import Message, Role
 
-from coalm_oumi.datasets.tokens import user_message
-from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, write_jsonl
+from coalm_oumi import prompts
+from coalm_oumi.evaluation.inference import Question, RecordedModel
+from coalm_oumi.evaluation.options import Options
 from coalm_oumi.mixture.select import select
 from coalm_oumi.mixture.store import read_samples, split_files
 from coalm_oumi.sample import Domain, Sample
 
 if TYPE_CHECKING:
+    from oumi.core.configs import EvaluationConfig
     from oumi.core.inference import BaseInferenceEngine
 
 
@@ -27,11 +28,8 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
+class HeldOut(Options):
     """Which held-out samples a task asks, as `eval_kwargs.data` of a recipe says it.
-
-    Oumi takes every parameter of an evaluation function as required, so the optional ones are
-    fields here.
 
     Attributes:
         dataset_path: The mixture.
@@ -46,24 +44,6 @@ class HeldOut:
     validation_fraction: float = 0.0
     seed: int = 0
     name: str | None = None
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> "HeldOut":
-        """Reads the recipe's mapping.
-
-        Raises:
-            CoalmError: An option is unknown, or `dataset_path` is missing.
-        """
-        if not isinstance(options, Mapping):
-            raise CoalmError(f"eval_kwargs.data: expected a mapping, found {options!r}")
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(options) - set(known))
-        if unknown or "dataset_path" not in options:
-            raise CoalmError(
-                f"eval_kwargs.data: expected dataset_path and some of {', '.join(known[1:])}; "
-                f"found {', '.join(sorted(options)) or 'nothing'}"
-            )
-        return cls(**options)
 
     def label(self, task: str) -> str:
         """Names a task on these samples, so that one evaluation can hold several."""
@@ -93,47 +73,24 @@ class HeldOut:
         ]
 
 
-def ask(engine: "BaseInferenceEngine", samples: Sequence[Sample]) -> list[Answer]:
-    """Generates one answer a sample.
+def ask(
+    engine: "BaseInferenceEngine", config: "EvaluationConfig", name: str, samples: Sequence[Sample]
+) -> list[Answer]:
+    """Generates one answer a sample, and records it under the name of the task.
 
     Raises:
-        CoalmError: The engine answered fewer than it was asked.
+        CoalmError: The engine failed at some. The other answers are kept.
     """
-    conversations = [
-        Conversation(
-            conversation_id=str(index),
-            messages=[
-                Message(role=Role.USER, content=user_message(sample.instruction, sample.input))
-            ],
+    questions = [
+        Question(
+            key=f"{index}/{sample.dialogue_id}",
+            messages=[Message(role=Role.USER, content=_user_message(sample))],
         )
         for index, sample in enumerate(samples)
     ]
-    answered = {
-        conversation.conversation_id: conversation for conversation in engine.infer(conversations)
-    }
-    answers = []
-    for index, sample in enumerate(samples):
-        conversation = answered.get(str(index))
-        if conversation is None or conversation.messages[-1].role != Role.ASSISTANT:
-            raise CoalmError(f"the inference engine gave no answer to sample {index}")
-        answers.append(Answer(sample, str(conversation.messages[-1].content)))
-    return answers
+    with RecordedModel(engine, config, name) as model:
+        return [Answer(*pair) for pair in zip(samples, model.ask(questions), strict=True)]
 
 
-def write_answers(
-    file: Path, answers: Sequence[Answer], verdicts: Sequence[bool], reasons: Sequence[str | None]
-) -> None:
-    """Writes every answer with its verdict, as JSON Lines, for people to look at."""
-    records: list[Json] = [
-        {
-            "dialogue_id": answer.sample.dialogue_id,
-            "source": answer.sample.source,
-            "input": answer.sample.input,
-            "target": answer.sample.output,
-            "response": answer.response,
-            "correct": verdict,
-            "unreadable": reason,
-        }
-        for answer, verdict, reason in zip(answers, verdicts, reasons, strict=True)
-    ]
-    write_jsonl(file, records)
+def _user_message(sample: Sample) -> str:
+    return prompts.render("alpaca", instruction=sample.instruction, input=sample.input)

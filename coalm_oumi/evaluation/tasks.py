@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from oumi.core.registry import register_evaluation_function
 
 from coalm_oumi import calls
-from coalm_oumi.calls import CallError, FunctionCall
+from coalm_oumi.calls import FunctionCall
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.evaluation import generation
-from coalm_oumi.evaluation.api_bank import read as read_api_bank
-from coalm_oumi.evaluation.generation import Answer, HeldOut
-from coalm_oumi.evaluation.matching import ast_match
-from coalm_oumi.evaluation.states import joint_goal_accuracy, parse_state, slot_f1
+from coalm_oumi.evaluation import api_bank as api_bank_data
+from coalm_oumi.evaluation import api_bank_metrics, generation, results, styles
+from coalm_oumi.evaluation.bfcl import run as bfcl
+from coalm_oumi.evaluation.bfcl import scores
+from coalm_oumi.evaluation.failures import classify
+from coalm_oumi.evaluation.generation import HeldOut
+from coalm_oumi.evaluation.inference import Question, RecordedModel
+from coalm_oumi.evaluation.options import ApiBankOptions, BfclOptions
+from coalm_oumi.evaluation.states import DialogueState, joint_goal_accuracy, parse_state, slot_f1
+from coalm_oumi.files import write_text
 from coalm_oumi.sample import Sample
 
 if TYPE_CHECKING:
@@ -49,20 +54,24 @@ def state_tracking(
         answers that are a state at all), each in [0, 1], and `num_samples`.
     """
     held_out = HeldOut.from_options(data)
+    label = held_out.label("coalm-oumi/state_tracking")
     samples = held_out.samples("tod")[: task_params.num_samples]
-    expected = [_target(sample, parse_state, held_out.dataset_path) for sample in samples]
-    answers = generation.ask(inference_engine, samples)
-    predicted, reasons = _read_all(answers, parse_state)
+    expected = [_target(sample, held_out.dataset_path) for sample in samples]
+    answers = generation.ask(inference_engine, config, results.file_name(label), samples)
+    read = [_read(parse_state, answer.response) for answer in answers]
+    predicted = [state for state, _ in read]
     precision, recall, f1 = slot_f1(predicted, expected)
-    verdicts = [guess == truth for guess, truth in zip(predicted, expected, strict=True)]
     metrics = {
         "joint_goal_accuracy": joint_goal_accuracy(predicted, expected),
         "slot_precision": precision,
         "slot_recall": recall,
         "slot_f1": f1,
     }
-    label = held_out.label("coalm-oumi/state_tracking")
-    return _result(label, metrics, config, answers, verdicts, reasons)
+    records = [
+        results.record(answer, correct=state == truth, unreadable=reason)
+        for answer, (state, reason), truth in zip(answers, read, expected, strict=True)
+    ]
+    return results.write(label, metrics, config, records)
 
 
 @register_evaluation_function("coalm-oumi/function_calling")
@@ -93,7 +102,18 @@ def function_calling(
             f"{held_out.dataset_path}: no held-out sample whose target is a list of calls"
         )
     label = held_out.label("coalm-oumi/function_calling")
-    return _score_calls(label, asked, inference_engine, config)
+    samples = [sample for sample, _ in asked]
+    answers = generation.ask(inference_engine, config, results.file_name(label), samples)
+    records = []
+    for answer, (_, target) in zip(answers, asked, strict=True):
+        guess, reason = _read(calls.parse_json, answer.response)
+        failure = classify(guess, target)
+        records.append(
+            results.record(
+                answer, correct=failure is None, unreadable=reason, parsed=guess, failure=failure
+            )
+        )
+    return results.write(label, {"ast_match": results.share_correct(records)}, config, records)
 
 
 @register_evaluation_function("coalm-oumi/api_bank")
@@ -101,69 +121,100 @@ def api_bank(
     task_params: EvaluationTaskParams,
     config: EvaluationConfig,
     inference_engine: BaseInferenceEngine,
-    path: str,
+    data: Mapping[str, Any],
 ) -> EvaluationResult:
-    """Function calling on one level of API-Bank, zero-shot. Not yet the Rouge-L of Table 3.
+    """Function calling on one level of API-Bank, zero-shot (paper, Table 3).
 
     Args:
         task_params: Oumi's; `num_samples` takes a seeded choice.
         config: Oumi's; answers are written under its `output_dir`.
         inference_engine: Oumi's.
-        path: `apibank_l1.json` or `apibank_l2.json`.
+        data: The fields of `ApiBankOptions`.
 
     Returns:
-        As `function_calling`.
+        The columns of Table 3 (`rouge_l`, `rouge_1`, `rouge_2`, `bleu_4`, as LLaMA-Factory computes
+        them) and the same of words (`word_rouge_l`, ...); Hammer's `name_precision`, `name_recall`,
+        `name_f1` and the same of arguments (`argument_f1`, ...); `ast_match`, the share of
+        answers with exactly the right calls; `readable`. Each lies in [0, 1], a hundredth of what
+        the table prints. Also `num_samples`.
     """
-    samples = read_api_bank(Path(path))
-    if task_params.num_samples is not None and task_params.num_samples < len(samples):
-        samples = random.Random(0).sample(samples, task_params.num_samples)
-    asked = [(sample, _target(sample, calls.parse_json, path)) for sample in samples]
-    label = f"coalm-oumi/api_bank/{Path(path).stem}"
-    return _score_calls(label, asked, inference_engine, config)
-
-
-def _score_calls(
-    label: str,
-    asked: Sequence[tuple[Sample, list[FunctionCall]]],
-    engine: BaseInferenceEngine,
-    config: EvaluationConfig,
-) -> EvaluationResult:
-    answers = generation.ask(engine, [sample for sample, _ in asked])
-    predicted, reasons = _read_all(answers, calls.parse_json)
-    verdicts = [
-        guess is not None and ast_match(guess, target)
-        for guess, (_, target) in zip(predicted, asked, strict=True)
+    options = ApiBankOptions.from_options(data)
+    style = styles.by_name(options.style)
+    _check_engine(style, config)
+    file = api_bank_data.locate(options.path)
+    entries = api_bank_data.read(file)
+    if task_params.num_samples is not None and task_params.num_samples < len(entries):
+        entries = random.Random(0).sample(entries, task_params.num_samples)
+    label = f"coalm-oumi/api_bank/{file.stem}"
+    questions = [
+        Question(
+            key=entry.id,
+            messages=style.ask(entry.prompt()),
+            tools=entry.prompt().tools if style.native else None,
+        )
+        for entry in entries
     ]
-    metrics = {"ast_match": sum(verdicts) / len(verdicts)}
-    return _result(label, metrics, config, answers, verdicts, reasons)
+    with RecordedModel(inference_engine, config, results.file_name(label)) as model:
+        texts = [style.official(text) or text for text in model.ask(questions)]
+    judged = [
+        api_bank_metrics.judge(text, entry) for text, entry in zip(texts, entries, strict=True)
+    ]
+    records = [
+        api_bank_metrics.as_record(entry, question.messages, text, one)
+        for entry, question, text, one in zip(entries, questions, texts, judged, strict=True)
+    ]
+    return results.write(label, api_bank_metrics.metrics(judged), config, records)
 
 
-def _result(
-    label: str,
-    metrics: Mapping[str, float],
+@register_evaluation_function("coalm-oumi/bfcl_v3")
+def bfcl_v3(
+    task_params: EvaluationTaskParams,
     config: EvaluationConfig,
-    answers: Sequence[Answer],
-    verdicts: Sequence[bool],
-    reasons: Sequence[str | None],
+    inference_engine: BaseInferenceEngine,
+    data: Mapping[str, Any],
 ) -> EvaluationResult:
-    """Writes the answers, and returns the metrics under a label that tells tasks apart."""
-    from oumi.core.evaluation.evaluation_result import EvaluationResult
+    """The Berkeley Function-Calling Leaderboard V3, zero-shot (paper, Table 4).
 
-    file = Path("answers") / f"{label.removeprefix('coalm-oumi/').replace('/', '.')}.jsonl"
-    generation.write_answers(Path(config.output_dir) / file, answers, verdicts, reasons)
-    values = {
-        **metrics,
-        "readable": reasons.count(None) / len(reasons),
-        "num_samples": len(answers),
-        "answers": str(file),
-    }
-    return EvaluationResult(task_name=label, task_result={"results": {label: values}})
+    Args:
+        task_params: Oumi's; `num_samples` takes a seeded choice of each category.
+        config: Oumi's; answers and BFCL's result files are written under its `output_dir`.
+        inference_engine: Oumi's.
+        data: The fields of `BfclOptions`.
+
+    Returns:
+        The columns of Table 4 as far as their categories were evaluated, and the accuracy of each
+        category, in [0, 1]; `non_live_exec` says `retired`; `readable` and `num_samples`.
+    """
+    options = BfclOptions.from_options(data)
+    style = styles.by_name(options.style)
+    _check_engine(style, config)
+    judged, sizes = bfcl.evaluate(
+        inference_engine, config, style, options.categories, task_params.num_samples
+    )
+    accuracies = bfcl.accuracies(judged)
+    columns = scores.columns(accuracies, sizes)
+    write_text(Path(config.output_dir) / "bfcl_v3.md", bfcl.summary(judged, columns))
+    metrics = {**columns, **{f"category/{name}": share for name, share in accuracies.items()}}
+    records = [bfcl.as_record(sample, style) for sample in judged]
+    result = results.write("coalm-oumi/bfcl_v3", metrics, config, records)
+    result.task_result["results"]["coalm-oumi/bfcl_v3"][scores.RETIRED] = "retired"
+    return result
 
 
-def _target(sample: Sample, read: Callable[[str], _Read], place: str) -> _Read:
+def _check_engine(style: styles.Style, config: EvaluationConfig) -> None:
+    from oumi.inference.native_tool_calling import supports_native_tool_calling
+
+    if style.native and not supports_native_tool_calling(config.inference_engine):
+        raise CoalmError(
+            f"the prompt style `{style.name}` gives functions to the engine, and "
+            f"{config.inference_engine} takes none; use VLLM or a remote engine, or another style"
+        )
+
+
+def _target(sample: Sample, place: str) -> DialogueState:
     """Reads a sample's own target, before anything is asked of the model."""
     try:
-        return read(sample.output)
+        return parse_state(sample.output)
     except CoalmError as error:
         raise CoalmError(
             f"{place}: {sample.dialogue_id}: its target cannot be scored: {error}"
@@ -171,23 +222,12 @@ def _target(sample: Sample, read: Callable[[str], _Read], place: str) -> _Read:
 
 
 def _calls_or_none(text: str) -> list[FunctionCall] | None:
+    return _read(calls.parse_json, text)[0]
+
+
+def _read(parse: Callable[[str], _Read], text: str) -> tuple[_Read | None, str | None]:
+    """Reads an answer, or says why it cannot be read."""
     try:
-        return calls.parse_json(text)
-    except CallError:
-        return None
-
-
-def _read_all(
-    answers: Sequence[Answer], read: Callable[[str], _Read]
-) -> tuple[list[_Read | None], list[str | None]]:
-    """Reads each answer, or notes why it cannot be read."""
-    values: list[_Read | None] = []
-    reasons: list[str | None] = []
-    for answer in answers:
-        try:
-            values.append(read(answer.response))
-            reasons.append(None)
-        except CoalmError as error:
-            values.append(None)
-            reasons.append(str(error))
-    return values, reasons
+        return parse(text), None
+    except CoalmError as error:
+        return None, str(error)

@@ -1,0 +1,64 @@
+"""What is wrong with calls: the types of failure that `coalm errors` counts."""
+
+from collections import Counter
+from collections.abc import Sequence
+from enum import Enum
+
+from coalm_oumi.calls import FunctionCall
+from coalm_oumi.evaluation.matching import ast_match
+
+
+class Failure(str, Enum):
+    """The first thing that is wrong with an answer, in the order of reading it."""
+
+    FORMAT = "format"
+    """Not a list of calls in the form asked for."""
+
+    OVER_CALLING = "over-calling"
+    """More calls than asked for, or a call where none is."""
+
+    MISSING_CALL = "missing call"
+    """Fewer calls than asked for."""
+
+    WRONG_FUNCTION = "wrong function"
+    """As many calls as asked for, one of another function."""
+
+    WRONG_ARGUMENT = "wrong argument"
+    """An argument is missing, is not one of the function's, or has another value."""
+
+    WRONG_TYPE = "wrong type"
+    """Every value reads as expected, but one has another type: "85" for 85."""
+
+    WRONG_STATE = "wrong state"
+    """Calls of several turns left the environment in another state, or found something else."""
+
+
+def classify(
+    predicted: Sequence[FunctionCall] | None, expected: Sequence[FunctionCall]
+) -> Failure | None:
+    """Names the failure of an answer that has one right reference.
+
+    Args:
+        predicted: The calls; None for an unreadable answer.
+        expected: The reference.
+
+    Returns:
+        The type of failure, or None where the calls are those of the reference, in any order.
+    """
+    if predicted is None:
+        return Failure.FORMAT
+    if ast_match(predicted, expected):
+        return None
+    if len(predicted) > len(expected):
+        return Failure.OVER_CALLING
+    if len(predicted) < len(expected):
+        return Failure.MISSING_CALL
+    if Counter(call.name for call in predicted) != Counter(call.name for call in expected):
+        return Failure.WRONG_FUNCTION
+    same_text = Counter(map(_as_text, predicted)) == Counter(map(_as_text, expected))
+    return Failure.WRONG_TYPE if same_text else Failure.WRONG_ARGUMENT
+
+
+def _as_text(call: FunctionCall) -> tuple[str, frozenset[tuple[str, str]]]:
+    arguments = ((name, str(value).lower()) for name, value in call.arguments.items())
+    return call.name, frozenset(arguments)

@@ -1,0 +1,84 @@
+"""What an evaluation leaves behind: the metrics for Oumi, and every answer for people."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coalm_oumi.calls import FunctionCall
+from coalm_oumi.evaluation.failures import Failure
+from coalm_oumi.evaluation.generation import Answer
+from coalm_oumi.jsontext import Json, write_jsonl
+
+if TYPE_CHECKING:
+    from oumi.core.configs import EvaluationConfig
+    from oumi.core.evaluation.evaluation_result import EvaluationResult
+
+
+def file_name(label: str) -> str:
+    """Returns the name of a task's files, without a suffix."""
+    return label.removeprefix("coalm-oumi/").replace("/", ".")
+
+
+def record(
+    answer: Answer,
+    *,
+    correct: bool,
+    unreadable: str | None,
+    parsed: Sequence[FunctionCall] | None = None,
+    failure: Failure | None = None,
+) -> Json:
+    """Returns what is written of an answer to a sample of a mixture."""
+    sample = answer.sample
+    found = {
+        "dialogue_id": sample.dialogue_id,
+        "source": sample.source,
+        "input": sample.input,
+        "target": sample.output,
+        "response": answer.response,
+        "correct": correct,
+        "unreadable": unreadable,
+    }
+    if parsed is not None:
+        found["parsed"] = as_json(parsed)
+    if failure is not None:
+        found["failure"] = failure.value
+    return found
+
+
+def as_json(calls: Sequence[FunctionCall]) -> list[Json]:
+    """Returns calls as the records of Figure 5."""
+    return [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
+
+
+def share_correct(records: Sequence[Json]) -> float:
+    """Returns the share of right answers."""
+    return sum(found["correct"] for found in records) / len(records)
+
+
+def write(
+    label: str,
+    metrics: Mapping[str, float],
+    config: "EvaluationConfig",
+    records: Sequence[Json],
+) -> "EvaluationResult":
+    """Writes the answers, and returns the metrics under a label that tells tasks apart.
+
+    Args:
+        label: The task, and what tells it from others of its kind.
+        metrics: Shares in [0, 1].
+        config: Oumi's; the answers go to `answers/<label>.jsonl` under its `output_dir`.
+        records: An object for each answer, with at least `input`, `target`, `response`, `correct`
+            and `unreadable`.
+    """
+    from oumi.core.evaluation.evaluation_result import EvaluationResult
+
+    file = Path("answers") / f"{file_name(label)}.jsonl"
+    write_jsonl(Path(config.output_dir) / file, records)
+    readable = sum(found["unreadable"] is None for found in records)
+    values = {
+        **metrics,
+        "readable": readable / len(records),
+        "num_samples": len(records),
+        "answers": str(file),
+    }
+    return EvaluationResult(task_name=label, task_result={"results": {label: values}})

@@ -1,0 +1,277 @@
+"""Prompt styles: how a model is told its functions, and how the calls in its answer are read.
+
+A recipe chooses one by name. Each belongs to a form that a decoder of `bfcl-eval` reads, and reads
+it as that one does.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from oumi.core.types.conversation import Message, Role
+from oumi.core.types.tool_call import FunctionCall as NativeFunction
+from oumi.core.types.tool_call import ToolCall
+
+from coalm_oumi import calls, prompts
+from coalm_oumi.calls import CallError, FunctionCall
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation import brackets
+from coalm_oumi.jsontext import Json, dumps, loads
+
+Form = Literal["json", "bracket"]
+"""How BFCL's result files hold the answers: Figure 5's list, or `[func(a=1)]`."""
+
+_NATIVE_MARKS = re.compile(r"</?tool_call>|\[TOOL_CALLS\]|<\|python_tag\|>|<function_call>")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The parts of a question that each style puts together in its way.
+
+    Attributes:
+        messages: The conversation, `{role, content}` each.
+        functions: The descriptions of the functions, as the benchmark has them.
+        tools: The same in OpenAI's form.
+        prompted: The conversation with the functions in BFCL's default prompt, where it has one.
+    """
+
+    messages: Sequence[Json]
+    functions: Sequence[Json]
+    tools: Sequence[Json]
+    prompted: Sequence[Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """One way to ask and to read.
+
+    Attributes:
+        name: What recipes call it.
+        form: The form of its answers.
+        native: Whether the functions are given as tools, to the chat template or the API.
+        ask: Writes the first turn.
+        say: Writes a later turn of the user.
+        tell: Writes the assistant's step and what its calls gave.
+        read: Reads the calls of an answer; raises `CallError` where there are none to read.
+        execution: Writes a call as BFCL executes it.
+        official: Writes an answer for BFCL's decoder of this form, harmless to evaluate.
+    """
+
+    name: str
+    form: Form
+    native: bool
+    ask: Callable[[Prompt], list[Message]]
+    say: Callable[[Sequence[Json]], list[Message]]
+    tell: Callable[[str, Sequence[str], Sequence[str]], list[Message]]
+    read: Callable[[str], list[FunctionCall]]
+    execution: Callable[[FunctionCall], str]
+    official: Callable[[str], str]
+
+
+def by_name(name: str) -> Style:
+    """Returns a style.
+
+    Raises:
+        CoalmError: There is none of that name.
+    """
+    if name not in STYLES:
+        raise CoalmError(f"unknown prompt style {name!r}; use one of {', '.join(STYLES)}")
+    return STYLES[name]
+
+
+def _messages(records: Sequence[Json]) -> list[Message]:
+    roles = {"agent": "assistant", "AI": "assistant", "User": "user"}
+    return [
+        Message(role=Role(roles.get(record["role"], record["role"])), content=record["content"])
+        for record in records
+    ]
+
+
+def _step(answer: str, results: Sequence[Message]) -> list[Message]:
+    return [Message(role=Role.ASSISTANT, content=answer), *results]
+
+
+# --- Figure 5: a JSON list ---
+
+
+def flat_function(function: Mapping[str, Json]) -> dict[str, Json]:
+    """Describes a function of BFCL as xLAM and Figure 5 do: its parameters without a schema.
+
+    One that is described so already, as those of API-Bank are, stays as it is.
+    """
+    schema = function["parameters"]
+    if not isinstance(schema.get("properties"), dict):
+        return dict(function)
+    required = schema.get("required", [])
+    parameters = {
+        name: {**details, "required": True} if name in required else dict(details)
+        for name, details in schema["properties"].items()
+    }
+    return {**function, "parameters": parameters}
+
+
+def _figure_5(prompt: Prompt) -> list[Message]:
+    instruction = prompts.render("hammer", tools=[flat_function(f) for f in prompt.functions])
+    text = prompts.render("alpaca", instruction=instruction, input=_query(prompt.messages))
+    return [Message(role=Role.USER, content=text)]
+
+
+def _query(messages: Sequence[Json]) -> str:
+    if len(messages) == 1:
+        return prompts.render("query", query=messages[0]["content"])
+    return prompts.render("api_bank_query", messages=messages)
+
+
+def _figure_5_say(messages: Sequence[Json]) -> list[Message]:
+    return [Message(role=Role.USER, content=_query(messages))]
+
+
+def _figure_5_tell(answer: str, called: Sequence[str], results: Sequence[str]) -> list[Message]:
+    steps = list(zip(called, results, strict=True))
+    text = prompts.render("tool_results", steps=steps)
+    return _step(answer, [Message(role=Role.USER, content=text)])
+
+
+def read_list(text: str) -> list[FunctionCall]:
+    """Reads Figure 5's list as the decoder of Hammer's models in BFCL does.
+
+    Raises:
+        CallError: The text is something else. A single call outside a list is.
+    """
+    try:
+        value = loads(text.replace("```", ""))
+    except ValueError as error:
+        raise CallError(f"not a JSON list of calls: {error}") from error
+    if not isinstance(value, list):
+        raise CallError(f"expected a JSON list of calls, found {type(value).__name__}")
+    if any(isinstance(record, dict) and "arguments" not in record for record in value):
+        raise CallError("a call has no `arguments`")
+    return [calls.from_record(record) for record in value]
+
+
+# --- BFCL's default prompt mode: a list in brackets ---
+
+
+def _bfcl(prompt: Prompt) -> list[Message]:
+    if prompt.prompted is None:
+        raise CoalmError(
+            "the prompt style `bfcl` takes its prompt from bfcl-eval, for BFCL's questions only; "
+            "use `coalm` or `native`"
+        )
+    return _messages(prompt.prompted)
+
+
+def _bfcl_tell(answer: str, called: Sequence[str], results: Sequence[str]) -> list[Message]:
+    return _step(answer, [Message(role=Role.TOOL, content=result) for result in results])
+
+
+def _bfcl_official(text: str) -> str:
+    """Returns the text itself, unless BFCL's decoder would evaluate what is in it."""
+    try:
+        brackets.parse(text)
+    except CallError:
+        return ""
+    return text
+
+
+# --- Native tool calling ---
+
+
+def _native(prompt: Prompt) -> list[Message]:
+    return _messages(prompt.messages)
+
+
+def read_native(text: str) -> list[FunctionCall]:
+    """Reads the calls that an engine returned apart, or that it left in the text.
+
+    Left in the text they are JSON objects or lists with `name` and `arguments` or `parameters`,
+    between the marks of Hermes and Qwen, Mistral, Llama or Granite, or apart from each other by
+    semicolons.
+
+    Raises:
+        CallError: The text is something else.
+    """
+    found: list[Json] = []
+    decoder = json.JSONDecoder()
+    rest = _NATIVE_MARKS.sub(" ", text).strip(" \n\t;,")
+    while rest:
+        try:
+            value, end = decoder.raw_decode(rest)
+        except (ValueError, RecursionError) as error:
+            raise CallError(f"not tool calls: {error}") from error
+        found += value if isinstance(value, list) else [value]
+        rest = rest[end:].strip(" \n\t;,")
+    if not found and not text.strip():
+        raise CallError("no tool calls")
+    return [calls.from_record(_with_arguments(record)) for record in found]
+
+
+def _with_arguments(record: Json) -> Json:
+    if isinstance(record, dict) and "parameters" in record and "arguments" not in record:
+        return {"name": record.get("name"), "arguments": record["parameters"]}
+    return record
+
+
+def _native_tell(answer: str, called: Sequence[str], results: Sequence[str]) -> list[Message]:
+    tool_calls = [
+        ToolCall(
+            id=f"call{number:05}",  # Mistral's chat template wants nine letters and digits
+            function=NativeFunction(name=call.name, arguments=dumps(dict(call.arguments))),
+        )
+        for number, call in enumerate(read_native(answer))
+    ]
+    told = [
+        Message(role=Role.TOOL, content=result, tool_call_id=call.id)
+        for call, result in zip(tool_calls, results, strict=True)
+    ]
+    return [Message(role=Role.ASSISTANT, content=None, tool_calls=tool_calls), *told]
+
+
+def _native_official(text: str) -> str:
+    try:
+        return calls.to_json(read_native(text))
+    except CallError:
+        return ""
+
+
+STYLES: Mapping[str, Style] = {
+    style.name: style
+    for style in (
+        Style(
+            name="coalm",
+            form="json",
+            native=False,
+            ask=_figure_5,
+            say=_figure_5_say,
+            tell=_figure_5_tell,
+            read=read_list,
+            execution=calls.to_python,
+            official=str,  # this decoder evaluates nothing
+        ),
+        Style(
+            name="bfcl",
+            form="bracket",
+            native=False,
+            ask=_bfcl,
+            say=_messages,
+            tell=_bfcl_tell,
+            read=brackets.parse,
+            execution=brackets.to_execution,
+            official=_bfcl_official,
+        ),
+        Style(
+            name="native",
+            form="json",
+            native=True,
+            ask=_native,
+            say=_messages,
+            tell=_native_tell,
+            read=read_native,
+            execution=calls.to_python,
+            official=_native_official,
+        ),
+    )
+}
+"""The styles by name: Figure 5's, BFCL's default prompt mode, the chat template's own."""

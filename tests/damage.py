@@ -1,0 +1,83 @@
+"""Answers of several qualities: right ones from references, and those systematically damaged."""
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from coalm_oumi.evaluation.bfcl.client import Entry
+
+SNIPPETS = ("(", ")", "[", "]", "{", "}", "'", '"', ",", "=", ":", "-", "+", "1", "2 + 3", "'a' * 2",
+    "not ", "f(x=1)", "g()", "a.b(", "**{}", "\\", "\n", "```", "lambda: 0", "...", "é", "\x00",
+    "1e5", "x[0]", "(1, 2)", "{1: 2}", "None", "true", "]]", " if ", "~", "0x", "f'{x}'")  # fmt: skip
+
+
+def pick(values: Any) -> Any:
+    """Returns the first of the values that BFCL accepts for an argument."""
+    if not isinstance(values, list):
+        return values
+    given = [value for value in values if value != ""]
+    if not given:
+        return None
+    first = given[0]
+    if isinstance(first, dict):
+        return _filled(first)
+    if isinstance(first, list):
+        return [_filled(item) if isinstance(item, dict) else item for item in first]
+    return first
+
+
+def _filled(arguments: dict[str, Any]) -> dict[str, Any]:
+    found = {name: pick(values) for name, values in arguments.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def expected_calls(entry: Entry) -> list[tuple[str, dict[str, Any]]]:
+    """Returns the calls of a single-turn reference."""
+    return [(name, _filled(given)) for call in entry.expected or [] for name, given in call.items()]
+
+
+def right_answer(entry: Entry, form: str) -> Any:
+    """Writes the reference of a sample as a model would."""
+    if entry.is_multi_turn:
+        return [
+            [f"[{', '.join(turn)}]", "That is done."] if turn else ["No."]
+            for turn in entry.expected
+        ]
+    if "irrelevance" in entry.category:
+        return "None of these functions helps."
+    calls = expected_calls(entry) if entry.expected else [("f", {"x": 1})]
+    if form == "json":
+        return json.dumps([{"name": name, "arguments": given} for name, given in calls])
+    write = json.dumps if entry.category in ("java", "javascript") else repr
+    written = (
+        f"{n}({', '.join(f'{k}={write(v)}' for k, v in given.items())})" for n, given in calls
+    )
+    return f"[{', '.join(written)}]"
+
+
+def damaged(text: str, others: Sequence[str], random_: random.Random) -> str:
+    """Damages an answer in one of the ways in which models fail."""
+    kind = random_.randrange(9)
+    if kind == 0:
+        return random_.choice(others)
+    if kind == 1:
+        return text[: random_.randrange(len(text) + 1)]
+    if kind == 2:
+        return f"```{random_.choice(['', 'json', 'python'])}\n{text}\n```"
+    if kind == 3:
+        return f"Sure, here you are: {text}"
+    if kind == 4:
+        return text.strip("[]")
+    if kind == 5:
+        return text.replace("=", ":" if random_.random() < 0.5 else "= ", 1)
+    if kind == 6:
+        return text.replace(", ", ", 7, ", 1)
+    marks = list(text)
+    for _ in range(random_.randint(1, 4)):
+        place = random_.randrange(len(marks) + 1)
+        if random_.random() < 0.4:
+            del marks[place : place + 1]
+        else:
+            marks.insert(place, random_.choice(SNIPPETS))
+    return "".join(marks)

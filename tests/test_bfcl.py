@@ -1,0 +1,329 @@
+import csv
+import json
+import random
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
+from oumi.core.inference.base_inference_engine import InferenceResult
+from oumi.core.types.conversation import Message, Role
+
+from coalm_oumi.calls import CallError
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation import brackets, styles, tasks
+from coalm_oumi.evaluation.bfcl import environment, run, scores
+from coalm_oumi.evaluation.bfcl.client import Entry, Worker
+from coalm_oumi.evaluation.failures import Failure
+from tests.damage import damaged, right_answer
+
+CATEGORIES = ("simple", "java", "javascript", "parallel_multiple", "irrelevance", "live_relevance",
+    "multi_turn_base")  # fmt: skip
+"""Enough to meet every runner and checker of the package; all 17 take the benchmark."""
+
+
+@pytest.fixture(scope="session")
+def official() -> Path:
+    """The interpreter of bfcl-eval's environment."""
+    try:
+        return environment.python()
+    except CoalmError as error:
+        pytest.skip(f"the environment of bfcl-eval cannot be built here: {error}")
+
+
+@pytest.fixture(scope="session")
+def entries(official: Path) -> dict[str, list[Entry]]:
+    with Worker() as worker:
+        return {category: worker.questions(category) for category in CATEGORIES}
+
+
+CALLED = {"bracket": "[f(x=1), g(y='a')]", "json": '[{"name": "f", "arguments": {"x": 1}}]'}
+
+
+def answers_of_all_qualities(entries: Sequence[Entry], form: str, seed: int) -> list[Any]:
+    """A third right, the rest damaged."""
+    random_ = random.Random(seed)
+    right = [right_answer(entry, form) for entry in entries]
+    if entries[0].is_multi_turn:
+        steps = [step for answer in right for turn in answer for step in turn]
+        return [
+            [
+                [step if random_.random() < 0.9 else damaged(step, steps, random_) for step in turn]
+                for turn in answer
+            ]
+            for answer in right
+        ]
+    others = [*right, *(CALLED[form],) * len(right)]
+    return [text if random_.random() < 0.33 else damaged(text, others, random_) for text in right]
+
+
+def evaluate_officially(
+    python: Path, root: Path, answers: dict[str, dict[str, list[tuple[str, Any]]]]
+) -> None:
+    """Runs `bfcl evaluate` on raw answers, by model folder and category."""
+    for model, categories in answers.items():
+        folder = root / "result" / model
+        folder.mkdir(parents=True)
+        for category, rows in categories.items():
+            lines = (json.dumps({"id": id_, "result": result}) for id_, result in rows)
+            (folder / f"BFCL_v3_{category}_result.json").write_text("\n".join(lines))
+    models = [argument for model in answers for argument in ("--model", model.replace("_", "/"))]
+    chosen = [a for c in CATEGORIES for a in ("--test-category", c)]
+    done = subprocess.run(
+        [python.with_name("bfcl"), "evaluate", *models, *chosen],
+        env=environment.variables(root), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def official_wrong(root: Path, model: str, category: str) -> Counter[str]:
+    file = root / "score" / model / f"BFCL_v3_{category}_score.json"
+    return Counter(json.loads(line)["id"] for line in file.read_text().splitlines()[1:])
+
+
+def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(official, entries, tmp_path):
+    """Right, damaged and a real model's answers, in both forms, sample by sample."""
+    golden = json.loads((Path(__file__).parent / "golden/bfcl_smollm2.json").read_text())
+    asked: dict[str, dict[str, list[Any]]] = {"bfcl": {}, "coalm": {}}
+    for number, category in enumerate(CATEGORIES):
+        for style, form in (("bfcl", "bracket"), ("coalm", "json")):
+            if form == "json" and category.startswith("multi_turn"):
+                continue  # the references of these are in brackets
+            answers = answers_of_all_qualities(entries[category], form, number)
+            if form == "bracket":
+                for index, text in golden.get(category, {}).items():
+                    answers[int(index)] = text
+            asked[style][category] = answers
+    raw = {
+        run.OFFICIAL_MODELS[styles.by_name(style).form]: {
+            category: [(entry.id, answer) for entry, answer in zip(entries[category], answers, strict=True)]
+            for category, answers in found.items()
+        }
+        for style, found in asked.items()
+    }  # fmt: skip
+    evaluate_officially(official, tmp_path, raw)
+    for style_name, found in asked.items():
+        style = styles.by_name(style_name)
+        samples = [entry for category in found for entry in entries[category]]
+        judged = run.judge(style, samples, [a for answers in found.values() for a in answers])
+        assert all((j.failure is None) == j.verdict.valid for j in judged)
+        for category in found:
+            ours = [j for j in judged if j.entry.category == category]
+            wrong = Counter(j.entry.id for j in ours if not j.verdict.valid)
+            assert wrong == official_wrong(tmp_path, run.OFFICIAL_MODELS[style.form], category)
+            assert 0 < wrong.total() < len(ours), (style_name, category)
+
+
+def test_columns_are_those_of_the_leaderboard(official, tmp_path):
+    """Against `data_overall.csv`, from accuracies that differ in every category."""
+    random_ = random.Random(1)
+    sizes, accuracies = {}, {}
+    folder = tmp_path / "score" / "uiuc-convai_CoALM-8B"
+    folder.mkdir(parents=True)
+    with Worker() as worker:
+        for category in scores.GROUPS["all"]:
+            sizes[category] = len(worker.questions(category))
+            accuracies[category] = random_.randrange(sizes[category] + 1) / sizes[category]
+            row = {"accuracy": accuracies[category], "total_count": sizes[category]}
+            (folder / f"BFCL_v3_{category}_score.json").write_text(json.dumps(row))
+    assert sum(sizes.values()) == 4441
+    (tmp_path / "result").mkdir()
+    evaluate_officially(official, tmp_path, {})
+    (row,) = csv.DictReader((tmp_path / "score" / "data_overall.csv").open())
+    printed = {
+        name: f"{100 * value:.2f}%" for name, value in scores.columns(accuracies, sizes).items()
+    }
+    assert printed == {
+        "overall": row["Overall Acc"],
+        "non_live_ast": row["Non-Live AST Acc"],
+        "live": row["Live Acc"],
+        "multi_turn": row["Multi Turn Acc"],
+        "relevance": row["Relevance Detection"],
+        "irrelevance": row["Irrelevance Detection"],
+    }
+
+
+def test_a_column_with_a_category_missing_is_left_out():
+    assert scores.columns({"irrelevance": 1.0}, {}) == {}
+    assert scores.columns({"irrelevance": 1.0, "live_irrelevance": 0.5}, {}) == {
+        "irrelevance": 0.75
+    }
+
+
+def test_brackets_are_read_as_bfcls_decoder_reads_them(official, entries):
+    """The same texts accepted, and the same values read: right ones, damaged ones, odd ones."""
+    random_ = random.Random(2)
+    right = [
+        right_answer(e, "bracket") for c in ("simple", "parallel_multiple") for e in entries[c]
+    ]
+    texts = [damaged(random_.choice(right), right, random_) for _ in range(3000)]
+    texts += [
+        "", "[]", "f", "f()", "f(1)", "f(x=g())", "f(x=g(y=1))", "{f(), g()}", "f(x=(1, 2))", "f(x=-1)",
+        "f(x=+1)", "f(x=not True)", "f(x=--1)", "f(x=1 + 2 * 3)", "f(x='a' + 'b')", "f(x=[1] * 2)", "f(x=a.b)",
+        "f(x=a[0])", "f(x=...)", "f(x={1: 'a'})", "f(x={**a})", "f(**a)", "f(x=lambda: 0)", "f(x=1j)", "f(x=b'a')",
+        "f(x=1 / 0)", "a.b.c(x=1)", "f(x=1)(y=2)", "'f(x=1)'", "`f(x=1)`", "f(x='it\\'s')", "f(x=1, x=2)",
+        "f(x=2 ** 3)", "f(x=1 if a else 2)", "f(x={})", "f(x={'a': {'b': 1}})", "f(x=%s)" % ("[" * 300), "f(x=y + 1)",
+    ]  # fmt: skip
+    rows = [(index % len(entries["irrelevance"]), text) for index, text in enumerate(texts)]
+    with Worker() as worker:
+        verdicts = worker.score("bracket", {"irrelevance": rows}, workers=1)
+    refused = 0
+    for text, verdict in zip(texts, verdicts, strict=True):
+        try:
+            ours = [{call.name: dict(call.arguments)} for call in brackets.parse(text)]
+        except CallError:
+            ours = None
+        if text == "f(x=2 ** 3)":  # a power can take for ever: the one thing that we refuse
+            assert ours is None and verdict.decoded == [{"f": {"x": 8}}]
+            continue
+        as_sent = json.loads(json.dumps(ours, default=str))
+        assert as_sent == verdict.decoded or _only_names_differ(as_sent, verdict.decoded), text
+        refused += ours is None
+    assert 500 < refused < 2500
+
+
+def _only_names_differ(ours: Any, theirs: Any) -> bool:
+    """A call of what is no name, `f()(x=1)`, has an empty name there and its text here."""
+    return (
+        bool(theirs)
+        and "" in {name for call in theirs for name in call}
+        and len(ours) == len(theirs)
+    )
+
+
+HARMFUL = (
+    "f(x=__import__('os').system('touch owned') + 1)",
+    "f(x=(lambda: 1)() + 1)",
+    "f(x=[].__class__.__base__.__subclasses__() + [])",
+    "f(x=9 ** 9 ** 9 ** 9)",
+    "f(x='a' * 10000000000)",
+    "f(x='%1000000000d' % 1)",
+)
+
+
+@pytest.mark.parametrize("text", HARMFUL)
+def test_nothing_that_bfcl_would_evaluate_reaches_it(text: str):
+    with pytest.raises(CallError):
+        brackets.parse(text)
+    assert styles.by_name("bfcl").official(text) == ""
+
+
+def test_only_the_samples_own_functions_are_executed(official, entries, tmp_path):
+    entry = entries["multi_turn_base"][0]
+    owned = tmp_path / "owned"
+    harmful = [
+        f"open(file={str(owned)!r}, mode='w')",
+        "importlib.import_module(name='os')",
+        f"cd(folder=open({str(owned)!r}, 'w'))",
+        "cd(folder=[].__class__)",
+        "cd(**{'folder': 'document'})",
+        "breakpoint()",
+        "cd",
+        f"x=1) or open({str(owned)!r}, 'w') or f(",
+    ]
+    with Worker() as worker:
+        results = worker.execute(entry, [*harmful, "cd(folder='document')"])
+        steps = [
+            [f"[{', '.join(harmful)}]", "[cd(folder='document')]"],
+            *([""] for _ in entry.expected[1:]),
+        ]
+        (verdict,) = worker.score("bracket", {entry.category: [(0, steps)]})
+    assert all(result.startswith("Error during execution: ") for result in results[:-1])
+    assert results[0] == "Error during execution: name 'open' is not defined"
+    assert results[-1] == '{"current_working_directory": "document"}'
+    assert not verdict.valid
+    assert not owned.exists()
+
+
+class Expert:
+    """Answers BFCL from its references, and counts how often it is asked."""
+
+    def __init__(self, entries: dict[str, list[Entry]], form: str) -> None:
+        self.entries, self.form, self.asked = entries, form, 0
+
+    def infer_partial(self, conversations):
+        answered = []
+        for place, conversation in enumerate(conversations):
+            self.asked += 1
+            category, index, *step = conversation.conversation_id.split("/")
+            answer = right_answer(self.entries[category][int(index)], self.form)
+            if step:
+                answer = answer[int(step[0])][int(step[1])]
+            said = Message(role=Role.ASSISTANT, content=answer)
+            messages = [*conversation.messages, said]
+            answered.append((place, conversation.model_copy(update={"messages": messages})))
+        return InferenceResult(successful=answered, failures={})
+
+
+def evaluate(engine, folder: Path, data: dict[str, Any], count: int | None = None):
+    config = EvaluationConfig(output_dir=str(folder))
+    params = EvaluationTaskParams(task_name="t", evaluation_backend="custom", num_samples=count)
+    result = tasks.bfcl_v3(params, config, engine, data=data)
+    values = result.task_result["results"]["coalm-oumi/bfcl_v3"]
+    rows = [json.loads(line) for line in (folder / values["answers"]).read_text().splitlines()]
+    return values, rows
+
+
+@pytest.mark.parametrize(("style", "form"), [("bfcl", "bracket"), ("coalm", "json")])
+def test_the_task_scores_an_expert_and_asks_nothing_twice(entries, tmp_path, style, form):
+    expert = Expert(entries, form)
+    data = {"style": style, "categories": ["simple", "irrelevance"]}
+    values, rows = evaluate(expert, tmp_path, data, count=20)
+    assert (values["category/simple"], values["category/irrelevance"]) == (1.0, 1.0)
+    assert (values["num_samples"], values["non_live_exec"], expert.asked) == (40, "retired", 40)
+    assert "overall" not in values
+    assert all(row["correct"] and row["prompt"] and row["failure"] is None for row in rows)
+    assert "| simple | 20 | 20 | 100.00 |" in (tmp_path / "bfcl_v3.md").read_text()
+    evaluate(expert, tmp_path, data, count=20)
+    assert expert.asked == 40
+
+
+def test_multi_turn_feeds_results_back(entries, tmp_path):
+    expert = Expert(entries, "bracket")
+    values, rows = evaluate(expert, tmp_path, {"categories": ["multi_turn_base"]}, count=12)
+    assert (
+        values["category/multi_turn_base"] >= 0.75
+    )  # some references use arguments without a name
+    record = next((tmp_path / "raw").glob("bfcl_v3.*.jsonl")).read_text()
+    assert expert.asked == len(record.splitlines()) - 1 > 24
+    failed = {row["failure"] for row in rows if not row["correct"]}
+    assert failed <= {Failure.WRONG_STATE.value, Failure.OVER_CALLING.value}
+
+
+def test_a_model_that_calls_for_ever_is_stopped(entries, tmp_path):
+    class Restless:
+        def infer_partial(self, conversations):
+            answered = [
+                (
+                    n,
+                    c.model_copy(
+                        update={
+                            "messages": [
+                                *c.messages,
+                                Message(role=Role.ASSISTANT, content="[pwd()]"),
+                            ]
+                        }
+                    ),
+                )
+                for n, c in enumerate(conversations)
+            ]
+            return InferenceResult(successful=answered, failures={})
+
+    _, (row,) = evaluate(Restless(), tmp_path, {"categories": ["multi_turn_base"]}, count=1)
+    turns = json.loads(row["response"])
+    assert [len(turn) for turn in turns] == [21]  # MAXIMUM_STEP_LIMIT of bfcl-eval, and one more
+    assert row["failure"] == "over-calling" and "force-terminated" in row["reason"]
+
+
+def test_bad_options(tmp_path):
+    for data, message in (
+        ({"style": "poem"}, "unknown prompt style 'poem'; use one of coalm, bfcl, native"),
+        ({"style": "native"}, "takes none; use VLLM or a remote engine"),
+        ({"categories": ["exec_simple"]}, "BFCL V3 has no category 'exec_simple'"),
+        ({"category": ["simple"]}, r"eval_kwargs\.data: expected some of style, categories"),
+    ):
+        with pytest.raises(CoalmError, match=message):
+            evaluate(None, tmp_path, data)
