@@ -102,7 +102,7 @@ def _fields(text: str) -> dict[str, str]:
     marks = list(_LABEL.finditer(text))
     fields = {"": text[: marks[0].start() if marks else len(text)].strip()}
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    for mark, end in zip(marks, ends, strict=True):
+    for mark, end in zip(marks, ends, strict=False):  # without marks there is one end too many
         label = mark.group(1)
         if label in _STOP or ("Action" in fields and label != "Action Input"):
             break
