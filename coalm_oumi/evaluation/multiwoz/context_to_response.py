@@ -30,6 +30,7 @@ _PATTERNS = {
     "postcode": re.compile(r"\bcb\d{1,2} ?\d ?[a-z]{2}\b", re.IGNORECASE),
     "trainID": re.compile(r"\btr\d{4}\b", re.IGNORECASE),
 }
+_TIME = re.compile(r"\d\d:\d\d")
 _REQUESTABLE = ("phone", "address", "postcode", "trainID")
 
 
@@ -131,14 +132,20 @@ def _mentioned(domain: str, reply: str, database: Database) -> set[str]:
 def _matching(domain: str, constraints: Mapping[str, str], database: Database) -> list[int]:
     """Returns which records satisfy constraints; names may differ by a slip of the pen."""
     wanted = {
-        slot.lower(): canonical(slot.lower(), value)
-        if slot.lower() not in ("name", "departure", "destination")
-        else clean(value)
+        slot.lower(): _comparable(slot.lower(), value)
         for slot, value in constraints.items()
         if is_given(value)
     }
     rows = database.rows(domain)
     return [index for index, row in enumerate(rows) if _suits(domain, row, wanted)]
+
+
+def _comparable(slot: str, value: str) -> str:
+    if slot in ("name", "departure", "destination"):
+        return clean(value)
+    known = canonical(slot, value)
+    # As in the official evaluator, what is no time is midnight.
+    return "00:00" if slot in ("leaveat", "arriveby") and not _TIME.fullmatch(known) else known
 
 
 def _suits(domain: str, row: Row, wanted: Mapping[str, str]) -> bool:
