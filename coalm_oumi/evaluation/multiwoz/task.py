@@ -150,8 +150,16 @@ def multiwoz(
     )
 
 
-def _endpoint(options: Mapping[str, Any], place: str) -> tuple[Endpoint, float | None]:
-    """Returns a model and what may be spent on it."""
+def endpoint(options: Mapping[str, Any], place: str) -> tuple[Endpoint, float | None]:
+    """Reads a model, and what may be spent on it, from a recipe.
+
+    Args:
+        options: The fields of `Endpoint`, and `max_usd`.
+        place: `user` or `judge`, for the error.
+
+    Raises:
+        CoalmError: The mapping says something else.
+    """
     from coalm_oumi.chat import Endpoint
 
     rest = dict(options)
@@ -203,9 +211,9 @@ def _lead(
     with Journal(folder / "dialogues.jsonl", made_by=made_by) as journal:
         simulated = None
         if options.user:
-            endpoint, max_usd = _endpoint(options.user, "user")
+            server, max_usd = endpoint(options.user, "user")
             used = _used(record["usage"]["user"] for record in journal.records.values())
-            simulated = SimulatedUser(endpoint, options.max_turns, max_usd=max_usd, used=used)
+            simulated = SimulatedUser(server, options.max_turns, max_usd=max_usd, used=used)
         done = {key for key, record in journal.records.items() if not record["error"]}
         rollouts = roll_out(
             [dialogue for dialogue in dialogues if dialogue.dialogue_id not in done],
@@ -241,8 +249,8 @@ def _judge(
     from coalm_oumi.journal import Journal
     from coalm_oumi.jsontext import dumps
 
-    endpoint, max_usd = _endpoint(options.judge or {}, "judge")
-    made_by = {"model": endpoint.model, "prompts": _prompts_hash()}
+    server, max_usd = endpoint(options.judge or {}, "judge")
+    made_by = {"model": server.model, "prompts": _prompts_hash()}
     with Journal(folder / "judgements.jsonl", made_by=made_by) as journal:
         cases = {}
         for dialogue in dialogues:
@@ -264,13 +272,13 @@ def _judge(
             case for key, case in cases.items() if journal.records.get(key, {}).get("error", "new")
         ]
         used = _used(record["usage"] for record in journal.records.values())
-        llm_judge.ask(open_cases, endpoint, answered, max_usd=max_usd, used=used)
+        llm_judge.ask(open_cases, server, answered, max_usd=max_usd, used=used)
         answers: dict[str, dict[str, Any]] = {}
         for key, case in cases.items():
             if (found := journal.records[key]["answers"]) is not None:
                 answers.setdefault(case.dialogue.dialogue_id, {})[case.domain] = found
         used = _used(record["usage"] for record in journal.records.values())
-        return answers, _account(used, endpoint)
+        return answers, _account(used, server)
 
 
 def _used(usages: Iterable[Mapping[str, int]]) -> Usage:
@@ -279,8 +287,8 @@ def _used(usages: Iterable[Mapping[str, int]]) -> Usage:
     return sum((Usage(**usage) for usage in usages), Usage())
 
 
-def _account(usage: Usage, endpoint: Endpoint | None) -> Json:
-    return {**asdict(usage), "usd": endpoint.usd(usage) if endpoint else None}
+def _account(usage: Usage, server: Endpoint | None) -> Json:
+    return {**asdict(usage), "usd": server.usd(usage) if server else None}
 
 
 def _prompts_hash() -> str:
