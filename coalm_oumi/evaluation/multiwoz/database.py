@@ -158,9 +158,9 @@ class Database:
         """Finds the place of that name, or one that differs by a slip of the pen."""
         return next(iter(self.search(domain, {"name": name})), None) if is_given(name) else None
 
-    def train(self, train_id: str) -> Row | None:
-        """Finds the train of that number."""
-        return next(iter(self.search("train", {"trainID": train_id})), None)
+    def trains(self, train_id: str) -> list[Row]:
+        """Finds the trains of that number. MultiWOZ gives some numbers to several trains."""
+        return self.search("train", {"trainID": train_id}) if is_given(train_id) else []
 
     def named_in(self, domain: str, text: str) -> list[str]:
         """Returns the names of the domain's places that a text mentions, in order of mention."""

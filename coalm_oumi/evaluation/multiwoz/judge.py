@@ -36,11 +36,11 @@ class Records(Protocol):
         """Finds a booking by its reference number."""
         ...
 
-    def train(self, train_id: str) -> Row | None:
-        """Finds a train by its number."""
+    def trains_numbered(self, train_id: str) -> Sequence[Row]:
+        """Finds the trains of a number."""
         ...
 
-    def trains(self, info: Mapping[str, str]) -> Sequence[Row]:
+    def trains_for(self, info: Mapping[str, str]) -> Sequence[Row]:
         """Finds the trains that satisfy a goal."""
         ...
 
@@ -76,11 +76,11 @@ class DialogueRecords:
         """Finds a booking by its reference number, in any case."""
         return self._bookings.get((domain, reference.strip().lower()))
 
-    def train(self, train_id: str) -> Row | None:
-        """Finds a train by its number."""
-        return self._database.train(train_id)
+    def trains_numbered(self, train_id: str) -> Sequence[Row]:
+        """Finds the trains of a number."""
+        return self._database.trains(train_id)
 
-    def trains(self, info: Mapping[str, str]) -> Sequence[Row]:
+    def trains_for(self, info: Mapping[str, str]) -> Sequence[Row]:
         """Finds the trains that satisfy a goal."""
         return self._database.search("train", info)
 
@@ -129,11 +129,12 @@ def _check_train(goal: Goal, answers: Answers, records: Records) -> Verdict:
         told = {slot: answers.get(slot, "none") for slot in goal.requests}
         if "leaveAt" in told:
             told["leaveAt"] = clean_time(told["leaveAt"])
-        inform = success = any(_train_is_as(train, told) for train in records.trains(goal.info))
+        inform = success = any(_train_is_as(train, told) for train in records.trains_for(goal.info))
     if goal.book:
         record = records.booking("train", answers.get("reference", "none"))
-        train = records.train(record["trainID"]) if record else None
-        inform = train is not None and _train_is_as(train, goal.info)
+        trains = records.trains_numbered(record["trainID"]) if record else []
+        # AutoTOD looks at the first train of that number only.
+        inform = any(_train_is_as(train, goal.info) for train in trains)
         book = inform and record is not None and record["people"] == goal.book["people"]
     return Verdict(inform, success, book)
 

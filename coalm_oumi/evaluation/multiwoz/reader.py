@@ -18,7 +18,7 @@ MISSING = "not told"
 """The answer where the agent did not tell. Other than `none`, it is held against the agent."""
 
 _TIME = re.compile(r"\b\d{1,2}[:.]\d{2}(?:\s*[ap]\.?m\b)?", re.IGNORECASE)
-_TAXI_PHONE = re.compile(r"(?<!\d)\d{10}(?!\d)")
+_TAXI_PHONE = re.compile(r"(?<!\d)\d{10,11}(?!\d)")
 _TRAIN_ID = re.compile(r"\bTR\d{4}\b")
 _SENTENCE = re.compile(r"[^.!?\n]+")
 _NEGATION = re.compile(r"\b(?:no|not|without|lacks?)\b|n't\b", re.IGNORECASE)

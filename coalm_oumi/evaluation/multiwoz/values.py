@@ -72,7 +72,8 @@ def clean_name(text: str) -> str:
     Case, punctuation and what is said or left out at will (`the` before, `restaurant` or `hotel`
     after) do not tell two places apart.
     """
-    text = text.lower().replace("&", " and ").replace("'", "").replace("\u2019", "")
+    text = text.lower().replace("&", " and ").replace("\u2019", "'").replace(" '", "'")
+    text = text.replace("'", "")
     text = " ".join(re.sub(r"\W", " ", text).split())
     text = text.replace("saint ", "st ").replace("guest house", "guesthouse")
     text = text.replace("b and b", "bed and breakfast").replace("center", "centre")

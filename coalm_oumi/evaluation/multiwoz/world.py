@@ -185,10 +185,10 @@ class World:
             if clean_name(record["departure"]) == clean_name(record["destination"]):
                 raise ToolError("departure and destination are the same place")
         elif domain == "train":
-            train = self._database.train(record["trainID"])
-            if train is None:
+            trains = self._database.trains(record["trainID"])
+            if not trains:
                 raise ToolError(f"there is no train `{record['trainID']}`; find one first")
-            record["trainID"] = train["trainID"]
+            record["trainID"] = trains[0]["trainID"]
         else:
             venue = self._database.venue(domain, record["name"])
             if venue is None:
