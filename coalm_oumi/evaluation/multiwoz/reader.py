@@ -187,6 +187,7 @@ def _mentions(slot: str, value: str, said: str) -> bool:
 def _car(said: str, database: Database) -> dict[str, str]:
     colours, makes = ("|".join(words) for words in database.taxi)
     car = re.search(rf"\b(?:{colours}) (?:{makes})\b", said, re.IGNORECASE)
-    phone = _TAXI_PHONE.search(said)
-    record = {"car type": car.group()} if car else {}
-    return record | ({"phone": phone.group()} if phone else {})
+    if car is None:
+        return {}
+    phone = _TAXI_PHONE.search(said, car.end()) or _TAXI_PHONE.search(said)
+    return {"car type": car.group()} | ({"phone": phone.group()} if phone else {})
