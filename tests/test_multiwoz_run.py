@@ -270,6 +270,24 @@ def test_what_a_recipe_cannot_say(recipe: Callable[..., Path], options: dict, me
         evaluate(recipe(server, **options))
 
 
+def test_a_local_model(tmp_path: Path, tiny_model: Path, recipe: Callable[..., Path]):
+    """Oumi's native engine, in batches, with a model that writes noise."""
+    with ChatServer(respond) as server:
+        file = recipe(server, max_steps=2)
+    config = yaml.safe_load(file.read_text())
+    config |= {
+        "model": {"model_name": str(tiny_model), "torch_dtype_str": "float32",
+                  "tokenizer_kwargs": {"padding_side": "left"}},
+        "generation": {"max_new_tokens": 4, "batch_size": 2, "temperature": 0.0},
+        "inference_engine": "NATIVE",
+    }  # fmt: skip
+    del config["inference_remote_params"]
+    file.write_text(yaml.safe_dump(config))
+    found = evaluate(file)
+    assert (found["finished"], found["readable"], found["success"]) == (1.0, 0.0, 0.0)
+    assert found["joint_goal_accuracy"] == 0.0
+
+
 @pytest.mark.e2e
 def test_a_killed_run_goes_on(tmp_path: Path, recipe: Callable[..., Path]):
     """`oumi evaluate`, killed after the first dialogue ended: the second run leads the other."""
