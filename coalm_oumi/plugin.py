@@ -2,4 +2,5 @@
 
 import coalm_oumi.datasets.mixture
 import coalm_oumi.datasets.raw
+import coalm_oumi.evaluation.multiwoz.task
 import coalm_oumi.evaluation.tasks  # noqa: F401

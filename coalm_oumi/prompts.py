@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from coalm_oumi.calls import to_python
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import dumps
 from coalm_oumi.paths import resource_dir
@@ -35,6 +36,7 @@ def templates(folder: Path, *, autoescape: bool = False) -> jinja2.Environment:
 def _environment() -> jinja2.Environment:
     environment = templates(resource_dir("prompts"))
     environment.filters["json"] = dumps
+    environment.filters["python"] = to_python
     return environment
 
 
@@ -74,10 +76,14 @@ def render(name: str, /, **fields: Any) -> str:
         raise PromptError(f"prompts/{name}.jinja: {error.message}") from error
 
 
-def fingerprint() -> str:
-    """Returns a hash of all templates: what was rendered from others is not the same data."""
+def fingerprint(chosen: Sequence[str] | None = None) -> str:
+    """Returns a hash of templates: what was rendered from others is not the same data.
+
+    Args:
+        chosen: Their names; None for all.
+    """
     digest = hashlib.sha256()
-    for name in names():
+    for name in names() if chosen is None else chosen:
         text = (resource_dir("prompts") / f"{name}.jinja").read_bytes()
         digest.update(f"{name} {len(text)}\n".encode() + text)
     return digest.hexdigest()

@@ -5,12 +5,14 @@ import pytest
 import yaml
 from oumi.core.configs import EvaluationConfig, InferenceConfig, TrainingConfig
 
+from coalm_oumi.evaluation.multiwoz.agent import FORMATS
+from coalm_oumi.evaluation.multiwoz.task import Options, endpoint
 from coalm_oumi.mixture.config import load_config
 from tests.conftest import REPO
 
 RECIPES = REPO / "recipes"
 TRAIN = sorted(RECIPES.glob("coalm_*.yaml"))
-EVALUATE = sorted(RECIPES.glob("eval_*.yaml"))
+EVALUATE = sorted([*RECIPES.glob("eval_*.yaml"), *RECIPES.glob("multiwoz/*.yaml")])
 INFER = sorted(RECIPES.glob("infer_*.yaml"))
 
 
@@ -83,6 +85,17 @@ def test_the_papers_hyperparameters():
 @pytest.mark.parametrize("file", TRAIN + EVALUATE + INFER, ids=lambda file: file.name)
 def test_no_recipe_calls_home_and_each_says_how_to_run_it(file: Path):
     text = file.read_text()
-    assert f"-c recipes/{file.name}" in text
+    assert f"-c recipes/{file.relative_to(RECIPES)}" in text
     assert "enable_wandb: true" not in text
     assert "Hardware:" in text
+
+
+@pytest.mark.parametrize("file", EVALUATE, ids=lambda file: file.name)
+def test_every_recipe_of_multiwoz_can_be_read(file: Path):
+    for task in EvaluationConfig.from_yaml(file).tasks:
+        if task.task_name == "coalm-oumi/multiwoz":
+            options = Options.from_mapping(task.eval_kwargs["data"])
+            assert options.format in FORMATS
+            for place in ("user", "judge"):
+                if asked := getattr(options, place):
+                    assert endpoint(asked, place)

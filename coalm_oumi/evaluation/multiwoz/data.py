@@ -1,0 +1,250 @@
+"""MultiWOZ's dialogues, goals and belief states, from the archive as it is published."""
+
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation.multiwoz.values import DOMAINS, canonical
+from coalm_oumi.jsontext import Json, loads, read_json, read_jsonl
+
+State = Mapping[str, tuple[str, ...]]
+"""The accepted values of each slot that has one, by `domain-slot`, as in `hotel-book day`.
+
+A slot has more than one accepted value where MultiWOZ 2.4 annotates alternatives.
+"""
+
+MAX_WORDS = 50
+"""The field's preprocessing leaves out dialogues with longer utterances, and with any that are not
+ASCII. Of the 1,000 test dialogues 999 remain, those of the paper."""
+
+_LISTS = {"test": "testListFile", "validation": "valListFile"}
+_SPLITS = ("train", "validation", "test")
+_ALTERNATIVES = re.compile(r"[|<>]")
+_TAG = re.compile(r"<[^>]*>")
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What the user wants of one domain.
+
+    Attributes:
+        info: What the venue, train or taxi has to satisfy.
+        fail_info: What the user asks for first, which no venue satisfies.
+        requests: What the user asks about it.
+        book: What the booking has to satisfy; empty for none.
+        fail_book: What the user tries to book first, and is refused: the slots that differ.
+    """
+
+    info: Mapping[str, str]
+    fail_info: Mapping[str, str]
+    requests: tuple[str, ...]
+    book: Mapping[str, str]
+    fail_book: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of the reference dialogue.
+
+    Attributes:
+        user: What the user says.
+        system: What the human operator answered.
+        state: The belief state after the user's turn; None where the file has none.
+    """
+
+    user: str
+    system: str
+    state: State | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """A dialogue of MultiWOZ.
+
+    Attributes:
+        dialogue_id: Its name without `.json`.
+        goals: What the user wants, by domain.
+        message: The goal in words, one sentence or two an item, as the user was told.
+        turns: The reference dialogue.
+    """
+
+    dialogue_id: str
+    goals: Mapping[str, Goal]
+    message: tuple[str, ...]
+    turns: tuple[Turn, ...]
+
+
+def read(path: Path, *, version: str, split: str = "test") -> list[Dialogue]:
+    """Reads the dialogues of one split.
+
+    Args:
+        path: The archive (a folder or a `.zip` with `data.json` and the split lists), one JSON
+            file of dialogues, taken whole, or the JSON Lines file of a run of AutoTOD, taken whole.
+        version: The version of MultiWOZ it is said to be.
+        split: `train`, `validation` or `test`.
+
+    Returns:
+        The dialogues, in the file's order; of an archive those that the field scores (`MAX_WORDS`).
+
+    Raises:
+        CoalmError: No such file, it is no MultiWOZ, or its name tells of another version.
+    """
+    if split not in _SPLITS:
+        raise CoalmError(f"split `{split}`: expected one of {', '.join(_SPLITS)}")
+    named = re.findall(r"2\.[0-4](?!\d)", path.name)
+    if named and version not in named:
+        raise CoalmError(f"{path}: the name says MultiWOZ {named[0]}, the recipe {version}")
+    if path.suffix == ".jsonl":
+        return [_of_run(record, path, number) for number, record in read_jsonl(path)]
+    data, lists = _archive(path)
+    chosen = _of_split(data, lists, split, path)
+    if not chosen:
+        raise CoalmError(f"{path}: no dialogue in the split `{split}`")
+    dialogues = [dialogue(name, data[name], path) for name in chosen]
+    return [found for found in dialogues if _is_scored(found)]
+
+
+def _is_scored(found: Dialogue) -> bool:
+    texts = [text for turn in found.turns for text in (turn.user, turn.system)]
+    return all(text.isascii() and len(text.split()) <= MAX_WORDS for text in texts)
+
+
+def _archive(path: Path) -> tuple[dict[str, Json], dict[str, set[str]]]:
+    """Reads the dialogues, and the names in each split list that is there."""
+    if path.suffix == ".zip":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = {Path(name).name: name for name in archive.namelist()
+                           if "__MACOSX" not in name}  # fmt: skip
+                texts = {
+                    name: archive.read(member).decode("utf-8")
+                    for name, member in members.items()
+                    if name == "data.json" or _list_of(name) or len(members) == 1
+                }
+        except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+            raise CoalmError(f"{path}: cannot be read as a zip file: {error}") from error
+    elif path.is_dir():
+        files = [file for file in path.iterdir() if file.name == "data.json" or _list_of(file.name)]
+        texts = {file.name: file.read_text(encoding="utf-8") for file in files}
+    else:
+        return _dialogues(read_json(path), path), {}
+    lists = {
+        split: {_bare(line) for line in text.split()}
+        for name, text in texts.items()
+        if (split := _list_of(name))
+    }
+    whole = [text for name, text in texts.items() if not _list_of(name)]
+    if len(whole) != 1:
+        raise CoalmError(f"{path}: no data.json in it; expected MultiWOZ's archive as published")
+    try:
+        return _dialogues(loads(whole[0]), path), lists
+    except ValueError as error:
+        raise CoalmError(f"{path}: data.json is not valid JSON: {error}") from error
+
+
+def _list_of(name: str) -> str | None:
+    stem = name.partition(".")[0]
+    return next((split for split, listed in _LISTS.items() if stem == listed), None)
+
+
+def _bare(name: str) -> str:
+    return name.strip().removesuffix(".json")
+
+
+def _dialogues(content: Json, path: Path) -> dict[str, Json]:
+    if not isinstance(content, dict):
+        raise CoalmError(f"{path}: expected an object of dialogues by name, as in data.json")
+    return {_bare(name): record for name, record in content.items()}
+
+
+def _of_split(
+    data: Mapping[str, Json], lists: Mapping[str, set[str]], split: str, path: Path
+) -> list[str]:
+    if not lists:
+        if split != "test":
+            raise CoalmError(
+                f"{path}: holds no split lists, so it is taken as the test split whole"
+            )
+        return list(data)
+    missing = set(_LISTS) - set(lists)
+    if missing:
+        names = ", ".join(f"{_LISTS[name]}.json" for name in sorted(missing))
+        raise CoalmError(f"{path}: {names} is missing")
+    if split == "train":
+        return [name for name in data if not any(name in listed for listed in lists.values())]
+    return [name for name in data if name in lists[split]]
+
+
+def dialogue(name: str, record: Json, path: Path) -> Dialogue:
+    """Reads one entry of `data.json`.
+
+    Raises:
+        CoalmError: The entry is not of that form.
+    """
+    try:
+        log = record["log"]
+        turns = [
+            Turn(asked["text"], answered["text"], _state(answered["metadata"]))
+            for asked, answered in zip(log[::2], log[1::2], strict=True)
+        ]
+        goals = {domain: _goal(record["goal"][domain]) for domain in DOMAINS
+                 if record["goal"].get(domain)}  # fmt: skip
+        return Dialogue(_bare(name), goals, _message(record["goal"]["message"]), tuple(turns))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CoalmError(
+            f"{path}, {name}: not a dialogue of MultiWOZ: {error!r}; expected goal, and log with "
+            "text and metadata"
+        ) from error
+
+
+def _of_run(record: Json, path: Path, number: int) -> Dialogue:
+    try:
+        run = record["run_result"]
+        turns = [Turn(turn["user"], turn["agent"], None) for turn in run["dialog_refer"]]
+        goals = {
+            domain: _goal(run["goals"][domain]) for domain in DOMAINS if domain in run["goals"]
+        }
+        message = _message(run["goal_messages"])
+        return Dialogue(_bare(record["dialog_id"]), goals, message, tuple(turns))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CoalmError(f"{path}:{number}: not a record of a run of AutoTOD: {error!r}") from error
+
+
+def _goal(record: Json) -> Goal:
+    book = {slot: str(value) for slot, value in record.get("book", {}).items()
+            if "invalid" not in slot}  # fmt: skip
+    return Goal(
+        info=dict(record["info"]),
+        fail_info=dict(record.get("fail_info") or {}),
+        requests=tuple(record.get("reqt", ())),
+        book=book,
+        fail_book=dict(record.get("fail_book") or {}),
+    )
+
+
+def _message(message: Json) -> tuple[str, ...]:
+    """Returns the sentences of a goal without their mark-up. WOZ dialogues have one text."""
+    if isinstance(message, str):
+        text = re.sub(r"^Task \d+: ", "", message)
+        message = re.split(r"(?<=\.)\s+", text)
+    return tuple(_TAG.sub("", text).strip() for text in message)
+
+
+def _state(metadata: Json) -> State:
+    """Flattens the annotation of a turn. Hospital, police and bus are not scored by the field."""
+    slots: dict[str, tuple[str, ...]] = {}
+    for domain in DOMAINS:
+        parts = metadata.get(domain) or {}
+        named = [(slot.lower(), value) for slot, value in parts.get("semi", {}).items()]
+        named += [(f"book {slot.lower()}", value) for slot, value in parts.get("book", {}).items()
+                  if slot not in ("booked", "ticket")]  # fmt: skip
+        for slot, value in named:
+            values = value if isinstance(value, list) else _ALTERNATIVES.split(str(value))
+            accepted = dict.fromkeys(canonical(slot, item) for item in values)
+            accepted.pop("", None)
+            if accepted:
+                slots[f"{domain}-{slot}"] = tuple(accepted)
+    return slots

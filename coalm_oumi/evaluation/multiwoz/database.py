@@ -1,0 +1,203 @@
+"""MultiWOZ's databases in SQLite: built once from the JSON files, asked with bound parameters."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rapidfuzz import fuzz, process
+
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation.multiwoz.values import (
+    VENUES,
+    canonical,
+    clean,
+    clean_name,
+    clean_time,
+    is_given,
+)
+from coalm_oumi.jsontext import Json, read_json_list
+
+Row = Mapping[str, str]
+"""One record, every value as text, under the JSON file's own names."""
+
+_SIMILAR = 90
+"""Names at least this similar are taken for a slip of the pen (Tomiinek's threshold)."""
+
+_WORDS = {"ask": "Ask", "j": "J Restaurant", "place": "The Place"}
+"""Names that are words too, and how they are written where they are names."""
+
+_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "restaurant": ("name", "area", "pricerange", "food", "phone", "postcode", "address"),
+    "hotel": ("name", "type", "area", "internet", "parking", "pricerange", "stars", "phone",
+              "address", "postcode"),
+    "attraction": ("name", "type", "area", "phone", "address", "postcode", "entrance fee"),
+    "train": ("trainID", "departure", "destination", "day", "leaveAt", "arriveBy", "price",
+              "duration"),
+    "hospital": ("department", "phone"),
+    "police": ("name", "address", "phone"),
+}  # fmt: skip
+
+_SCHEMA = """
+CREATE TABLE restaurant (id INTEGER PRIMARY KEY, name, area, pricerange, food, phone, postcode,
+  address, key);
+CREATE TABLE hotel (id INTEGER PRIMARY KEY, name, type, area, internet, parking, pricerange, stars,
+  phone, address, postcode, key);
+CREATE TABLE attraction (id INTEGER PRIMARY KEY, name, type, area, phone, address, postcode,
+  "entrance fee", key);
+CREATE TABLE train (id INTEGER PRIMARY KEY, trainID COLLATE NOCASE, departure, destination, day,
+  leaveAt, arriveBy, price, duration, key);
+CREATE TABLE hospital (id INTEGER PRIMARY KEY, department, phone, key);
+CREATE TABLE police (id INTEGER PRIMARY KEY, name, address, phone, key);
+CREATE INDEX route ON train (departure, destination, day);
+CREATE INDEX number ON train (trainID);
+"""
+
+_INSERT = {
+    "restaurant": "INSERT INTO restaurant VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "hotel": "INSERT INTO hotel VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "attraction": "INSERT INTO attraction VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "train": "INSERT INTO train VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "hospital": "INSERT INTO hospital VALUES (NULL, ?, ?, ?)",
+    "police": "INSERT INTO police VALUES (NULL, ?, ?, ?, ?)",
+}
+
+_QUERY = {
+    "restaurant": """SELECT * FROM restaurant WHERE (:area IS NULL OR area = :area)
+        AND (:pricerange IS NULL OR pricerange = :pricerange) AND (:food IS NULL OR food = :food)
+        AND (:key IS NULL OR key = :key) ORDER BY id""",
+    "hotel": """SELECT * FROM hotel WHERE (:area IS NULL OR area = :area)
+        AND (:pricerange IS NULL OR pricerange = :pricerange) AND (:type IS NULL OR type = :type)
+        AND (:parking IS NULL OR parking = :parking)
+        AND (:internet IS NULL OR internet = :internet) AND (:stars IS NULL OR stars = :stars)
+        AND (:key IS NULL OR key = :key) ORDER BY id""",
+    "attraction": """SELECT * FROM attraction WHERE (:area IS NULL OR area = :area)
+        AND (:type IS NULL OR type = :type) AND (:key IS NULL OR key = :key) ORDER BY id""",
+    "train": """SELECT * FROM train WHERE (:departure IS NULL OR departure = :departure)
+        AND (:destination IS NULL OR destination = :destination) AND (:day IS NULL OR day = :day)
+        AND (:leaveAt IS NULL OR leaveAt >= :leaveAt)
+        AND (:arriveBy IS NULL OR arriveBy <= :arriveBy)
+        AND (:trainID IS NULL OR trainID = :trainID) ORDER BY leaveAt, id""",
+    "hospital": "SELECT * FROM hospital WHERE (:department IS NULL OR department = :department)",
+    "police": "SELECT * FROM police",
+}
+
+SEARCHABLE: Mapping[str, tuple[str, ...]] = {
+    "restaurant": ("area", "pricerange", "food", "name"),
+    "hotel": ("area", "pricerange", "type", "parking", "internet", "stars", "name"),
+    "attraction": ("area", "type", "name"),
+    "train": ("departure", "destination", "day", "leaveAt", "arriveBy", "trainID"),
+    "hospital": ("department",),
+    "police": (),
+}
+"""What each domain can be searched by."""
+
+
+class Database:
+    """The seven domains' records, read-only. Shared by all dialogues of a run.
+
+    Attributes:
+        taxi: The colours and makes that taxis have.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Builds the tables from `<domain>_db.json` files.
+
+        Raises:
+            CoalmError: A file is missing or is not MultiWOZ's.
+        """
+        self._connection = sqlite3.connect(":memory:", check_same_thread=False)
+        self._connection.row_factory = sqlite3.Row
+        self._connection.executescript(_SCHEMA)
+        for domain, columns in _COLUMNS.items():
+            file = folder / f"{domain}_db.json"
+            records = read_json_list(file, of="records")
+            rows = [_row(record, domain, columns, file, i) for i, record in enumerate(records)]
+            self._connection.executemany(_INSERT[domain], rows)
+        self._connection.execute("PRAGMA query_only = ON")
+        self._rows = {domain: self.search(domain, {}) for domain in _COLUMNS}
+        self._keys = {
+            domain: list(dict.fromkeys(clean_name(row["name"]) for row in self.rows(domain)))
+            for domain in VENUES
+        }
+        file = folder / "taxi_db.json"
+        try:
+            (self.taxi,) = (
+                (t["taxi_colors"], t["taxi_types"]) for t in read_json_list(file, of="taxis")
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CoalmError(
+                f"{file}: expected one record with taxi_colors and taxi_types"
+            ) from error
+
+    def search(self, domain: str, constraints: Mapping[str, object]) -> list[Row]:
+        """Finds the records that satisfy all constraints.
+
+        Trains leave at or after `leaveAt` and arrive at or before `arriveBy`. A name is found in
+        spite of a slip of the pen. A constraint without a value, or `dontcare`, holds for all.
+
+        Args:
+            domain: A domain other than taxi.
+            constraints: Values by slot, of `SEARCHABLE[domain]`.
+        """
+        values: dict[str, Any] = dict.fromkeys(SEARCHABLE[domain])
+        values["key"] = None
+        for slot, value in constraints.items():
+            if is_given(str(value)):
+                values[slot] = _searched(domain, slot, value)
+        if (name := values.pop("name", None)) is not None:
+            values["key"] = self._similar(domain, name)
+        found = self._connection.execute(_QUERY[domain], values)
+        return [{column: row[column] for column in _COLUMNS[domain]} for row in found]
+
+    def rows(self, domain: str) -> Sequence[Row]:
+        """Returns all records of a domain other than taxi."""
+        return self._rows[domain]
+
+    def venue(self, domain: str, name: str) -> Row | None:
+        """Finds the place of that name, or one that differs by a slip of the pen."""
+        return next(iter(self.search(domain, {"name": name})), None) if is_given(name) else None
+
+    def trains(self, train_id: str) -> list[Row]:
+        """Finds the trains of that number. MultiWOZ gives some numbers to several trains."""
+        return self.search("train", {"trainID": train_id}) if is_given(train_id) else []
+
+    def named_in(self, domain: str, text: str) -> list[str]:
+        """Returns the names of the domain's places that a text mentions, in order of mention."""
+        words = f" {clean_name(text)} "
+        places = [(words.rfind(f" {key} "), key) for key in self._keys[domain]]
+        found = sorted((at, key) for at, key in places if at >= 0)
+        longer = " ".join(f" {key} " for _, key in found)
+        return [
+            key
+            for _, key in found
+            # `belfry` is no mention of its own within `cambridge belfry`.
+            if longer.count(f" {key} ") == 1 and (key not in _WORDS or _WORDS[key] in text)
+        ]
+
+    def _similar(self, domain: str, name: str) -> str:
+        key = clean_name(name)
+        keys = self._keys[domain]
+        if key in keys:
+            return key
+        best = process.extractOne(key, keys, scorer=fuzz.ratio, score_cutoff=_SIMILAR)
+        return best[0] if best else key
+
+
+def _searched(domain: str, slot: str, value: object) -> str:
+    if slot in ("leaveAt", "arriveBy"):
+        return clean_time(str(value))
+    if domain == "train" or slot == "name":
+        return clean(value)
+    return canonical(slot, value)
+
+
+def _row(
+    record: Json, domain: str, columns: Sequence[str], file: Path, index: int
+) -> tuple[str, ...]:
+    if not isinstance(record, dict) or columns[0] not in record:
+        raise CoalmError(f"{file}[{index}]: not a record of MultiWOZ's {domain} database")
+    values = {column: str(record.get(column, "?")) for column in columns}
+    if "type" in values:
+        values["type"] = canonical("type", values["type"])
+    return *values.values(), clean_name(values[columns[0]])

@@ -1,0 +1,50 @@
+"""Brings MultiWOZ's files onto this machine, where a recipe gives their address."""
+
+import urllib.request
+from pathlib import Path
+
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.files import cache_dir, write_bytes
+
+DATABASES = ("restaurant", "hotel", "attraction", "train", "taxi", "hospital", "police")
+
+_SECONDS = 60
+
+
+def local_file(place: str) -> Path:
+    """Returns a file: the path itself, or a copy of the address, fetched once.
+
+    Raises:
+        CoalmError: The address cannot be fetched.
+    """
+    return _fetched(place) if _is_address(place) else Path(place)
+
+
+def local_databases(place: str) -> Path:
+    """Returns the folder of `<domain>_db.json` files: the path itself, or a copy, fetched once.
+
+    Raises:
+        CoalmError: A file cannot be fetched.
+    """
+    if not _is_address(place):
+        return Path(place)
+    files = [_fetched(f"{place.rstrip('/')}/{domain}_db.json") for domain in DATABASES]
+    return files[0].parent
+
+
+def _is_address(place: str) -> bool:
+    return place.startswith(("https://", "http://"))
+
+
+def _fetched(address: str) -> Path:
+    file = cache_dir() / "multiwoz" / address.partition("://")[2]
+    if not file.exists():
+        try:
+            with urllib.request.urlopen(address, timeout=_SECONDS) as response:
+                write_bytes(file, response.read())
+        except (OSError, ValueError) as error:
+            raise CoalmError(
+                f"{address}: cannot be fetched: {error}; download it elsewhere and put its path "
+                "into the recipe"
+            ) from error
+    return file

@@ -1,0 +1,211 @@
+"""Inform, Success and Book as AutoTOD defines them: answers, checked in the database.
+
+A judge reads a dialogue and answers a few questions on each domain: which venue, which reference
+number, what was said of it. The rules here compare these answers with the goal and the databases.
+Two judges answer: a language model (`llm_judge`), as in AutoTOD, and `reader`, which needs none.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from coalm_oumi.evaluation.multiwoz.data import Goal
+from coalm_oumi.evaluation.multiwoz.database import Database, Row
+from coalm_oumi.evaluation.multiwoz.values import clean_name, clean_time
+from coalm_oumi.evaluation.multiwoz.world import Booking
+
+Answers = Mapping[str, str]
+"""What a judge found: `name` and `reference`, and each requested slot under MultiWOZ's name.
+
+`none` says that the dialogue holds no answer.
+"""
+
+METRICS = ("inform", "success", "book")
+
+_UNCONSTRAINED = frozenset({"dontcare", "", "none", "not mentioned"})
+
+
+class Records(Protocol):
+    """Where answers are checked."""
+
+    def venue(self, domain: str, name: str) -> Row | None:
+        """Finds a place by its name."""
+        ...
+
+    def booking(self, domain: str, reference: str) -> Row | None:
+        """Finds a booking by its reference number."""
+        ...
+
+    def trains_numbered(self, train_id: str) -> Sequence[Row]:
+        """Finds the trains of a number."""
+        ...
+
+    def trains_for(self, info: Mapping[str, str]) -> Sequence[Row]:
+        """Finds the trains that satisfy a goal."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one domain of one dialogue went. None where the goal has nothing of the kind.
+
+    Attributes:
+        inform: The venue, train or taxi is what the goal asks for.
+        success: So it is, and every requested slot was answered truly.
+        book: So it is, and it was booked as the goal asks.
+    """
+
+    inform: bool | None
+    success: bool | None
+    book: bool | None
+
+
+class DialogueRecords:
+    """The public databases, and the bookings that one dialogue made."""
+
+    def __init__(self, database: Database, bookings: Iterable[Booking]) -> None:
+        """Takes the records to check answers in."""
+        self._database = database
+        self._bookings = {(b.domain, b.reference.lower()): b.record for b in bookings}
+
+    def venue(self, domain: str, name: str) -> Row | None:
+        """Finds a place by its name."""
+        return self._database.venue(domain, name)
+
+    def booking(self, domain: str, reference: str) -> Row | None:
+        """Finds a booking by its reference number, in any case."""
+        return self._bookings.get((domain, reference.strip().lower()))
+
+    def trains_numbered(self, train_id: str) -> Sequence[Row]:
+        """Finds the trains of a number."""
+        return self._database.trains(train_id)
+
+    def trains_for(self, info: Mapping[str, str]) -> Sequence[Row]:
+        """Finds the trains that satisfy a goal."""
+        return self._database.search("train", info)
+
+
+def check(domain: str, goal: Goal, answers: Answers, records: Records) -> Verdict:
+    """Judges one domain by AutoTOD's rules (its `evaluate.py`).
+
+    An answer that is missing counts as `none`. As in AutoTOD, `none` to a question about a venue
+    is not held against the agent, and to one about a train or a taxi it is.
+    """
+    if domain == "taxi":
+        return _check_taxi(goal, answers)
+    if domain == "train":
+        return _check_train(goal, answers, records)
+    return _check_venue(domain, goal, answers, records)
+
+
+def _check_venue(domain: str, goal: Goal, answers: Answers, records: Records) -> Verdict:
+    venue = records.venue(domain, answers.get("name", "none"))
+    inform = venue is not None and (
+        _is_as(venue, goal.info) or (bool(goal.fail_info) and _is_as(venue, goal.fail_info))
+    )
+    success = book = None
+    if goal.requests:
+        told = {slot: answers.get(slot, "none") for slot in goal.requests}
+        success = venue is not None and inform and _is_as(venue, told)
+    if goal.book:
+        record = records.booking(domain, answers.get("reference", "none"))
+        book = (
+            venue is not None
+            and inform
+            and record is not None
+            and clean_name(record["name"]) == clean_name(venue["name"])
+            and (
+                _holds(record, goal.book)
+                or (bool(goal.fail_book) and _holds(record, goal.fail_book))
+            )
+        )
+    return Verdict(inform, success, book)
+
+
+def _check_train(goal: Goal, answers: Answers, records: Records) -> Verdict:
+    """A goal asks about a train or books one, never both."""
+    inform = success = book = None
+    if goal.requests:
+        told = {slot: answers.get(slot, "none") for slot in goal.requests}
+        if "leaveAt" in told:
+            told["leaveAt"] = clean_time(told["leaveAt"])
+        inform = success = any(_train_is_as(train, told) for train in records.trains_for(goal.info))
+    if goal.book:
+        record = records.booking("train", answers.get("reference", "none"))
+        trains = records.trains_numbered(record["trainID"]) if record else []
+        # AutoTOD looks at the first train of that number only.
+        inform = any(_train_is_as(train, goal.info) for train in trains)
+        book = inform and record is not None and record["people"] == goal.book["people"]
+    return Verdict(inform, success, book)
+
+
+def _check_taxi(goal: Goal, answers: Answers) -> Verdict:
+    inform = success = None
+    if goal.info:
+        inform = all(
+            value.lower() == _taxi_answer(slot, answers) for slot, value in goal.info.items()
+        )
+    if goal.requests:
+        success = bool(inform) and all(answers.get(s, "none") != "none" for s in goal.requests)
+    return Verdict(inform, success, None)
+
+
+def _taxi_answer(slot: str, answers: Answers) -> str:
+    answer = answers.get(slot, "none").lower()
+    return clean_time(answer) if slot in ("leaveAt", "arriveBy") else answer
+
+
+def _is_as(venue: Row, wanted: Mapping[str, str]) -> bool:
+    """Says whether a place satisfies constraints. An address may be told with more around it."""
+    for slot, value in wanted.items():
+        if value in _UNCONSTRAINED:
+            continue
+        value = value.lower()
+        if slot in ("postcode", "phone"):
+            value = value.replace(" ", "")
+        if slot not in venue:
+            return False
+        known = venue[slot].lower()
+        same = known in value if slot == "address" else known == value
+        if not same:
+            return False
+    return True
+
+
+def _holds(record: Row, wanted: Mapping[str, str]) -> bool:
+    return all(
+        record.get(slot) == (clean_time(value) if slot == "time" else value.lower())
+        for slot, value in wanted.items()
+    )
+
+
+def _train_is_as(train: Row, wanted: Mapping[str, str]) -> bool:
+    for slot, value in wanted.items():
+        known = train.get(slot, "")
+        late = slot == "leaveAt" and known < value
+        early = slot == "arriveBy" and known > value
+        if late or early or (slot not in ("leaveAt", "arriveBy") and known != value):
+            return False
+    return True
+
+
+def overall(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """Joins the domains of a dialogue: right where every domain that is asked is."""
+    return Verdict(
+        *(
+            all(known) if (known := [v for v in values if v is not None]) else None
+            for values in (
+                [getattr(verdict, metric) for verdict in verdicts.values()] for metric in METRICS
+            )
+        )
+    )
+
+
+def questions(domain: str, goal: Goal) -> list[str]:
+    """Returns what is asked about a domain: `name`, `reference`, and slots, in AutoTOD's order."""
+    if domain == "taxi":
+        return [*goal.info, *goal.requests]
+    asked = ["name"] if domain != "train" else []
+    if goal.book:
+        asked.append("reference")
+    return [*asked, *goal.requests]

@@ -1,0 +1,193 @@
+"""The judge that needs no language model: it reads the tool trace and what the agent said.
+
+It answers the questions of `judge.questions`. A venue or train that was booked is known from the
+trace; what the agent told is looked for in its words, as the database has it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coalm_oumi.evaluation.multiwoz.data import Goal
+from coalm_oumi.evaluation.multiwoz.database import Database, Row
+from coalm_oumi.evaluation.multiwoz.judge import questions
+from coalm_oumi.evaluation.multiwoz.values import clean, clean_name, clean_time
+from coalm_oumi.evaluation.multiwoz.world import Booking
+
+MISSING = "not told"
+"""The answer where the agent did not tell. Other than `none`, it is held against the agent."""
+
+_TIME = re.compile(r"\b\d{1,2}[:.]\d{2}(?:\s*[ap]\.?m\b)?", re.IGNORECASE)
+_TAXI_PHONE = re.compile(r"(?<!\d)\d{10,11}(?!\d)")
+_TRAIN_ID = re.compile(r"\bTR\d{4}\b")
+_SENTENCE = re.compile(r"[^.!?\n]+")
+_NEGATION = re.compile(r"\b(?:no|not|without|lacks?)\b|n't\b", re.IGNORECASE)
+_TOPICS = {
+    "internet": re.compile(r"internet|wi-?fi", re.IGNORECASE),
+    "parking": re.compile(r"parking", re.IGNORECASE),
+}
+_STARS = {"zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5"}
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What a dialogue left behind.
+
+    Attributes:
+        turns: What user and agent said in each turn.
+        bookings: What the agent booked; None where no trace of that was kept.
+    """
+
+    turns: Sequence[tuple[str, str]]
+    bookings: Sequence[Booking] | None
+
+    @property
+    def told(self) -> str:
+        """Everything the agent said."""
+        return "\n".join(agent for _, agent in self.turns)
+
+
+def answers(domain: str, goal: Goal, transcript: Transcript, database: Database) -> dict[str, str]:
+    """Answers the judge's questions on one domain.
+
+    Args:
+        domain: The domain.
+        goal: What the user wants of it.
+        transcript: The dialogue.
+        database: The public databases.
+    """
+    if domain == "taxi":
+        return _taxi(goal, transcript, database)
+    booked = _told_booking(domain, transcript)
+    found = {"reference": booked.reference if booked else MISSING}
+    if domain == "train":
+        return found | _train(goal, transcript, database)
+    name = booked.record["name"] if booked else _venue(domain, transcript.turns, database)
+    venue = database.venue(domain, name) if name else None
+    if venue is None:
+        return dict.fromkeys(questions(domain, goal), MISSING)
+    told = {slot: _told(slot, venue, transcript.told) for slot in goal.requests}
+    return found | {"name": venue["name"]} | told
+
+
+def _told_booking(domain: str, transcript: Transcript) -> Booking | None:
+    """Returns the last booking whose reference number the agent told."""
+    said = re.sub(r"\W", "", transcript.told.lower())
+    made = [b for b in transcript.bookings or () if b.domain == domain]
+    return next((b for b in reversed(made) if b.reference.lower() in said), None)
+
+
+def _venue(domain: str, turns: Sequence[tuple[str, str]], database: Database) -> str | None:
+    """Returns the place that is talked of last.
+
+    The user's words decide before the agent's. An agent that lists several places offers the first.
+    """
+    current = None
+    for user, agent in turns:
+        if mentioned := database.named_in(domain, user):
+            current = mentioned[-1]
+        offered = database.named_in(domain, agent)
+        if offered and current not in offered and (len(offered) == 1 or current is None):
+            current = offered[0]
+    return current
+
+
+def _told(slot: str, venue: Row, said: str) -> str:
+    """Returns a place's value where the agent told it."""
+    value = venue.get(slot, "?")
+    if value == "?":
+        return "none"  # the database does not know either
+    if slot in _TOPICS:
+        return _yes_or_no(_TOPICS[slot], said)
+    return value if _says(slot, value, said) else MISSING
+
+
+def _says(slot: str, value: str, said: str) -> bool:
+    if slot in ("phone", "postcode"):
+        return value.lower() in re.sub(r"\W", "", said.lower())
+    if slot == "stars":
+        stars = "|".join([value, *(word for word, digit in _STARS.items() if digit == value)])
+        pattern = rf"\b(?:{stars})[ -]stars?\b|\bstars?(?: rating)?(?: of|:)? \**(?:{stars})\b"
+        return re.search(pattern, said, re.IGNORECASE) is not None
+    if slot == "duration":
+        minutes = int(value.split()[0])
+        hours = rf"\b{minutes // 60} ?(?:hours?|h)\W+(?:and )?{minutes % 60:d}\b"
+        return re.search(rf"\b{minutes} ?min|{hours}", said) is not None
+    if slot in ("price", "entrance fee") and value[0].isdigit():
+        return re.search(rf"(?<![\d.]){re.escape(value.split()[0])}(?!\d)", said) is not None
+    if slot in ("leaveAt", "arriveBy"):
+        return value in {clean_time(time) for time in _TIME.findall(said)}
+    if slot == "type" and value == "guesthouse":
+        return re.search(r"guest ?house", said, re.IGNORECASE) is not None
+    words = " ".join(re.sub(r"\W", " ", said.lower()).replace("center", "centre").split())
+    wanted = " ".join(re.sub(r"\W", " ", value.lower()).split())
+    return f" {wanted} " in f" {words} "
+
+
+def _yes_or_no(topic: re.Pattern[str], said: str) -> str:
+    """Reads whether there is something, from the last sentence that speaks of it."""
+    sentences = [s for s in _SENTENCE.findall(said) if topic.search(s)]
+    if not sentences:
+        return MISSING
+    return "no" if _NEGATION.search(sentences[-1]) else "yes"
+
+
+def _train(goal: Goal, transcript: Transcript, database: Database) -> dict[str, str]:
+    """Answers with the train that was told of last, where it suits the goal."""
+    chosen = _train_ids(transcript.turns)
+    for train in database.search("train", goal.info):
+        if (not chosen or train["trainID"] in chosen) and all(
+            _says(slot, train[slot], transcript.told) for slot in goal.requests
+        ):
+            return {slot: train[slot] for slot in goal.requests}
+    return dict.fromkeys(goal.requests, MISSING)
+
+
+def _train_ids(turns: Sequence[tuple[str, str]]) -> set[str]:
+    """Returns the train that the user named last, or else those of the agent's last offer."""
+    for speaker in (0, 1):
+        for turn in reversed(turns):
+            if named := _TRAIN_ID.findall(turn[speaker].upper()):
+                return {named[-1]} if speaker == 0 else set(named)
+    return set()
+
+
+def _taxi(goal: Goal, transcript: Transcript, database: Database) -> dict[str, str]:
+    said = transcript.told
+    taxis = [b.record for b in transcript.bookings or () if b.domain == "taxi"]
+    if transcript.bookings is None:
+        spoken = "\n".join(text for turn in transcript.turns for text in turn)
+        booked = {s: value for s, value in goal.info.items() if _mentions(s, value, spoken)}
+        record = booked | _car(said, database)
+    else:
+        record = taxis[-1] if taxis else {}
+    found = {slot: _as_wanted(slot, value, record) for slot, value in goal.info.items()}
+    digits = re.sub(r"\W", "", said.lower())
+    for slot in goal.requests:
+        value = record.get(slot, MISSING)
+        told = value in digits if slot == "phone" else clean(value) in clean(said)
+        # To a question about a taxi `none` is held against the agent.
+        found[slot] = value if told else "none"
+    return found
+
+
+def _as_wanted(slot: str, wanted: str, record: Row) -> str:
+    """Returns a taxi's value in the goal's spelling, where it is the same place or time."""
+    value = record.get(slot, MISSING)
+    form = clean_time if slot in ("leaveAt", "arriveBy") else clean_name
+    return wanted if form(value) == form(wanted) else value
+
+
+def _mentions(slot: str, value: str, said: str) -> bool:
+    if slot in ("leaveAt", "arriveBy"):
+        return _says(slot, clean_time(value), said)
+    return f" {clean_name(value)} " in f" {clean_name(said)} "
+
+
+def _car(said: str, database: Database) -> dict[str, str]:
+    colours, makes = ("|".join(words) for words in database.taxi)
+    car = re.search(rf"\b(?:{colours}) (?:{makes})\b", said, re.IGNORECASE)
+    if car is None:
+        return {}
+    phone = _TAXI_PHONE.search(said, car.end()) or _TAXI_PHONE.search(said)
+    return {"car type": car.group()} | ({"phone": phone.group()} if phone else {})

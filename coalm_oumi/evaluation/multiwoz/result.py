@@ -1,0 +1,220 @@
+"""Puts a finished dialogue's record together, judges it, and counts over all dialogues."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from coalm_oumi.calls import FunctionCall
+from coalm_oumi.chat import Usage
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation.multiwoz import judge, reader
+from coalm_oumi.evaluation.multiwoz.agent import AgentTurn
+from coalm_oumi.evaluation.multiwoz.context_to_response import SystemTurn, inform_success
+from coalm_oumi.evaluation.multiwoz.data import Dialogue
+from coalm_oumi.evaluation.multiwoz.database import Database
+from coalm_oumi.evaluation.multiwoz.judge import METRICS, Answers, DialogueRecords, Verdict, overall
+from coalm_oumi.evaluation.multiwoz.rollout import Rollout
+from coalm_oumi.evaluation.multiwoz.state import score, track
+from coalm_oumi.evaluation.multiwoz.values import DOMAINS
+from coalm_oumi.evaluation.multiwoz.world import Booking
+from coalm_oumi.jsontext import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A dialogue with its verdicts.
+
+    Attributes:
+        dialogue: The goal and the reference dialogue.
+        record: What was said and done: the journal's record of it.
+        answers: What the deterministic judge read, by domain.
+        verdicts: What follows from that, by domain.
+        llm_answers: What the language model read; None where none was asked.
+        llm_verdicts: What follows from that; domains that it could not answer are left out.
+        inform_success: The context-to-response metric.
+    """
+
+    dialogue: Dialogue
+    record: Json
+    answers: Mapping[str, Answers]
+    verdicts: Mapping[str, Verdict]
+    llm_answers: Mapping[str, Answers] | None
+    llm_verdicts: Mapping[str, Verdict] | None
+    inform_success: tuple[bool, bool]
+
+
+def to_record(rollout: Rollout, user_usage: Usage) -> Json:
+    """Writes a dialogue for the journal, with the belief state after each turn.
+
+    Args:
+        rollout: The dialogue.
+        user_usage: The tokens of a simulated user.
+    """
+    turns = []
+    state: dict[str, str] = {}
+    for turn in rollout.turns:
+        state = track(_calls(turn), state)
+        turns.append(
+            {
+                "user": turn.user,
+                "steps": [
+                    {
+                        "response": step.response,
+                        "thought": step.decision.thought if step.decision else "",
+                        "call": {"name": call.name, "arguments": dict(call.arguments)}
+                        if step.decision and (call := step.decision.call)
+                        else None,
+                        "unreadable": step.decision is None,
+                        "observation": step.observation,
+                    }
+                    for step in turn.steps
+                ],
+                "reply": turn.reply,
+                "state": state,
+            }
+        )
+    return {
+        "error": rollout.error,
+        "turns": turns,
+        "bookings": [asdict(booking) for booking in rollout.bookings],
+        "usage": {"agent": asdict(rollout.usage), "user": asdict(user_usage)},
+    }
+
+
+def _calls(turn: AgentTurn) -> list[FunctionCall]:
+    return [step.decision.call for step in turn.steps if step.decision and step.decision.call]
+
+
+def said(record: Json) -> list[tuple[str, str]]:
+    """Returns what user and agent said in each turn of a record."""
+    return [(turn["user"], turn["reply"]) for turn in record["turns"]]
+
+
+def judge_record(
+    dialogue: Dialogue,
+    record: Json,
+    database: Database,
+    llm_answers: Mapping[str, Answers] | None = None,
+) -> Judged:
+    """Judges a dialogue that was recorded.
+
+    Args:
+        dialogue: The goal and the reference dialogue.
+        record: The journal's record.
+        database: The public databases.
+        llm_answers: What a language model read, by domain; None where none was asked.
+    """
+    bookings = [Booking(**booking) for booking in record["bookings"]]
+    records = DialogueRecords(database, bookings)
+    transcript = reader.Transcript(said(record), bookings)
+    answers = {
+        domain: reader.answers(domain, goal, transcript, database)
+        for domain, goal in dialogue.goals.items()
+    }
+
+    def check(found: Mapping[str, Answers]) -> dict[str, Verdict]:
+        return {d: judge.check(d, dialogue.goals[d], a, records) for d, a in found.items()}
+
+    return Judged(
+        dialogue=dialogue,
+        record=record,
+        answers=answers,
+        verdicts=check(answers),
+        llm_answers=llm_answers,
+        llm_verdicts=None if llm_answers is None else check(llm_answers),
+        inform_success=inform_success(dialogue.goals, _system_turns(record, bookings), database),
+    )
+
+
+def _system_turns(record: Json, bookings: Sequence[Booking]) -> list[SystemTurn]:
+    return [
+        SystemTurn(
+            reply=turn["reply"],
+            state=turn["state"],
+            booked=frozenset(b.domain for b in bookings if b.reference in turn["reply"].upper()),
+        )
+        for turn in record["turns"]
+    ]
+
+
+def summarise(judged: Sequence[Judged], *, with_states: bool) -> dict[str, float]:
+    """Counts over all dialogues. Those that broke off count as what they reached until then.
+
+    Args:
+        judged: The dialogues, at least one.
+        with_states: Whether they follow the reference dialogues, so that states can be compared.
+
+    Returns:
+        Shares in [0, 1]: `success`, `inform`, `book` over dialogues, the same over single domains
+        (`domain_…`) and each domain (`hotel_success`), with `joint_goal_accuracy` and the like
+        where states can be compared, `llm_…` and `agreement` where a language model judged, and
+        `inform_c2r`, `success_c2r`.
+
+    Raises:
+        CoalmError: States cannot be compared, since the data has none.
+    """
+    metrics: dict[str, float] = {}
+    metrics |= _shares("", [entry.verdicts for entry in judged])
+    by_llm = [entry.llm_verdicts for entry in judged if entry.llm_verdicts is not None]
+    if by_llm:
+        metrics |= _shares("llm_", by_llm)
+        metrics["agreement"] = agreement(judged)
+    if with_states:
+        metrics |= _tracking(judged)
+    for index, name in enumerate(("inform_c2r", "success_c2r")):
+        metrics[name] = sum(entry.inform_success[index] for entry in judged) / len(judged)
+    steps = [s for entry in judged for t in entry.record["turns"] for s in t["steps"]]
+    metrics["readable"] = 1 - sum(s["unreadable"] for s in steps) / len(steps) if steps else 0.0
+    metrics["finished"] = sum(not entry.record["error"] for entry in judged) / len(judged)
+    return metrics
+
+
+def _tracking(judged: Sequence[Judged]) -> dict[str, float]:
+    """Compares states over every turn of the reference. A turn never reached has the last state."""
+    pairs = []
+    for entry in judged:
+        state: dict[str, str] = {}
+        for index, turn in enumerate(entry.dialogue.turns):
+            if turn.state is None:
+                raise CoalmError(f"{entry.dialogue.dialogue_id}: the data holds no belief states")
+            if index < len(entry.record["turns"]):
+                state = entry.record["turns"][index]["state"]
+            pairs.append((state, turn.state))
+    tracking = score(pairs)
+    return {
+        "joint_goal_accuracy": tracking.joint_goal_accuracy,
+        "slot_precision": tracking.slot_precision,
+        "slot_recall": tracking.slot_recall,
+        "slot_f1": tracking.slot_f1,
+    } | {f"{domain}_joint_goal_accuracy": share for domain, share in tracking.by_domain.items()}
+
+
+def _shares(prefix: str, verdicts: Sequence[Mapping[str, Verdict]]) -> dict[str, float]:
+    hits: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    for by_domain in verdicts:
+        named = [("", overall(by_domain))]
+        named += [("domain_", verdict) for verdict in by_domain.values()]
+        named += [(f"{domain}_", verdict) for domain, verdict in by_domain.items()]
+        for level, verdict in named:
+            for metric in METRICS:
+                value = getattr(verdict, metric)
+                if value is not None:
+                    hits[f"{level}{metric}"] += value
+                    totals[f"{level}{metric}"] += 1
+    levels = ["", "domain_", *(f"{domain}_" for domain in DOMAINS)]
+    names = [f"{level}{metric}" for level in levels for metric in METRICS]
+    return {f"{prefix}{name}": hits[name] / totals[name] for name in names if totals[name]}
+
+
+def agreement(judged: Sequence[Judged]) -> float:
+    """The share of all metrics of all domains on which the two judges agree."""
+    same = total = 0
+    for entry in judged:
+        for domain, theirs in (entry.llm_verdicts or {}).items():
+            for metric in METRICS:
+                value = getattr(theirs, metric)
+                if value is not None:
+                    total += 1
+                    same += value == getattr(entry.verdicts[domain], metric)
+    return same / total if total else 0.0

@@ -1,0 +1,232 @@
+"""Lets agent and user talk: many dialogues step by step together, each in a world of its own.
+
+All live dialogues ask the model at once, so that batching and concurrency are the engine's.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from coalm_oumi.chat import Usage
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation.multiwoz.agent import AgentFormat, AgentTurn, Step, StepError
+from coalm_oumi.evaluation.multiwoz.data import Dialogue
+from coalm_oumi.evaluation.multiwoz.database import Database
+from coalm_oumi.evaluation.multiwoz.user import User
+from coalm_oumi.evaluation.multiwoz.world import Booking, World
+
+if TYPE_CHECKING:
+    from oumi.core.inference import BaseInferenceEngine
+
+STOPPED_REPLY = "I am sorry, I could not work that out. Could you say it another way?"
+"""What the user hears where the agent took all its steps without a reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What the model wrote, or why it did not.
+
+    Attributes:
+        text: The text, None where there is none.
+        usage: Its tokens, as far as the engine counts them.
+        error: What went wrong.
+    """
+
+    text: str | None
+    usage: Usage = field(default_factory=Usage)
+    error: str = ""
+
+
+Ask = Callable[[Sequence[str]], list[Generated]]
+"""Puts user messages to the model, all at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A dialogue that was led.
+
+    Attributes:
+        dialogue: What it was to be.
+        turns: What was said and done.
+        bookings: What was booked.
+        usage: The tokens of the agent.
+        error: Why it broke off; empty where it came to its end.
+    """
+
+    dialogue: Dialogue
+    turns: tuple[AgentTurn, ...]
+    bookings: tuple[Booking, ...]
+    usage: Usage
+    error: str = ""
+
+
+class Episode:
+    """A dialogue under way."""
+
+    def __init__(
+        self, dialogue: Dialogue, world: World, written: AgentFormat, max_steps: int
+    ) -> None:
+        """Starts it, with nothing said.
+
+        Args:
+            dialogue: The goal, and the reference dialogue.
+            world: Its world.
+            written: The form of prompt and answers.
+            max_steps: How many answers of the model a turn may take. AutoTOD allows 5.
+        """
+        self.dialogue = dialogue
+        self._world = world
+        self._format = written
+        self._max_steps = max_steps
+        self._turns: list[AgentTurn] = []
+        self._user = ""
+        self._steps: list[Step] = []
+        self._usage = Usage()
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """What user and agent said in each turn so far."""
+        return [(turn.user, turn.reply) for turn in self._turns]
+
+    def hear(self, user: str) -> None:
+        """Takes what the user says."""
+        self._user = user
+        self._steps = []
+
+    def prompt(self) -> str:
+        """Returns what to ask the model next."""
+        return self._format.render(self._turns, self._user, self._steps)
+
+    def take(self, generated: Generated) -> bool:
+        """Carries out what the model wrote.
+
+        Returns:
+            Whether the agent replied, so that it is the user's turn.
+        """
+        response = generated.text or ""
+        self._usage += generated.usage
+        reply = None
+        try:
+            decision = self._format.parse(response)
+            reply = decision.reply
+            observation = self._world.call(decision.call) if decision.call else ""
+            self._steps.append(Step(response, decision, observation))
+        except StepError as error:
+            self._steps.append(Step(response, None, str(error)))
+        if reply is None and len(self._steps) >= self._max_steps:
+            reply = STOPPED_REPLY
+        if reply is not None:
+            self._turns.append(AgentTurn(self._user, tuple(self._steps), reply))
+        return reply is not None
+
+    def end(self, error: str = "") -> Rollout:
+        """Ends the dialogue."""
+        bookings = tuple(self._world.bookings())
+        self._world.close()
+        return Rollout(self.dialogue, tuple(self._turns), bookings, self._usage, error)
+
+
+def roll_out(
+    dialogues: Sequence[Dialogue],
+    *,
+    database: Database,
+    written: AgentFormat,
+    ask: Ask,
+    user: User,
+    max_steps: int,
+    concurrency: int,
+) -> Iterator[Rollout]:
+    """Leads dialogues, `concurrency` of them at a time, and yields each when it ends.
+
+    A dialogue whose request fails ends with an error, and the others go on.
+
+    Args:
+        dialogues: The dialogues.
+        database: The databases they share.
+        written: The form of prompt and answers.
+        ask: The agent's model.
+        user: Who talks to it.
+        max_steps: How many answers of the model a turn may take.
+        concurrency: How many dialogues are live at a time.
+
+    Raises:
+        CoalmError: Every request of a step failed, so that the model cannot be asked at all.
+    """
+    waiting = iter(dialogues)
+    live: list[Episode] = []
+    silent: list[Episode] = []  # those that wait for the user
+    while True:
+        free = concurrency - len(live) - len(silent)
+        for dialogue in itertools.islice(waiting, max(free, 0)):
+            world = World(database, dialogue.dialogue_id, dialogue.goals)
+            silent.append(Episode(dialogue, world, written, max_steps))
+        utterances = user([(episode.dialogue, episode.said) for episode in silent])
+        for episode, utterance in zip(silent, utterances, strict=True):
+            if isinstance(utterance, str):
+                episode.hear(utterance)
+                live.append(episode)
+            else:
+                yield episode.end(str(utterance or ""))
+        silent = []
+        if live:
+            broken, silent, live = _step(live, ask)
+            yield from broken
+        elif not utterances:
+            return
+
+
+def _step(live: Sequence[Episode], ask: Ask) -> tuple[list[Rollout], list[Episode], list[Episode]]:
+    """Asks the model once for every live dialogue: those that broke, replied, and act on."""
+    answers = ask([episode.prompt() for episode in live])
+    failed = [answer.error for answer in answers if answer.text is None]
+    if len(failed) == len(live) > 1:
+        raise CoalmError(f"the agent's model answers nothing: {failed[0]}")
+    broken, replied, acting = [], [], []
+    for episode, answer in zip(live, answers, strict=True):
+        if answer.text is None:
+            broken.append(episode.end(answer.error))
+        elif episode.take(answer):
+            replied.append(episode)
+        else:
+            acting.append(episode)
+    return broken, replied, acting
+
+
+def asker(engine: "BaseInferenceEngine") -> Ask:
+    """Returns how to ask one of Oumi's inference engines.
+
+    An engine that answers a batch as a whole fails as a whole: then each message is asked alone,
+    so that one that breaks it (too long for the model) does not break the others.
+    """
+    from oumi.core.types.conversation import Conversation, Message, Role
+
+    def one_batch(messages: Sequence[str]) -> list[Generated]:
+        conversations = [
+            Conversation(
+                conversation_id=str(index), messages=[Message(role=Role.USER, content=message)]
+            )
+            for index, message in enumerate(messages)
+        ]
+        result = engine.infer_partial(conversations)
+        answers = [
+            Generated(None, error=result.failures[index].error_message)
+            if index in result.failures
+            else Generated(None, error="the inference engine gave no answer")
+            for index in range(len(messages))
+        ]
+        for index, conversation in result.successful:
+            answer = conversation.messages[-1]
+            if answer.role == Role.ASSISTANT:
+                usage = conversation.metadata.get("usage") or {}
+                counted = Usage(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
+                answers[index] = Generated(str(answer.content or ""), counted)
+        return answers
+
+    def ask(messages: Sequence[str]) -> list[Generated]:
+        answers = one_batch(messages)
+        if len(messages) > 1 and all(answer.text is None for answer in answers):
+            return [one_batch([message])[0] for message in messages]
+        return answers
+
+    return ask

@@ -1,0 +1,96 @@
+"""Belief states: what the tool calls say that the agent understood, and how right that is.
+
+The agents of CoALM and AutoTOD write no belief state. Theirs is read from their calls, whose
+arguments are MultiWOZ's slots. A later value of a slot takes the place of an earlier one, and what
+a later call leaves out stays, as in MultiWOZ's annotations.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from coalm_oumi.calls import FunctionCall
+from coalm_oumi.evaluation.multiwoz.data import State
+from coalm_oumi.evaluation.multiwoz.values import DOMAINS, canonical
+from coalm_oumi.evaluation.multiwoz.world import read_call
+
+Predicted = Mapping[str, str]
+"""The value of each slot that has one, by `domain-slot`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """How well states were tracked, each a share in [0, 1].
+
+    Attributes:
+        joint_goal_accuracy: Turns whose whole state is right.
+        by_domain: The same over the turns in which that domain has a true or a predicted value,
+            looking at its slots only.
+        slot_precision: Predicted slot values that are right.
+        slot_recall: True slot values that were predicted.
+        slot_f1: Their harmonic mean.
+        turns: How many turns were scored.
+    """
+
+    joint_goal_accuracy: float
+    by_domain: Mapping[str, float]
+    slot_precision: float
+    slot_recall: float
+    slot_f1: float
+    turns: int
+
+
+def track(calls: Iterable[FunctionCall], before: Predicted | None = None) -> dict[str, str]:
+    """Adds the calls of a turn to the state before it.
+
+    Queries constrain the venue, a booking says the rest. A train's number and calls that no tool
+    takes are not part of a state.
+    """
+    state = dict(before or {})
+    for call in calls:
+        read = read_call(call)
+        if read is None:
+            continue
+        action, domain, arguments = read
+        for argument, value in arguments.items():
+            slot = argument.lower()
+            if domain not in DOMAINS or slot == "trainid":
+                continue
+            is_booking = action == "book" and domain != "taxi" and slot != "name"
+            slot = f"book {slot}" if is_booking else slot
+            if known := canonical(slot, value):
+                state[f"{domain}-{slot}"] = known
+    return state
+
+
+def score(pairs: Sequence[tuple[Predicted, State]]) -> Tracking:
+    """Compares predicted states with annotated ones, turn by turn.
+
+    Values are compared in canonical form; of annotated alternatives any is right.
+
+    Args:
+        pairs: The predicted and the true state of each turn.
+    """
+    hits = guessed = true = right = 0
+    domain_right = dict.fromkeys(DOMAINS, 0)
+    domain_turns = dict.fromkeys(DOMAINS, 0)
+    for predicted, truth in pairs:
+        matched = {slot for slot, value in predicted.items() if value in truth.get(slot, ())}
+        hits, guessed, true = hits + len(matched), guessed + len(predicted), true + len(truth)
+        wrong = (predicted.keys() | truth.keys()) - matched
+        right += not wrong
+        wrong_domains = {slot.partition("-")[0] for slot in wrong}
+        for domain in {slot.partition("-")[0] for slot in predicted.keys() | truth.keys()}:
+            domain_turns[domain] += 1
+            domain_right[domain] += domain not in wrong_domains
+    return Tracking(
+        joint_goal_accuracy=_share(right, len(pairs)),
+        by_domain={d: domain_right[d] / turns for d, turns in domain_turns.items() if turns},
+        slot_precision=_share(hits, guessed),
+        slot_recall=_share(hits, true),
+        slot_f1=_share(2 * hits, guessed + true),
+        turns=len(pairs),
+    )
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

@@ -1,0 +1,250 @@
+"""What the agent's tool calls do: typed queries, and one dialogue's bookings, which may fail."""
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from coalm_oumi.calls import FunctionCall
+from coalm_oumi.evaluation.multiwoz.data import Goal
+from coalm_oumi.evaluation.multiwoz.database import SEARCHABLE, Database
+from coalm_oumi.evaluation.multiwoz.values import canonical, clean, clean_name, clean_time, is_given
+from coalm_oumi.jsontext import Json, dumps, loads
+from coalm_oumi.schema import Function
+
+MAX_RECORDS = 5
+"""A query shows no more records than this, as AutoTOD's do, and says how many there are."""
+
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+_AREA = "area: centre, north, south, east or west"
+_PRICE = "pricerange: cheap, moderate or expensive"
+_TIMES = "leaveAt and arriveBy: hh:mm"
+
+
+def _query(domain: str, description: str) -> Function:
+    return Function(f"query_{domain}", description, optional=dict.fromkeys(SEARCHABLE[domain]))
+
+
+FUNCTIONS: Sequence[Function] = (
+    _query("restaurant", f"Find restaurants. {_AREA}; {_PRICE}; food: the cuisine."),
+    Function("book_restaurant", "Book a table. day: a day of the week; time: hh:mm.",
+             required=("name", "people", "day", "time")),
+    _query("hotel", f"Find places to stay. {_AREA}; {_PRICE}; type: hotel or guesthouse; "
+                    "parking and internet: yes or no; stars: a number."),
+    Function("book_hotel", "Book rooms. day: the day of arrival; stay: the number of nights.",
+             required=("name", "people", "day", "stay")),
+    _query("attraction", f"Find places to visit. {_AREA}; type: museum, college, theatre, ..."),
+    _query("train", f"Find trains. day: a day of the week; {_TIMES}."),
+    Function("book_train", "Buy train tickets. people: how many tickets.",
+             required=("trainID", "people")),
+    Function("book_taxi", f"Book a taxi. {_TIMES}, at least one of them.",
+             required=("departure", "destination"), optional={"leaveAt": None, "arriveBy": None}),
+    _query("hospital", "Find the phone number of a department of the hospital."),
+    _query("police", "Find the police station."),
+)  # fmt: skip
+"""The tools. Their arguments are MultiWOZ's slots, so that calls say what the agent understood."""
+
+_BY_NAME = {function.name: function for function in FUNCTIONS}
+
+_ALIASES = {
+    "price": "pricerange", "price range": "pricerange", "price_range": "pricerange",
+    "leave": "leaveAt", "leave time": "leaveAt", "leave_time": "leaveAt", "leaveat": "leaveAt",
+    "arrive": "arriveBy", "arrive time": "arriveBy", "arrive_time": "arriveBy",
+    "arriveby": "arriveBy", "train id": "trainID", "train_id": "trainID", "trainid": "trainID",
+    "tickets": "people", "ticket": "people", "wifi": "internet", "cuisine": "food",
+}  # fmt: skip
+"""Other names for the same slots, AutoTOD's among them."""
+
+_BOOKED: Mapping[str, tuple[str, ...]] = {
+    "restaurant": ("name", "people", "day", "time"),
+    "hotel": ("name", "people", "day", "stay"),
+    "train": ("trainID", "people"),
+    "taxi": ("departure", "destination", "leaveAt", "arriveBy"),
+}
+
+_SYMBOLS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+"""What reference numbers are written in. I, O, 0 and 1 are easily misread."""
+
+_SCHEMA = "CREATE TABLE booking (reference TEXT PRIMARY KEY, domain TEXT, record TEXT)"
+
+
+class ToolError(Exception):
+    """A call that cannot be carried out. The message goes to the model, not to the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """A booking made.
+
+    Attributes:
+        reference: Its reference number.
+        domain: What was booked.
+        record: The value of each slot; for a taxi also its `car type` and `phone`.
+    """
+
+    reference: str
+    domain: str
+    record: Mapping[str, str]
+
+
+class World:
+    """The databases, and the bookings of one dialogue.
+
+    References, cars and phone numbers follow from the dialogue and the booking's number alone, so
+    that a dialogue that is repeated is the same.
+    """
+
+    def __init__(self, database: Database, dialogue_id: str, goals: Mapping[str, Goal]) -> None:
+        """Opens an empty book.
+
+        Args:
+            database: The records, shared with other dialogues.
+            dialogue_id: The dialogue.
+            goals: What the user wants: a booking that the goal says fails, fails.
+        """
+        self._database = database
+        self._dialogue_id = dialogue_id
+        self._refused = {d: goal.fail_book for d, goal in goals.items() if goal.fail_book}
+        self._book = sqlite3.connect(":memory:", check_same_thread=False)
+        self._book.execute(_SCHEMA)
+
+    def call(self, call: FunctionCall) -> str:
+        """Carries out a tool call and returns what the agent observes, as JSON.
+
+        A call that cannot be carried out is answered too: what is wrong, and what would be right.
+        """
+        try:
+            function = _function(call.name)
+            arguments = named_arguments(function, call)
+            action, _, domain = function.name.partition("_")
+            if action == "query":
+                return dumps(self._query(domain, arguments))
+            return dumps(self._booking(domain, arguments))
+        except ToolError as error:
+            return dumps({"status": "failed", "message": str(error)})
+
+    def bookings(self) -> list[Booking]:
+        """Returns what was booked, in order."""
+        rows = self._book.execute("SELECT reference, domain, record FROM booking ORDER BY rowid")
+        return [Booking(reference, domain, loads(record)) for reference, domain, record in rows]
+
+    def close(self) -> None:
+        """Frees the book."""
+        self._book.close()
+
+    def _query(self, domain: str, arguments: Mapping[str, str]) -> Json:
+        found = self._database.search(domain, arguments)
+        shown = [dict(row) for row in found[:MAX_RECORDS]]
+        return {"status": "success", "count": len(found), "results": shown}
+
+    def _booking(self, domain: str, arguments: Mapping[str, str]) -> Json:
+        record = self._checked(domain, arguments)
+        refused = self._refused.get(domain)
+        if refused and all(
+            record.get(slot) == _value(slot, value) for slot, value in refused.items()
+        ):
+            slots = ", ".join(f"{slot} {value}" for slot, value in refused.items())
+            raise ToolError(f"nothing is available for {slots}; try another {' or '.join(refused)}")
+        number = len(self.bookings()) + 1
+        digest = hashlib.sha256(f"{self._dialogue_id} {number}".encode()).digest()
+        reference = "".join(_SYMBOLS[byte % len(_SYMBOLS)] for byte in digest[:8])
+        told = {"reference": reference}
+        if domain == "taxi":
+            colours, makes = self._database.taxi
+            told = {
+                "car type": f"{colours[digest[8] % len(colours)]} {makes[digest[9] % len(makes)]}",
+                "phone": "".join(str(byte % 10) for byte in digest[10:20]),
+            }
+            record |= told
+        with self._book:
+            self._book.execute(
+                "INSERT INTO booking VALUES (?, ?, ?)", (reference, domain, dumps(record))
+            )
+        return {"status": "success", **told}
+
+    def _checked(self, domain: str, arguments: Mapping[str, str]) -> dict[str, str]:
+        """Checks a booking's values against their types and the databases."""
+        record = {slot: _value(slot, value) for slot, value in arguments.items() if is_given(value)}
+        for slot, value in record.items():
+            if slot in ("people", "stay") and not (value.isdecimal() and int(value) > 0):
+                raise ToolError(f"{slot}: expected a number above 0, found `{value}`")
+            if slot == "day" and value not in DAYS:
+                raise ToolError(f"day: expected a day of the week, found `{value}`")
+            if slot in ("time", "leaveAt", "arriveBy") and not re.fullmatch(r"\d\d:\d\d", value):
+                raise ToolError(f"{slot}: expected a time as hh:mm, found `{value}`")
+        missing = [
+            s for s in _BOOKED[domain] if s not in record and s not in ("leaveAt", "arriveBy")
+        ]
+        if missing:
+            raise ToolError(f"still needed: {', '.join(missing)}")
+        if domain == "taxi":
+            if not record.keys() & {"leaveAt", "arriveBy"}:
+                raise ToolError("still needed: leaveAt or arriveBy")
+            if clean_name(record["departure"]) == clean_name(record["destination"]):
+                raise ToolError("departure and destination are the same place")
+        elif domain == "train":
+            trains = self._database.trains(record["trainID"])
+            if not trains:
+                raise ToolError(f"there is no train `{record['trainID']}`; find one first")
+            record["trainID"] = trains[0]["trainID"]
+        else:
+            venue = self._database.venue(domain, record["name"])
+            if venue is None:
+                raise ToolError(f"there is no {domain} `{record['name']}`; find one first")
+            record["name"] = venue["name"]
+        return record
+
+
+def _function(name: str) -> Function:
+    bare = re.sub(r"\W+", "_", name.strip().lower())
+    function = _BY_NAME.get(bare) or _BY_NAME.get(bare.removesuffix("s"))
+    if function is None:
+        raise ToolError(f"there is no tool `{name}`; the tools are {', '.join(_BY_NAME)}")
+    return function
+
+
+def named_arguments(function: Function, call: FunctionCall) -> dict[str, str]:
+    """Returns a call's arguments as text under the function's own names, empty ones left out.
+
+    Raises:
+        ToolError: An argument is unknown or is not one value, or a required one is missing.
+    """
+    known = (*function.required, *function.optional)
+    arguments: dict[str, str] = {}
+    for name, value in call.arguments.items():
+        slot = name if name in known else _ALIASES.get(clean(name), name)
+        if slot not in known:
+            raise ToolError(f"`{function.name}` takes no `{name}`; it takes {', '.join(known)}")
+        if isinstance(value, list | dict):
+            raise ToolError(f"`{slot}` takes one value")
+        if value is not None and clean(value):
+            arguments[slot] = _text(value)
+    missing = [slot for slot in function.required if slot not in arguments]
+    if missing:
+        raise ToolError(f"`{function.name}` still needs {', '.join(missing)}")
+    return arguments
+
+
+def read_call(call: FunctionCall) -> tuple[str, str, Mapping[str, str]] | None:
+    """Returns a call's action (`query` or `book`), domain and arguments; None for no valid call."""
+    try:
+        function = _function(call.name)
+        action, _, domain = function.name.partition("_")
+        return action, domain, named_arguments(function, call)
+    except ToolError:
+        return None
+
+
+def _text(value: Json) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return text.encode("utf-8", "replace").decode()  # SQLite takes no halves of surrogate pairs
+
+
+def _value(slot: str, value: str) -> str:
+    if slot in ("time", "leaveAt", "arriveBy"):
+        return clean_time(value)
+    return clean(value) if slot in ("name", "departure", "destination") else canonical(slot, value)
