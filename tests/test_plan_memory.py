@@ -225,13 +225,17 @@ def test_the_peak_of_oumi_train_is_within_a_tenth(
     loss: str, tiny_model: Path, tokenizer: Any, tmp_path: Path
 ):
     """The recipe's own path: Oumi, TRL, our dataset class. The vocabulary is SmolLM2's 49152."""
-    from oumi import train as oumi_train
+    from oumi.train import train as oumi_train
 
     from coalm_oumi.datasets.mixture import MixtureDataset
 
-    sample = {"instruction": "Answer.", "input": "one two three " * 100, "output": "four " * 100}
+    sample = {"instruction": "Answer.", "input": "one two three " * 100, "output": "four " * 511}
     write_jsonl(tmp_path / "data.jsonl", [{**sample, "dialogue_id": str(n)} for n in range(2)])
-    data = MixtureDataset(dataset_path=str(tmp_path / "data.jsonl"), tokenizer=tokenizer)
+    data = MixtureDataset(
+        dataset_name="coalm-oumi/mixture",
+        dataset_path=str(tmp_path / "data.jsonl"),
+        tokenizer=tokenizer,
+    )
     longest = max(len(row["input_ids"]) for row in data.to_hf())
     recipe = f"""
         model:
