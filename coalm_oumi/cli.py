@@ -6,7 +6,17 @@ from collections.abc import Sequence
 
 # Heavy imports stay inside the commands, so that `coalm --help` answers at once.
 from coalm_oumi import __version__
-from coalm_oumi.commands import build, demo_model, doctor, overlap, report, stats
+from coalm_oumi.commands import (
+    build,
+    card,
+    demo_model,
+    doctor,
+    merge,
+    overlap,
+    quantize,
+    report,
+    stats,
+)
 from coalm_oumi.errors import CoalmError
 
 COMMANDS = {
@@ -14,6 +24,9 @@ COMMANDS = {
     "stats": stats,
     "overlap": overlap,
     "demo-model": demo_model,
+    "quantize": quantize,
+    "merge": merge,
+    "card": card,
     "report": report,
     "doctor": doctor,
 }
