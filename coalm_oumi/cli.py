@@ -6,7 +6,18 @@ from collections.abc import Sequence
 
 # Heavy imports stay inside the commands, so that `coalm --help` answers at once.
 from coalm_oumi import __version__
-from coalm_oumi.commands import build, demo_model, doctor, overlap, plan, report, stats
+from coalm_oumi.commands import (
+    build,
+    card,
+    demo_model,
+    doctor,
+    merge,
+    overlap,
+    plan,
+    quantize,
+    report,
+    stats,
+)
 from coalm_oumi.errors import CoalmError
 
 COMMANDS = {
@@ -15,6 +26,9 @@ COMMANDS = {
     "overlap": overlap,
     "plan": plan,
     "demo-model": demo_model,
+    "quantize": quantize,
+    "merge": merge,
+    "card": card,
     "report": report,
     "doctor": doctor,
 }

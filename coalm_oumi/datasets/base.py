@@ -65,6 +65,7 @@ class SampleDataset(BaseSftDataset):
         validation_fraction: float = 0.0,
         seed: int = 0,
         too_long: TooLong = "drop",
+        completion_mask: bool = False,
         **oumi: Any,
     ) -> None:
         """Loads and selects the samples.
@@ -79,6 +80,8 @@ class SampleDataset(BaseSftDataset):
                 say the same share and seed.
             seed: Seeds the split and the weights.
             too_long: What to do with a sample over the model's length: `drop` or `error`.
+            completion_mask: Mark the target by a column `completion_mask` in place of `labels`.
+                TRL packs samples with the first, and drops the second.
             **oumi: What Oumi passes to a dataset: path, split, tokenizer and so on.
 
         Raises:
@@ -93,6 +96,7 @@ class SampleDataset(BaseSftDataset):
         self._validation_fraction = validation_fraction
         self._seed = seed
         self._too_long = too_long
+        self._completion_mask = completion_mask
         super().__init__(**oumi)
 
     @abstractmethod
@@ -206,7 +210,7 @@ class SampleDataset(BaseSftDataset):
                 kept.append(encoded)
             elif self._too_long == "error":
                 raise CoalmError(self._too_long_message(f"sample {index}", length))
-        return _as_table(kept)
+        return _as_table(kept, completion_mask=self._completion_mask)
 
     @property
     def _max_length(self) -> int:
@@ -228,6 +232,7 @@ class SampleDataset(BaseSftDataset):
                 tokenizer.chat_template,
                 self._max_length,
                 self._too_long,
+                self._completion_mask,
                 prompts.fingerprint(),
                 inspect.getsource(tokens),
             )
@@ -249,8 +254,8 @@ class SampleDataset(BaseSftDataset):
             )
 
 
-def _as_table(samples: Sequence[Encoded]) -> pa.Table:
-    """Makes samples two list columns, `input_ids` and `labels`, of 32-bit integers."""
+def _as_table(samples: Sequence[Encoded], *, completion_mask: bool = False) -> pa.Table:
+    """Makes samples two list columns of 32-bit integers: `input_ids`, and where the loss falls."""
     lengths = [len(sample.input_ids) for sample in samples]
     ends = np.cumsum([0, *lengths], dtype=np.int32)
     ids = np.fromiter(
@@ -258,12 +263,13 @@ def _as_table(samples: Sequence[Encoded]) -> pa.Table:
         dtype=np.int32,
         count=int(ends[-1]),
     )
-    labels = ids.copy()
+    name, marks = ("completion_mask", np.ones_like(ids)) if completion_mask else ("labels", ids)
+    marks = marks.copy()
     for start, sample in zip(ends, samples, strict=False):
-        labels[start : start + sample.prompt_length] = IGNORE_INDEX
+        marks[start : start + sample.prompt_length] = 0 if completion_mask else IGNORE_INDEX
     return pa.table(
         {
             "input_ids": pa.ListArray.from_arrays(ends, ids),
-            "labels": pa.ListArray.from_arrays(ends, labels),
+            name: pa.ListArray.from_arrays(ends, marks),
         }
     )

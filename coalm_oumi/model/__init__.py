@@ -1,0 +1,1 @@
+"""Weights before and after training: quantise, merge the adapter, describe and publish."""
