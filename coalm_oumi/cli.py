@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 # Heavy imports stay inside the commands, so that `coalm --help` answers at once.
 from coalm_oumi import __version__
-from coalm_oumi.commands import build, demo_model, doctor, overlap, report, stats
+from coalm_oumi.commands import build, demo_model, doctor, errors, overlap, report, stats
 from coalm_oumi.errors import CoalmError
 
 COMMANDS = {
@@ -15,6 +15,7 @@ COMMANDS = {
     "overlap": overlap,
     "demo-model": demo_model,
     "report": report,
+    "errors": errors,
     "doctor": doctor,
 }
 
