@@ -11,6 +11,7 @@ from coalm_oumi.commands import (
     card,
     demo_model,
     doctor,
+    errors,
     merge,
     overlap,
     plan,
@@ -29,6 +30,7 @@ COMMANDS = {
     "quantize": quantize,
     "merge": merge,
     "card": card,
+    "errors": errors,
     "report": report,
     "doctor": doctor,
 }

@@ -61,20 +61,21 @@ def answers_of_all_qualities(entries: Sequence[Entry], form: str, seed: int) -> 
 
 
 def evaluate_officially(
-    python: Path, root: Path, answers: dict[str, dict[str, list[tuple[str, Any]]]]
+    python: Path, root: Path, answers: dict[str, dict[str, list[tuple[str, Any]]]], *written: str
 ) -> None:
-    """Runs `bfcl evaluate` on raw answers, by model folder and category."""
+    """Runs `bfcl evaluate` on raw answers, by model folder and category, and on written ones."""
     for model, categories in answers.items():
         folder = root / "result" / model
         folder.mkdir(parents=True)
         for category, rows in categories.items():
             lines = (json.dumps({"id": id_, "result": result}) for id_, result in rows)
             (folder / f"BFCL_v3_{category}_result.json").write_text("\n".join(lines))
-    models = [argument for model in answers for argument in ("--model", model.replace("_", "/"))]
+    named = [*answers, *written]
+    models = [argument for model in named for argument in ("--model", model.replace("_", "/"))]
     chosen = [a for c in CATEGORIES for a in ("--test-category", c)]
     done = subprocess.run(
         [python.with_name("bfcl"), "evaluate", *models, *chosen],
-        env=environment.variables(root), capture_output=True, text=True,
+        env={**environment.variables(root), "OPENAI_API_KEY": "unused"}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -98,7 +99,7 @@ def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(official, ent
                     answers[int(index)] = text
             asked[style][category] = answers
     raw = {
-        run.OFFICIAL_MODELS[styles.by_name(style).form]: {
+        run.OFFICIAL_MODELS[style]: {
             category: [(entry.id, answer) for entry, answer in zip(entries[category], answers, strict=True)]
             for category, answers in found.items()
         }
@@ -113,8 +114,27 @@ def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(official, ent
         for category in found:
             ours = [j for j in judged if j.entry.category == category]
             wrong = Counter(j.entry.id for j in ours if not j.verdict.valid)
-            assert wrong == official_wrong(tmp_path, run.OFFICIAL_MODELS[style.form], category)
+            assert wrong == official_wrong(tmp_path, run.OFFICIAL_MODELS[style_name], category)
             assert 0 < wrong.total() < len(ours), (style_name, category)
+
+
+def test_native_calls_are_judged_with_underscores_for_dots(official, entries, tmp_path):
+    style, samples = styles.by_name("native"), entries["simple"]
+    assert any("." in function["name"] for entry in samples for function in entry.functions)
+    random_ = random.Random(5)
+    answers = []
+    for entry in samples:
+        called = json.loads(right_answer(entry, "json"))
+        if random_.random() < 0.7:  # the names as the tools have them; else as the questions do
+            called = [{**call, "name": call["name"].replace(".", "_")} for call in called]
+        text = json.dumps(called)
+        answers.append(text if random_.random() < 0.6 else damaged(text, [text, "[]"], random_))
+    judged = run.judge(style, samples, answers)
+    run.write_results(tmp_path, style, samples, answers)
+    evaluate_officially(official, tmp_path, {}, run.OFFICIAL_MODELS["native"])
+    wrong = Counter(j.entry.id for j in judged if not j.verdict.valid)
+    assert wrong == official_wrong(tmp_path, run.OFFICIAL_MODELS["native"], "simple")
+    assert 50 < wrong.total() < 350
 
 
 def test_columns_are_those_of_the_leaderboard(official, tmp_path):

@@ -12,7 +12,8 @@ from tests.conftest import REPO
 
 RECIPES = REPO / "recipes"
 TRAIN = sorted(RECIPES.glob("coalm_*.yaml"))
-EVALUATE = sorted([*RECIPES.glob("eval_*.yaml"), *RECIPES.glob("multiwoz/*.yaml")])
+BASELINES = sorted((RECIPES / "baselines").glob("*.yaml"))
+EVALUATE = sorted([*RECIPES.glob("eval_*.yaml"), *RECIPES.glob("multiwoz/*.yaml"), *BASELINES])
 INFER = sorted(RECIPES.glob("infer_*.yaml"))
 
 
@@ -99,3 +100,28 @@ def test_every_recipe_of_multiwoz_can_be_read(file: Path):
             for place in ("user", "judge"):
                 if asked := getattr(options, place):
                     assert endpoint(asked, place)
+
+
+@pytest.mark.parametrize("file", EVALUATE, ids=lambda file: file.name)
+def test_prompt_styles_suit_their_engines(file: Path):
+    from oumi.inference.native_tool_calling import supports_native_tool_calling
+
+    from coalm_oumi.evaluation import styles
+    from coalm_oumi.evaluation.bfcl.run import categories
+
+    config = EvaluationConfig.from_yaml(file)
+    for task in config.tasks:
+        data = task.eval_kwargs.get("data", {})
+        if "style" in data and styles.by_name(data["style"]).native:
+            assert supports_native_tool_calling(config.inference_engine)
+            assert config.inference_engine != "VLLM" or config.model.tool_call_parser
+        if task.task_name == "coalm-oumi/bfcl_v3":
+            assert categories(data["categories"])
+
+
+def test_there_is_a_baseline_of_every_family_of_tables_3_and_4():
+    models = {EvaluationConfig.from_yaml(file).model.model_name for file in BASELINES}
+    families = ("Llama-3.1-8B", "Llama-3.3-70B", "405B", "Mistral-7B", "Qwen2.5", "Hammer", "ToolACE",
+        "granite", "CodeActAgent", "xLAM", "gpt-4o-2024", "gpt-4o-mini")  # fmt: skip
+    for family in families:
+        assert any(family in model for model in models), family

@@ -167,6 +167,7 @@ class Worker:
         form: str,
         rows: Mapping[str, Sequence[tuple[int, Json]]],
         *,
+        without_dots: bool = False,
         workers: int | None = None,
     ) -> list[Verdict]:
         """Judges answers.
@@ -175,6 +176,7 @@ class Worker:
             form: How the answers are written: `bracket` for `[f(a=1)]`, `json` for Figure 5's list.
             rows: By category, the index of each sample and its result as in BFCL's result files.
                 The categories need not be complete.
+            without_dots: Whether the model was given names with underscores for dots, as tools are.
             workers: Processes; as many as there are cores by default.
 
         Returns:
@@ -184,7 +186,8 @@ class Worker:
             CoalmError: The worker failed.
         """
         count = workers or os.cpu_count() or 1
-        reply = self._request("score", form=form, rows=rows, workers=count)
+        model = "native" if without_dots else "coalm"
+        reply = self._request("score", model=model, form=form, rows=rows, workers=count)
         return [Verdict(**verdict) for verdict in reply["verdicts"]]
 
     def _request(self, action: str, **details: Json) -> Any:

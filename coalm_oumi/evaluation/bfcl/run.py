@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coalm_oumi import calls
 from coalm_oumi.calls import CallError
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.bfcl import scores
@@ -14,18 +15,20 @@ from coalm_oumi.evaluation.bfcl.client import Entry, Verdict, Worker
 from coalm_oumi.evaluation.bfcl.dialogue import converse, opening
 from coalm_oumi.evaluation.failures import Failure
 from coalm_oumi.evaluation.inference import Question, RecordedModel
-from coalm_oumi.evaluation.styles import Form, Style
+from coalm_oumi.evaluation.styles import Style
 from coalm_oumi.jsontext import Json, dumps, write_jsonl
 
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig
     from oumi.core.inference import BaseInferenceEngine
 
-OFFICIAL_MODELS: Mapping[Form, str] = {
-    "bracket": "uiuc-convai_CoALM-8B",
-    "json": "MadeAgents_Hammer2.1-7b",
+OFFICIAL_MODELS: Mapping[str, str] = {
+    "bfcl": "uiuc-convai_CoALM-8B",
+    "coalm": "MadeAgents_Hammer2.1-7b",
+    "native": "gpt-4o-2024-11-20-FC",
 }
-"""The entries of BFCL's model table whose decoders read our result files, as folders are named."""
+"""For each prompt style the entry of BFCL's model table that reads our result files, as its folder
+is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def evaluate(
         with RecordedModel(engine, config, "bfcl_v3") as model:
             answers = _ask(model, worker, style, entries)
     folder = Path(config.output_dir) / "bfcl"
-    _write_results(folder, style, entries, answers)
+    write_results(folder, style, entries, answers)
     return judge(style, entries, answers), {name: len(found) for name, found in complete.items()}
 
 
@@ -106,7 +109,10 @@ def judge(style: Style, entries: Sequence[Entry], answers: Sequence[Json]) -> li
         rows[entry.category].append((entry.index, _official(style, entry, answer)))
     # A process of its own: environments of multi-turn samples must be fresh.
     with Worker() as worker:
-        verdicts = {(v.category, v.index): v for v in worker.score(style.form, rows)}
+        verdicts = {
+            (v.category, v.index): v
+            for v in worker.score(style.form, rows, without_dots=style.native)
+        }
     judged = []
     for entry, answer in zip(entries, answers, strict=True):
         verdict = verdicts[entry.category, entry.index]
@@ -179,16 +185,30 @@ def _official(style: Style, entry: Entry, answer: Json) -> Json:
     return style.official(answer)
 
 
-def _write_results(
+def write_results(
     folder: Path, style: Style, entries: Sequence[Entry], answers: Sequence[Json]
 ) -> None:
+    """Writes BFCL's result files, `result/<model>/BFCL_v3_<category>_result.json`."""
     rows: dict[str, list[Json]] = defaultdict(list)
     for entry, answer in zip(entries, answers, strict=True):
         result = _official(style, entry, answer)
+        if style.native:
+            result = (
+                [[_as_tool_calls(step) for step in turn] for turn in result]
+                if entry.is_multi_turn
+                else _as_tool_calls(result)
+            )
         rows[entry.category].append({"id": entry.id, "result": result})
     for category, written in rows.items():
-        file = folder / "result" / OFFICIAL_MODELS[style.form] / f"BFCL_v3_{category}_result.json"
+        file = folder / "result" / OFFICIAL_MODELS[style.name] / f"BFCL_v3_{category}_result.json"
         write_jsonl(file, written)
+
+
+def _as_tool_calls(official: str) -> Json:
+    """Writes calls as bfcl-eval records those of an API."""
+    if not official:
+        return official
+    return [{call.name: dumps(dict(call.arguments))} for call in calls.parse_json(official)]
 
 
 _FAILURES: Mapping[str, Failure] = {

@@ -5,7 +5,8 @@ line and writes one JSON reply a line:
 
     {"do": "questions", "category": c}
     {"do": "execute", "category": c, "index": i, "calls": ["f(a=1)"]}
-    {"do": "score", "form": "json" | "bracket", "rows": {c: [[i, result]]}, "workers": n}
+    {"do": "score", "model": m, "form": "json" | "bracket", "rows": {c: [[i, result]]},
+     "workers": n}
 
 A sample is named by its index in the official order of its category: two samples share an id.
 
@@ -31,9 +32,12 @@ from pathlib import Path
 
 # The package's model table imports the client of every API vendor, which takes longer than all
 # checks together. The checkers look up one flag in it: whether dots of names became underscores.
-MODEL = "coalm"
+MODEL, MODEL_WITHOUT_DOTS = "coalm", "native"
 _table = types.ModuleType("bfcl_eval.constants.model_config")
-_table.MODEL_CONFIG_MAPPING = {MODEL: types.SimpleNamespace(underscore_to_dot=False)}
+_table.MODEL_CONFIG_MAPPING = {
+    MODEL: types.SimpleNamespace(underscore_to_dot=False),
+    MODEL_WITHOUT_DOTS: types.SimpleNamespace(underscore_to_dot=True),
+}
 sys.modules[_table.__name__] = _table
 
 from bfcl_eval import _llm_response_generation as generation  # noqa: E402
@@ -210,13 +214,13 @@ class Decoded:
         return calls
 
 
-def score(form, rows, workers):
+def score(model, form, rows, workers):
     """Judges answers with the package's own runners, a share of each category in each process."""
     for category in rows:  # before the processes part, so that each finds them read
         entries(category)
         answers(category)
     jobs = [
-        (category, form, share)
+        (model, category, form, share)
         for category, answered in rows.items()
         for share in (answered[n::workers] for n in range(workers))
         if share
@@ -229,7 +233,7 @@ def score(form, rows, workers):
     return {"verdicts": [verdict for share in judged for verdict in share]}
 
 
-def _score(category, form, rows):
+def _score(model, category, form, rows):
     handler = HANDLERS[form]
     samples = [dict(entries(category)[index]) for index, _ in rows]  # the runners drop keys of them
     expected = [{"ground_truth": answers(category).get(sample["id"])} for sample in samples]
@@ -237,19 +241,19 @@ def _score(category, form, rows):
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
         if files.is_relevance_or_irrelevance(category):
-            eval_runner.relevance_file_runner(handler, results, samples, MODEL, category, where)
+            eval_runner.relevance_file_runner(handler, results, samples, model, category, where)
             decoded = [_decoded(handler.decode_ast, result, "Python") for _, result in rows]
         elif files.is_multi_turn(category):
             for sample, result in zip(samples, results, strict=True):
                 result["result"] = _allowed_steps(handler, result["result"], sample)
             eval_runner.multi_turn_runner(
-                Decoded, results, samples, expected, MODEL, category, where
+                Decoded, results, samples, expected, model, category, where
             )
             decoded = [result["result"] for result in results]
         else:
             language = {"java": "Java", "javascript": "JavaScript"}.get(category, "Python")
             eval_runner.ast_file_runner(
-                handler, results, samples, expected, language, category, MODEL, where
+                handler, results, samples, expected, language, category, model, where
             )
             decoded = [_decoded(handler.decode_ast, result, language) for _, result in rows]
         (file,) = where.rglob("*_score.json")

@@ -1,0 +1,129 @@
+"""What models get wrong: failures by type, and the same sample across models (paper, Figure 3)."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.files import write_text
+from coalm_oumi.jsontext import Json, write_json
+from coalm_oumi.prompts import templates
+from coalm_oumi.report.collect import TaskResult, collect
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample, and what each model answered to it.
+
+    Attributes:
+        id: Its name.
+        question: What was asked.
+        target: The reference.
+        answers: The record of each model that was asked, by the model's label.
+    """
+
+    id: str
+    question: str
+    target: str
+    answers: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task over all models.
+
+    Attributes:
+        name: The task.
+        counts: How often each model failed in each way; `right` is among the keys.
+        samples: Those that a model got wrong. Those come first that another got right.
+    """
+
+    name: str
+    counts: Mapping[str, Counter[str]]
+    samples: Sequence[Sample]
+
+
+def failure_of(record: Json) -> str:
+    """Names the failure of an answer, `right` where there is none."""
+    if record["correct"]:
+        return "right"
+    return record.get("failure") or ("format" if record.get("unreadable") else "wrong")
+
+
+def find(folder: Path, only: str | None = None) -> list[Task]:
+    """Reads the answers of all evaluations under a folder.
+
+    Args:
+        folder: A folder of runs, one evaluation folder a model.
+        only: Only tasks with this in their name.
+
+    Raises:
+        CoalmError: There are no such answers.
+    """
+    by_task: dict[str, list[TaskResult]] = defaultdict(list)
+    for result in collect(folder).results:
+        if result.answers and (only is None or only in result.task):
+            by_task[result.task].append(result)
+    if not by_task:
+        of = f" of a task with `{only}` in its name" if only else ""
+        raise CoalmError(
+            f"{folder}: no answers{of} under it; point to the folder that holds the output_dir of "
+            "`oumi evaluate`"
+        )
+    return [_task(name, results) for name, results in sorted(by_task.items())]
+
+
+def _task(name: str, results: Sequence[TaskResult]) -> Task:
+    counts = {r.model: Counter(failure_of(record) for record in r.answers) for r in results}
+    answers: dict[tuple[str, str, str], dict[str, Json]] = defaultdict(dict)
+    for result in results:
+        for record in result.answers:
+            key = (str(record.get("dialogue_id", "")), record["input"], record["target"])
+            answers[key][result.model] = record
+    samples = [Sample(*key, found) for key, found in answers.items()]
+    wrong = [s for s in samples if not all(record["correct"] for record in s.answers.values())]
+    wrong.sort(key=lambda s: not any(record["correct"] for record in s.answers.values()))
+    return Task(name, counts, wrong)
+
+
+def as_text(tasks: Sequence[Task]) -> str:
+    """Writes the counts as Markdown tables, one a task."""
+    parts = []
+    for task in tasks:
+        kinds = _kinds(task)
+        rows = [["model", *kinds, "of"], ["---", *("---:" for _ in kinds), "---:"]]
+        for model, counts in task.counts.items():
+            rows.append([model, *(str(counts[kind]) for kind in kinds), str(counts.total())])
+        lines = [f"| {' | '.join(row)} |" for row in rows]
+        parts.append("\n".join([f"## {task.name}", "", *lines]))
+    return "\n\n".join(parts)
+
+
+def _kinds(task: Task) -> list[str]:
+    totals = sum(task.counts.values(), Counter())
+    wrong = [kind for kind, _ in totals.most_common() if kind != "right"]
+    return ["right", *wrong]
+
+
+def write(folder: Path, tasks: Sequence[Task], *, samples: int) -> Sequence[Path]:
+    """Writes `errors.html`, with models side by side, and the counts as `errors.json`.
+
+    Args:
+        folder: The folder of runs.
+        tasks: What `find` found.
+        samples: How many samples of a task are on the page.
+
+    Returns:
+        The files written.
+    """
+    page, counts = folder / "errors.html", folder / "errors.json"
+    environment = templates(Path(__file__).parent, autoescape=True)
+    rendered = environment.get_template("failures.jinja").render(
+        title=folder.resolve().name,
+        tasks=[(task, _kinds(task), task.samples[:samples]) for task in tasks],
+        failure_of=failure_of,
+    )
+    write_text(page, rendered)
+    write_json(counts, {task.name: task.counts for task in tasks})
+    return [page, counts]
