@@ -55,6 +55,8 @@ def test_coalm_s_format_is_read(text: str, decision: Decision):
          "oak, north wing, people: 2, day: monday, stay: 3\nObservation: x",
          Decision("Do I need to use a tool? Yes", call=FunctionCall("book_hotel", {
              "name": "the oak, north wing", "people": "2", "day": "monday", "stay": "3"}))),
+        ("Action: Train Query\nAction Input: departure: ely\n leave  time :  09:30" + " " * 500,
+         Decision("", call=FunctionCall("query_train", {"departure": "ely", "leave time": "09:30"}))),
         ('Action: query_train\nAction Input: {"departure": "ely"}',
          Decision("", call=FunctionCall("query_train", {"departure": "ely"}))),
         ("Thought: Do I need to use a tool? No\nAI Assistant: Hello\nHuman: more",
