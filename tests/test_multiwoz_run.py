@@ -55,6 +55,8 @@ def test_coalm_s_format_is_read(text: str, decision: Decision):
          "oak, north wing, people: 2, day: monday, stay: 3\nObservation: x",
          Decision("Do I need to use a tool? Yes", call=FunctionCall("book_hotel", {
              "name": "the oak, north wing", "people": "2", "day": "monday", "stay": "3"}))),
+        ("Action: Train Query\nAction Input: departure: ely\n leave  time :  09:30" + " " * 500,
+         Decision("", call=FunctionCall("query_train", {"departure": "ely", "leave time": "09:30"}))),
         ('Action: query_train\nAction Input: {"departure": "ely"}',
          Decision("", call=FunctionCall("query_train", {"departure": "ely"}))),
         ("Thought: Do I need to use a tool? No\nAI Assistant: Hello\nHuman: more",
@@ -249,10 +251,26 @@ def test_a_broken_dialogue_is_recorded_and_tried_again(recipe: Callable[..., Pat
 
 def test_a_server_that_answers_nothing_stops_the_run(tmp_path: Path, recipe: Callable[..., Path]):
     with (
-        ChatServer(lambda _: failure(400, "no such model")) as server,
+        ChatServer(lambda _: failure(404, "no such model")) as server,
         pytest.raises(CoalmError, match=r"answers nothing: .*no such model"),
     ):
         evaluate(recipe(server))
+
+
+def test_a_judge_that_answers_nothing_stops_the_run(recipe: Callable[..., Path]):
+    def no_judge(request: Request) -> Reply:
+        asks = "answer the questions" in request.json["messages"][-1]["content"]
+        return completion("I cannot say.") if asks else respond(request)
+
+    with ChatServer(no_judge) as server:
+        file = recipe(server, judge={"model": "gpt", "base_url": server.url})
+        with pytest.raises(CoalmError, match=r"the judge gpt answers nothing: .*JSON"):
+            evaluate(file)
+
+
+def test_the_last_dialogues_may_break_each_for_a_reason_of_its_own(recipe: Callable[..., Path]):
+    with ChatServer(lambda _: failure(400, "too long")) as server:
+        assert evaluate(recipe(server))["finished"] == 0.0
 
 
 @pytest.mark.parametrize(

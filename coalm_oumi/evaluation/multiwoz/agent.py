@@ -84,7 +84,7 @@ class AgentFormat:
     parse: Callable[[str], Decision]
 
 
-_PAIR = re.compile(r"\s*([\w ]+?)\s*[:=]\s*(.+?)\s*(?=,\s*[\w ]+\s*[:=]|$)", re.DOTALL)
+_PAIR = re.compile(r" ?([\w ]+?) ?[:=] ?(.+?) ?(?=, ?[\w ]+ ?[:=]|$)")
 _AUTOTOD_TOOLS: Mapping[str, str] = {
     "restaurant query": "query_restaurant",
     "restaurant reservation": "book_restaurant",
@@ -154,6 +154,8 @@ def _input(text: str) -> dict[str, object]:
             raise StepError(f"the action input cannot be read: {error}") from error
         if isinstance(value, dict):
             return value
+    # One space at most in a row also keeps the pattern from backtracking over many.
+    text = ", ".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
     pairs = {name.lower(): value.strip("'\"[] ") for name, value in _PAIR.findall(text)}
     if text and not pairs:
         raise StepError("the action input cannot be read; write it as `slot: value, slot: value`")

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from coalm_oumi.evaluation.multiwoz.judge import METRICS, overall
 from coalm_oumi.evaluation.multiwoz.result import Judged
+from coalm_oumi.evaluation.multiwoz.values import DOMAINS
 from coalm_oumi.files import write_text
 from coalm_oumi.prompts import templates
+
+_COLUMNS = ("success", "joint_goal_accuracy", "inform", "book")
 
 
 def write(folder: Path, title: str, judged: Sequence[Judged], metrics: Mapping[str, float]) -> Path:
@@ -32,7 +35,31 @@ def write(folder: Path, title: str, judged: Sequence[Judged], metrics: Mapping[s
         write_text(folder / name, transcript.render(**shared, **row))
         rows.append(row)
     index = folder / "index.html"
-    write_text(
-        index, environment.get_template("index.jinja").render(**shared, rows=rows, metrics=metrics)
-    )
+    table = environment.get_template("index.jinja")
+    write_text(index, table.render(**shared, rows=rows, **_metric_table(metrics)))
     return index
+
+
+def _metric_table(metrics: Mapping[str, float]) -> dict[str, object]:
+    """Arranges the metrics: those of each level in a row, the others beside the table."""
+    columns = [*_COLUMNS, *(f"llm_{name}" for name in METRICS if f"llm_{name}" in metrics)]
+    prefixes = {"dialogues": "", "single domains": "domain_"} | {d: f"{d}_" for d in DOMAINS}
+    names = {
+        level: [_metric_name(prefix, column) for column in columns]
+        for level, prefix in prefixes.items()
+    }
+    shown = {name for row in names.values() for name in row}
+    return {
+        "columns": columns,
+        "levels": [
+            {"name": level, "shares": [metrics.get(name) for name in row]}
+            for level, row in names.items()
+        ],
+        "others": {name: share for name, share in metrics.items() if name not in shown},
+    }
+
+
+def _metric_name(prefix: str, column: str) -> str:
+    if column.startswith("llm_"):
+        return f"llm_{prefix}{column.removeprefix('llm_')}"
+    return f"{prefix}{column}"

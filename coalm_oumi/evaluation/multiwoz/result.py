@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 
 from coalm_oumi.calls import FunctionCall
 from coalm_oumi.chat import Usage
-from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.multiwoz import judge, reader
 from coalm_oumi.evaluation.multiwoz.agent import AgentTurn
 from coalm_oumi.evaluation.multiwoz.context_to_response import SystemTurn, inform_success
@@ -142,21 +141,19 @@ def summarise(judged: Sequence[Judged], *, with_states: bool) -> dict[str, float
 
     Args:
         judged: The dialogues, at least one.
-        with_states: Whether they follow the reference dialogues, so that states can be compared.
+        with_states: Whether they follow the reference dialogues, so that states can be compared,
+            as far as the data has them.
 
     Returns:
         Shares in [0, 1]: `success`, `inform`, `book` over dialogues, the same over single domains
         (`domain_…`) and each domain (`hotel_success`), with `joint_goal_accuracy` and the like
         where states can be compared, `llm_…` and `agreement` where a language model judged, and
         `inform_c2r`, `success_c2r`.
-
-    Raises:
-        CoalmError: States cannot be compared, since the data has none.
     """
     metrics: dict[str, float] = {}
     metrics |= _shares("", [entry.verdicts for entry in judged])
     by_llm = [entry.llm_verdicts for entry in judged if entry.llm_verdicts is not None]
-    if by_llm:
+    if any(by_llm):
         metrics |= _shares("llm_", by_llm)
         metrics["agreement"] = agreement(judged)
     if with_states:
@@ -175,11 +172,12 @@ def _tracking(judged: Sequence[Judged]) -> dict[str, float]:
     for entry in judged:
         state: dict[str, str] = {}
         for index, turn in enumerate(entry.dialogue.turns):
-            if turn.state is None:
-                raise CoalmError(f"{entry.dialogue.dialogue_id}: the data holds no belief states")
             if index < len(entry.record["turns"]):
                 state = entry.record["turns"][index]["state"]
-            pairs.append((state, turn.state))
+            if turn.state is not None:
+                pairs.append((state, turn.state))
+    if not pairs:
+        return {}
     tracking = score(pairs)
     return {
         "joint_goal_accuracy": tracking.joint_goal_accuracy,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from coalm_oumi.chat import Usage
+from coalm_oumi.chat import ChatError, Usage
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.multiwoz.agent import AgentFormat, AgentTurn, Step, StepError
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
@@ -18,6 +18,12 @@ from coalm_oumi.evaluation.multiwoz.world import Booking, World
 
 if TYPE_CHECKING:
     from oumi.core.inference import BaseInferenceEngine
+    from oumi.core.inference.base_inference_engine import FailureDetail
+
+_NO_ACCESS = (401, 403, 404, 429)
+
+_FEW = 3
+"""So many dialogues may be left that all break for reasons of their own, too long ones say."""
 
 STOPPED_REPLY = "I am sorry, I could not work that out. Could you say it another way?"
 """What the user hears where the agent took all its steps without a reply."""
@@ -31,11 +37,13 @@ class Generated:
         text: The text, None where there is none.
         usage: Its tokens, as far as the engine counts them.
         error: What went wrong.
+        unasked: Whether nothing could be asked at all: no connection, no access, no such model.
     """
 
     text: str | None
     usage: Usage = field(default_factory=Usage)
     error: str = ""
+    unasked: bool = False
 
 
 Ask = Callable[[Sequence[str]], list[Generated]]
@@ -151,7 +159,7 @@ def roll_out(
         concurrency: How many dialogues are live at a time.
 
     Raises:
-        CoalmError: Every request of a step failed, so that the model cannot be asked at all.
+        CoalmError: The agent's or the user's model answers nothing at all.
     """
     waiting = iter(dialogues)
     live: list[Episode] = []
@@ -162,6 +170,10 @@ def roll_out(
             world = World(database, dialogue.dialogue_id, dialogue.goals)
             silent.append(Episode(dialogue, world, written, max_steps))
         utterances = user([(episode.dialogue, episode.said) for episode in silent])
+        replies = [said for episode, said in zip(silent, utterances, strict=True) if episode.said]
+        failures = [said for said in replies if isinstance(said, ChatError)]
+        if len(failures) == len(replies) > _FEW:
+            raise CoalmError(f"the user's model answers nothing: {failures[0]}")
         for episode, utterance in zip(silent, utterances, strict=True):
             if isinstance(utterance, str):
                 episode.hear(utterance)
@@ -179,9 +191,9 @@ def roll_out(
 def _step(live: Sequence[Episode], ask: Ask) -> tuple[list[Rollout], list[Episode], list[Episode]]:
     """Asks the model once for every live dialogue: those that broke, replied, and act on."""
     answers = ask([episode.prompt() for episode in live])
-    failed = [answer.error for answer in answers if answer.text is None]
-    if len(failed) == len(live) > 1:
-        raise CoalmError(f"the agent's model answers nothing: {failed[0]}")
+    failed = [answer for answer in answers if answer.text is None]
+    if len(failed) == len(live) and (len(live) > _FEW or all(one.unasked for one in failed)):
+        raise CoalmError(f"the agent's model answers nothing: {failed[0].error}")
     broken, replied, acting = [], [], []
     for episode, answer in zip(live, answers, strict=True):
         if answer.text is None:
@@ -191,6 +203,18 @@ def _step(live: Sequence[Episode], ask: Ask) -> tuple[list[Rollout], list[Episod
         else:
             acting.append(episode)
     return broken, replied, acting
+
+
+def _failed(detail: "FailureDetail | None") -> Generated:
+    from oumi.core.inference.base_inference_engine import InferenceErrorType
+
+    if detail is None:
+        return Generated(None, error="the inference engine gave no answer")
+    status = detail.status_code or 0
+    # Oumi's remote engine reports a connection that failed to the last try as RUNTIME.
+    broken = (InferenceErrorType.CONNECTION, InferenceErrorType.RUNTIME)
+    unasked = detail.error_type in broken or status in _NO_ACCESS or status >= 500
+    return Generated(None, error=detail.error_message, unasked=unasked)
 
 
 def asker(engine: "BaseInferenceEngine") -> Ask:
@@ -209,12 +233,7 @@ def asker(engine: "BaseInferenceEngine") -> Ask:
             for index, message in enumerate(messages)
         ]
         result = engine.infer_partial(conversations)
-        answers = [
-            Generated(None, error=result.failures[index].error_message)
-            if index in result.failures
-            else Generated(None, error="the inference engine gave no answer")
-            for index in range(len(messages))
-        ]
+        answers = [_failed(result.failures.get(index)) for index in range(len(messages))]
         for index, conversation in result.successful:
             answer = conversation.messages[-1]
             if answer.role == Role.ASSISTANT:

@@ -135,8 +135,7 @@ def multiwoz(
         )
         for dialogue in dialogues
     ]
-    annotated = all(turn.state is not None for found in dialogues for turn in found.turns)
-    metrics = result.summarise(judged, with_states=annotated and not options.user)
+    metrics = result.summarise(judged, with_states=not options.user)
     index = page.write(folder, f"{options.label}: {config.model.model_name}", judged, metrics)
     values = {
         **metrics,
@@ -244,6 +243,8 @@ def _judge(
     dialogues: Sequence[Dialogue], records: Mapping[str, Json], options: Options, folder: Path
 ) -> tuple[dict[str, dict[str, Any]], Json]:
     """Asks the language model that judges. Returns its answers by dialogue, and the account."""
+    from tqdm import tqdm
+
     from coalm_oumi.evaluation.multiwoz import llm_judge
     from coalm_oumi.evaluation.multiwoz.result import said
     from coalm_oumi.journal import Journal
@@ -261,18 +262,24 @@ def _judge(
                 case = llm_judge.Case(dialogue, domain, turns)
                 cases[f"{dialogue.dialogue_id}/{domain}/{digest}"] = case
         keys = {id(case): key for key, case in cases.items()}
-
-        def answered(case: llm_judge.Case, answers: Mapping[str, str] | str, usage: Usage) -> None:
-            found = answers if isinstance(answers, Mapping) else None
-            error = answers if isinstance(answers, str) else ""
-            record = {"answers": found, "error": error, "usage": asdict(usage)}
-            journal.append(keys[id(case)], record)
-
-        open_cases = [
-            case for key, case in cases.items() if journal.records.get(key, {}).get("error", "new")
-        ]
+        done = {key for key, record in journal.records.items() if not record["error"]}
+        open_cases = [case for key, case in cases.items() if key not in done]
         used = _used(record["usage"] for record in journal.records.values())
-        llm_judge.ask(open_cases, server, answered, max_usd=max_usd, used=used)
+        with tqdm(total=len(cases), initial=len(cases) - len(open_cases), desc="judge") as bar:
+
+            def answered(
+                case: llm_judge.Case, answers: Mapping[str, str] | str, usage: Usage
+            ) -> None:
+                found = answers if isinstance(answers, Mapping) else None
+                error = answers if isinstance(answers, str) else ""
+                record = {"answers": found, "error": error, "usage": asdict(usage)}
+                journal.append(keys[id(case)], record)
+                bar.update()
+
+            llm_judge.ask(open_cases, server, answered, max_usd=max_usd, used=used)
+        errors = [record["error"] for key in cases if (record := journal.records[key])["error"]]
+        if cases and len(errors) == len(cases):
+            raise CoalmError(f"the judge {server.model} answers nothing: {errors[0]}")
         answers: dict[str, dict[str, Any]] = {}
         for key, case in cases.items():
             if (found := journal.records[key]["answers"]) is not None:
