@@ -1,0 +1,167 @@
+"""A real HTTP server on loopback that does what a test's script says: answers, delays and faults."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asked."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the server does: waits, then answers, or breaks off.
+
+    Attributes:
+        body: The content.
+        status: The HTTP status.
+        headers: More headers.
+        delay: Seconds to wait first.
+        cut: Close the connection after that many bytes of the content; -1 for before the head.
+    """
+
+    body: bytes = b"{}"
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    cut: int | None = None
+
+
+def completion(
+    text: str | None,
+    *,
+    input_tokens: int = 10,
+    output_tokens: int = 5,
+    finish_reason: str = "stop",
+    delay: float = 0.0,
+    cut: int | None = None,
+) -> Reply:
+    """A chat completion."""
+    content = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "scripted",
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": finish_reason,
+                "message": {"role": "assistant", "content": text},
+            }
+        ],
+        "usage": {
+            "prompt_tokens": input_tokens,
+            "completion_tokens": output_tokens,
+            "total_tokens": input_tokens + output_tokens,
+        },
+    }
+    return Reply(json.dumps(content).encode(), delay=delay, cut=cut)
+
+
+def failure(
+    status: int, message: str = "scripted", *, retry_after: float | None = None, delay: float = 0.0
+) -> Reply:
+    """An error as the API writes it."""
+    body = json.dumps({"error": {"message": message, "type": "scripted", "code": None}}).encode()
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return Reply(body, status, headers, delay)
+
+
+def in_turn(replies: Sequence[Reply]) -> Callable[[Request], Reply]:
+    """Gives the replies one after the other, and the last from then on."""
+    rest = list(replies)
+    return lambda request: rest.pop(0) if len(rest) > 1 else rest[0]
+
+
+class ChatServer:
+    """The server, in a thread of its own.
+
+    Attributes:
+        url: Its base URL.
+        requests: What it was asked, in the order of arrival.
+        peak: The most requests that it held at the same time.
+    """
+
+    def __init__(self, respond: Callable[[Request], Reply]) -> None:
+        self.requests: list[Request] = []
+        self.peak = 0
+        self.url = ""
+        self._respond = respond
+        self._held = 0
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve()])
+
+    def __enter__(self) -> "ChatServer":
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=1024)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        open_ones = asyncio.all_tasks(self._loop) - {asyncio.current_task()}
+        for task in open_ones:
+            task.cancel()
+        await asyncio.gather(*open_ones, return_exceptions=True)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        method, path, _ = head[0].split(" ")
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in head[1:] if line)
+        }
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        request = Request(method, path, headers, body)
+        self.requests.append(request)
+        self._held += 1
+        self.peak = max(self.peak, self._held)
+        try:
+            reply = self._respond(request)
+            await asyncio.sleep(reply.delay)
+        finally:
+            self._held -= 1
+        if reply.cut == -1:
+            return False
+        lines = [
+            f"HTTP/1.1 {reply.status} Scripted",
+            "Content-Type: application/json",
+            f"Content-Length: {len(reply.body)}",
+            *(f"{name}: {value}" for name, value in reply.headers.items()),
+        ]
+        writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + reply.body[: reply.cut])
+        await writer.drain()
+        return reply.cut is None
