@@ -6,17 +6,19 @@ built without an API key.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from coalm_oumi import prompts
 from coalm_oumi.calls import FunctionCall
 from coalm_oumi.cra import dialogue as cra
+from coalm_oumi.cra import sgd as raw
 from coalm_oumi.cra import transcript
 from coalm_oumi.cra.dialogue import ApiStep, CraDialogue, CraTurn
+from coalm_oumi.cra.sgd import Scope, Services
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, dumps, read_json, read_json_list, read_jsonl
+from coalm_oumi.jsontext import Json, dumps
 from coalm_oumi.sample import Sample
 from coalm_oumi.schema import Function
 from coalm_oumi.sources.rejected import RecordError, Rejected
@@ -26,7 +28,7 @@ def read(
     path: Path,
     *,
     transcripts: Path | str | None = None,
-    functions: Literal["all", "dialogue"] = "all",
+    functions: Scope = "all",
     max_results: int | None = None,
 ) -> Iterator[Sample | Rejected]:
     """Yields the samples of every dialogue of an SGD split.
@@ -42,41 +44,31 @@ def read(
     Raises:
         CoalmError: A file is missing or is not of SGD's shape.
     """
-    if functions not in ("all", "dialogue"):
-        raise CoalmError(f"functions: `{functions}` is neither `all` nor `dialogue`")
+    raw.check_scope(functions)
     if max_results is not None and max_results < 0:
         raise CoalmError(f"max_results: {max_results} is negative")
-    services = _services(path / "schema.json")
-    recorded = _recorded(Path(transcripts)) if transcripts is not None else {}
-    files = sorted(path.glob("dialogues_*.json"))
-    if not files:
-        raise CoalmError(f"{path}: no dialogues_*.json here; point to one split of SGD")
+    services = raw.read_services(path)
+    recorded = transcript.read(Path(transcripts)) if transcripts is not None else {}
     unmatched = set(recorded)
-    for file in files:
-        for index, record in enumerate(read_json_list(file, of="dialogues")):
-            where = f"{file}[{index}]"
-            try:
-                name, used = _identify(record, services)
-                unmatched.discard(name)
-                yield from cra.samples(
-                    CraDialogue(
-                        dialogue_id=f"sgd/{path.name}/{name}",
-                        functions=_functions(services, used, functions),
-                        turns=(
-                            transcript.parse(recorded[name])
-                            if name in recorded
-                            else _annotated_turns(record, services, max_results)
-                        ),
-                    )
+    for where, record in raw.records(path):
+        try:
+            name, used = raw.identify(record, services)
+            unmatched.discard(name)
+            yield from cra.samples(
+                CraDialogue(
+                    dialogue_id=f"sgd/{path.name}/{name}",
+                    functions=raw.functions(services, used, functions),
+                    turns=(
+                        transcript.parse(recorded[name])
+                        if name in recorded
+                        else _annotated_turns(record, services, max_results)
+                    ),
                 )
-            except CoalmError as error:
-                yield Rejected(where, str(error))
+            )
+        except CoalmError as error:
+            yield Rejected(where, str(error))
     for name in sorted(unmatched):
         yield Rejected(f"{transcripts}: {name}", f"no dialogue of this id is in {path}")
-
-
-_Services = Mapping[str, Mapping[str, Function]]
-"""Functions by name, by service."""
 
 
 class _Act(NamedTuple):
@@ -84,60 +76,7 @@ class _Act(NamedTuple):
     slots: Sequence[str]
 
 
-def _services(file: Path) -> _Services:
-    content = read_json(file)
-    try:
-        return {
-            service["service_name"]: {
-                intent["name"]: Function(
-                    name=intent["name"],
-                    description=intent["description"],
-                    required=tuple(intent["required_slots"]),
-                    optional=dict(intent["optional_slots"]),
-                )
-                for intent in service["intents"]
-            }
-            for service in content
-        }
-    except (KeyError, TypeError) as error:
-        raise CoalmError(f"{file}: not an SGD schema: {error!r}") from error
-
-
-def _recorded(file: Path) -> Mapping[str, str]:
-    texts: dict[str, str] = {}
-    for number, record in read_jsonl(file):
-        if not isinstance(record, dict) or not all(
-            isinstance(record.get(name), str) for name in ("dialogue_id", "text")
-        ):
-            raise CoalmError(f"{file}:{number}: expected the text fields dialogue_id and text")
-        texts[record["dialogue_id"]] = record["text"]
-    return texts
-
-
-def _identify(record: Json, services: _Services) -> tuple[str, Sequence[str]]:
-    if not isinstance(record, dict) or not isinstance(record.get("dialogue_id"), str):
-        raise RecordError("`dialogue_id` is missing")
-    used = record.get("services")
-    if not isinstance(used, list) or not used or not all(isinstance(s, str) for s in used):
-        raise RecordError("`services` is missing or empty")
-    for service in used:
-        if service not in services:
-            raise RecordError(f"service `{service}` is not in schema.json")
-    return record["dialogue_id"], used
-
-
-def _functions(
-    services: _Services, used: Sequence[str], scope: Literal["all", "dialogue"]
-) -> list[Function]:
-    """Lists functions by name. Of two with one name, the dialogue's own service decides."""
-    names = list(used) if scope == "dialogue" else [*services, *used]
-    merged: dict[str, Function] = {}
-    for name in names:
-        merged |= services[name]
-    return [merged[name] for name in sorted(merged)]
-
-
-def _annotated_turns(record: Json, services: _Services, max_results: int | None) -> list[CraTurn]:
+def _annotated_turns(record: Json, services: Services, max_results: int | None) -> list[CraTurn]:
     turns = record.get("turns")
     if not isinstance(turns, list) or not turns:
         raise RecordError("`turns` is missing or empty")
@@ -154,7 +93,7 @@ def _annotated_turns(record: Json, services: _Services, max_results: int | None)
 
 
 def _annotated_turn(
-    user: Json, system: Json, services: _Services, max_results: int | None
+    user: Json, system: Json, services: Services, max_results: int | None
 ) -> CraTurn:
     for turn in (user, system):
         if not isinstance(turn["utterance"], str) or not turn["utterance"].strip():
@@ -167,7 +106,7 @@ def _annotated_turn(
     frame = called[0]
     call = FunctionCall(frame["service_call"]["method"], frame["service_call"]["parameters"])
     results = frame.get("service_results", [])
-    function = services[frame["service"]].get(call.name)
+    function = services[frame["service"]].functions.get(call.name)
     if function is None:
         raise RecordError(f"`{call.name}` is not a function of {frame['service']}")
     return CraTurn(
