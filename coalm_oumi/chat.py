@@ -84,6 +84,25 @@ class Endpoint:
             + usage.output_tokens * self.usd_per_million_output
         ) / 1e6
 
+    def most_usd(self, messages: Sequence[Mapping[str, Any]], **sampling: Any) -> float:
+        """Returns what a request may cost at most.
+
+        Raises:
+            CoalmError: The prices or the limit of the answer's tokens are not given.
+        """
+        limit = sampling.get("max_completion_tokens") or sampling.get("max_tokens")
+        if limit is None:
+            raise CoalmError(
+                f"a budget for {self.model} needs max_tokens: without it an answer may cost "
+                "anything"
+            )
+        usd = self.usd(Usage(most_tokens(messages, **sampling), limit))
+        if usd is None:
+            raise CoalmError(
+                f"a budget for {self.model} needs its prices per million input and output tokens"
+            )
+        return usd
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -148,14 +167,11 @@ class ChatClient:
         self.used = used or Usage()
         self._max_usd = max_usd
         if max_usd is not None and endpoint.usd(self.used) is None:
-            raise CoalmError(
-                f"a budget of ${max_usd:g} for {endpoint.model} needs its prices per million input "
-                "and output tokens"
-            )
+            endpoint.most_usd([], max_tokens=1)  # says what is missing
         self._reserved: list[float] = []
         self._settled = asyncio.Condition()
         self._slots = asyncio.Semaphore(endpoint.concurrency)
-        self._key, self.api = connect(endpoint)
+        self._api = connect(endpoint)
 
     @property
     def usd(self) -> float | None:
@@ -173,7 +189,7 @@ class ChatClient:
         trace: TracebackType | None,
     ) -> None:
         """Closes its connections."""
-        await self.api.close()
+        await self._api.close()
 
     async def complete(
         self,
@@ -199,26 +215,14 @@ class ChatClient:
         async with self._slots, self._reservation(messages, sampling):
             try:
                 # As text: servers differ in what they add, and not all send what they should.
-                text = await self.api.post(
+                text = await self._api.post(
                     "/chat/completions", cast_to=str, body=body, options={"headers": headers}
                 )
                 answer = read_answer(loads(text), messages)
             except (openai.OpenAIError, ValueError) as error:
-                raise self.error(error) from None  # its request carries the key
+                raise clear_error(self.endpoint, error) from None  # its request carries the key
             self.used += answer.usage
             return answer
-
-    def error(self, error: Exception) -> ChatError:
-        """Says what went wrong on one line, without the key."""
-        message = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, openai.AuthenticationError):
-            message += f"; is the environment variable {self.endpoint.api_key_env} right?"
-        elif isinstance(error, openai.APIConnectionError):
-            message += f" Is the server up, and are {self.endpoint.timeout:g} s enough for it?"
-        elif isinstance(error, ValueError):
-            message = f"the answer is not a chat completion: {message}"
-        place = self.endpoint.base_url or "OpenAI"
-        return ChatError(f"{self.endpoint.model} at {place}: {message}".replace(self._key, "***"))
 
     @asynccontextmanager
     async def _reservation(
@@ -228,7 +232,7 @@ class ChatClient:
         if self._max_usd is None:
             yield
             return
-        most = self._most(messages, sampling)
+        most = self.endpoint.most_usd(messages, **sampling)
         async with self._settled:
             # What others hold is released in part when their answers come.
             while self._reserved and self._spent() + sum(self._reserved) + most > self._max_usd:
@@ -249,36 +253,49 @@ class ChatClient:
     def _spent(self) -> float:
         return self.usd or 0.0
 
-    def _most(self, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]) -> float:
-        limit = sampling.get("max_completion_tokens") or sampling.get("max_tokens")
-        if limit is None:
-            raise CoalmError(
-                f"a budget for {self.endpoint.model} needs max_tokens: without it an answer may "
-                "cost anything"
-            )
-        return self.endpoint.usd(Usage(most_tokens(messages, **sampling), limit)) or 0.0
 
-
-def connect(endpoint: Endpoint) -> tuple[str, openai.AsyncOpenAI]:
-    """Returns the key and a client of OpenAI's own that uses it.
+def connect(endpoint: Endpoint) -> openai.AsyncOpenAI:
+    """Returns a client of OpenAI's own for an endpoint, with its key.
 
     Raises:
         CoalmError: The key is missing.
     """
-    key = os.environ.get(endpoint.api_key_env, "").strip()
-    if not key:
-        if endpoint.base_url is None:
-            raise CoalmError(
-                f"{endpoint.model} at OpenAI: the environment variable {endpoint.api_key_env} is "
-                "not set; put the key there, or give the base URL of another server"
-            )
-        key = "no-key"
-    return key, openai.AsyncOpenAI(
-        api_key=key,
+    if endpoint.base_url is None and not _key(endpoint):
+        raise CoalmError(
+            f"{endpoint.model} at OpenAI: the environment variable {endpoint.api_key_env} is not "
+            "set; put the key there, or give the base URL of another server"
+        )
+    return openai.AsyncOpenAI(
+        api_key=_key(endpoint) or "none",
         base_url=endpoint.base_url,
         timeout=endpoint.timeout,
         max_retries=endpoint.retries,
     )
+
+
+def clear_error(endpoint: Endpoint, error: Exception) -> ChatError:
+    """Says what went wrong on one line, without the key.
+
+    Args:
+        endpoint: Who was asked.
+        error: What the client raised. Raise the result `from None`: its request carries the key.
+    """
+    message = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, openai.AuthenticationError):
+        message += f"; is the environment variable {endpoint.api_key_env} right?"
+    elif isinstance(error, openai.APIConnectionError):
+        message += f" Is the server up, and are {endpoint.timeout:g} s enough for it?"
+    elif isinstance(error, ValueError):
+        message = f"the answer is not a chat completion: {message}"
+    key = _key(endpoint)
+    return ChatError(
+        f"{endpoint.model} at {endpoint.base_url or 'OpenAI'}: "
+        + (message.replace(key, "***") if key else message)
+    )
+
+
+def _key(endpoint: Endpoint) -> str:
+    return os.environ.get(endpoint.api_key_env, "").strip()
 
 
 def read_answer(completion: Json, messages: Sequence[Mapping[str, Any]]) -> Answer:

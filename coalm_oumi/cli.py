@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 # Heavy imports stay inside the commands, so that `coalm --help` answers at once.
 from coalm_oumi import __version__
-from coalm_oumi.commands import build, demo_model, doctor, overlap, report, stats
+from coalm_oumi.commands import build, cra, demo_model, doctor, overlap, report, stats
 from coalm_oumi.errors import CoalmError
 
 COMMANDS = {
+    "cra": cra,
     "build": build,
     "stats": stats,
     "overlap": overlap,

@@ -5,6 +5,9 @@ Prompts and recipes are top-level folders of the repository, and parts of the pa
 
 from pathlib import Path
 
+SAMPLES = "samples:"
+"""A path in a configuration that starts so lies among the small raw files of the package."""
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -27,3 +30,10 @@ def resource_dir(name: str) -> Path:
         f"coalm-oumi was installed without its `{name}` folder (looked in {_PACKAGE} and its "
         "parent). Reinstall it: pip install --force-reinstall --no-deps coalm-oumi"
     )
+
+
+def resolve(path: str) -> Path:
+    """Returns the path that a configuration means."""
+    if path.startswith(SAMPLES):
+        return resource_dir("samples") / path.removeprefix(SAMPLES)
+    return Path(path)

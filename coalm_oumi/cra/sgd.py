@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import Json, read_json, read_json_list
@@ -30,14 +30,15 @@ Services = Mapping[str, Service]
 """The services of a split, by name, in the order of its schema."""
 
 
-def check_scope(scope: str) -> None:
-    """Refuses a scope that is none.
+def check_scope(scope: str) -> Scope:
+    """Returns a scope that a configuration names.
 
     Raises:
         CoalmError: It is none.
     """
     if scope not in get_args(Scope):
         raise CoalmError(f"functions: `{scope}` is neither `all` nor `dialogue`")
+    return cast(Scope, scope)
 
 
 def read_services(folder: Path) -> Services:

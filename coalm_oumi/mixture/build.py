@@ -12,9 +12,10 @@ from coalm_oumi import __version__, prompts
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.files import write_text
 from coalm_oumi.jsontext import Json, write_json
-from coalm_oumi.mixture.config import SAMPLES, BuildConfig, SourceConfig, resolve
+from coalm_oumi.mixture.config import BuildConfig, SourceConfig
 from coalm_oumi.mixture.select import in_validation
 from coalm_oumi.mixture.store import CARD, MANIFEST, SPLITS, clear, write_shard
+from coalm_oumi.paths import SAMPLES, resolve
 from coalm_oumi.prompts import templates
 from coalm_oumi.sample import Sample, deduplicated
 from coalm_oumi.sources import SOURCES, Rejected, gather, read_source

@@ -4,17 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 
+from coalm_oumi.config import read_config
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.paths import resource_dir
 from coalm_oumi.sample import DOMAINS
 from coalm_oumi.sources import SOURCES
-
-SAMPLES = "samples:"
-"""A path that starts so lies among the small raw files that ship with the package."""
 
 
 @dataclass
@@ -63,23 +58,7 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
     Raises:
         CoalmError: No such file, an unknown key or source, or a value of the wrong type.
     """
-    if not file.is_file():
-        raise CoalmError(
-            f"{file}: no such file; the package's own are in {resource_dir('recipes')}"
-        )
-    try:
-        config = OmegaConf.to_object(
-            OmegaConf.merge(
-                OmegaConf.structured(BuildConfig),
-                OmegaConf.load(file),
-                OmegaConf.from_dotlist(overrides),
-            )
-        )
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
-    except OmegaConfBaseException as error:
-        raise CoalmError(f"{file}: {str(error).splitlines()[0]}") from error
-    assert isinstance(config, BuildConfig)
+    config = read_config(BuildConfig, file, overrides)
     if not config.sources:
         raise CoalmError(f"{file}: `sources` is empty; name some of {', '.join(SOURCES)}")
     for name, source in config.sources.items():
@@ -97,10 +76,3 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
     if not 0 <= config.validation_fraction < 1:
         raise CoalmError(f"{file}: validation_fraction: must lie in [0, 1)")
     return config
-
-
-def resolve(path: str) -> Path:
-    """Returns the path that a configuration means."""
-    if path.startswith(SAMPLES):
-        return resource_dir("samples") / path.removeprefix(SAMPLES)
-    return Path(path)
