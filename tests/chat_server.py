@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -165,3 +166,80 @@ class ChatServer:
         writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + reply.body[: reply.cut])
         await writer.drain()
         return reply.cut is None
+
+
+class BatchApi:
+    """The Batch endpoints, in front of a function that answers single requests.
+
+    Attributes:
+        batches: Every batch by id, as the API shows it.
+        answered: How often each request was answered, that is paid for.
+    """
+
+    def __init__(self, respond: Callable[[Request], Reply], *, polls: int = 1) -> None:
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.answered: Counter[str] = Counter()
+        self.lose_next_answer = False
+        self.status = "completed"
+        self._respond = respond
+        self._polls = polls
+        self._files: dict[str, bytes] = {}
+
+    def __call__(self, request: Request) -> Reply:
+        path = request.path.removeprefix("/v1").split("?")[0]
+        if path == "/files":
+            body = request.body
+            start = body.index(b"\r\n\r\n", body.index(b'filename="')) + 4
+            return self._json(self._file(body[start : body.index(b"\r\n--", start)]))
+        if path == "/batches" and request.method == "POST":
+            batch = self._start(request.json)
+            lost, self.lose_next_answer = self.lose_next_answer, False
+            return Reply(cut=-1) if lost else self._json(batch)
+        if path == "/batches":
+            return self._json(
+                {"object": "list", "data": list(self.batches.values()), "has_more": False}
+            )
+        if path.startswith("/batches/"):
+            return self._json(self._look(path.removeprefix("/batches/")))
+        if path.startswith("/files/"):
+            return Reply(self._files[path.split("/")[2]])
+        return failure(404, path)
+
+    def _json(self, content: Any) -> Reply:
+        return Reply(json.dumps(content).encode())
+
+    def _file(self, content: bytes) -> dict[str, Any]:
+        name = f"file-{len(self._files)}"
+        self._files[name] = content
+        return {"id": name, "object": "file", "bytes": len(content), "created_at": 0,
+                "filename": "f", "purpose": "batch", "status": "processed"}  # fmt: skip
+
+    def _start(self, body: dict[str, Any]) -> dict[str, Any]:
+        name = f"batch_{len(self.batches)}"
+        self.batches[name] = {
+            "id": name, "object": "batch", "created_at": 0, "status": "in_progress",
+            "endpoint": body["endpoint"], "completion_window": body["completion_window"],
+            "input_file_id": body["input_file_id"], "metadata": body["metadata"],
+            "request_counts": {"total": 0, "completed": 0, "failed": 0}, "polls": 0,
+        }  # fmt: skip
+        return self.batches[name]
+
+    def _look(self, name: str) -> dict[str, Any]:
+        batch = self.batches[name]
+        batch["polls"] += 1
+        if batch["polls"] > self._polls and batch["status"] == "in_progress":
+            good, bad = [], []
+            for line in self._files[batch["input_file_id"]].splitlines():
+                asked = json.loads(line)
+                reply = self._respond(
+                    Request("POST", asked["url"], {}, json.dumps(asked["body"]).encode())
+                )
+                response = {"status_code": reply.status, "body": json.loads(reply.body)}
+                result = {"custom_id": asked["custom_id"], "response": response, "error": None}
+                (good if reply.status == 200 else bad).append(json.dumps(result).encode())
+                self.answered[asked["custom_id"]] += reply.status == 200
+            batch["status"] = self.status
+            batch["output_file_id"] = self._file(b"\n".join(good))["id"]
+            batch["error_file_id"] = self._file(b"\n".join(bad))["id"] if bad else None
+            batch["request_counts"]["completed"] = len(good)
+        return batch

@@ -18,7 +18,7 @@ from coalm_oumi.cra.generate import GenerateConfig, Generation, read_turns
 from coalm_oumi.cra.transcript import TranscriptError
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.sources import SOURCES, gather, read_source
-from tests.chat_server import ChatServer, Reply, Request, completion, failure
+from tests.chat_server import BatchApi, ChatServer, Reply, Request, completion, failure
 from tests.conftest import REPO
 
 SAMPLES = REPO / "coalm_oumi/samples"
@@ -137,11 +137,12 @@ def test_a_journal_of_another_model_is_not_continued(tmp_path: Path):
 PRICED = {"usd_per_million_input": 1.0, "usd_per_million_output": 1.0, "concurrency": 2}
 
 
-def test_the_budget_holds_over_runs(tmp_path: Path):
-    def costly(request: Request) -> Reply:
-        text = obedient(request.json["messages"][0]["content"])
-        return completion(text, input_tokens=1000, output_tokens=100)
+def costly(request: Request) -> Reply:
+    text = obedient(request.json["messages"][0]["content"])
+    return completion(text, input_tokens=1000, output_tokens=100)
 
+
+def test_the_budget_holds_over_runs(tmp_path: Path):
     with ChatServer(costly) as server:
         for budget in (0.012, 0.02, 0.02):
             before = len(server.requests)
@@ -228,3 +229,74 @@ def test_kill_at_any_moment_loses_no_answer_and_asks_for_none_twice(tmp_path: Pa
     assert len(asked) == total
     # Only what was on its way when the process died is asked for again: two requests a kill.
     assert sum(asked.values()) - total <= 2 * 2
+
+
+def total(folder: Path) -> int:
+    return DIALOGUES - len(json.loads((folder / "summary.json").read_text())["rejected"])
+
+
+BATCH = {"batch": True, "poll_seconds": 0.01}
+
+
+def test_a_batch_costs_half(tmp_path: Path):
+    api = BatchApi(well, polls=2)
+    with ChatServer(api) as server:
+        summary = generate(config(server, tmp_path, endpoint=PRICED), **BATCH)
+    assert summary["transcripts"] == total(tmp_path)
+    assert summary["usd"] == pytest.approx(summary["transcripts"] * 15e-6 / 2)
+    assert len(api.batches) == 1
+    (batch,) = api.batches.values()
+    assert (batch["endpoint"], batch["completion_window"]) == ("/v1/chat/completions", "24h")
+
+
+def test_batches_keep_to_the_budget(tmp_path: Path):
+    api = BatchApi(costly)
+    with ChatServer(api) as server, pytest.raises(BudgetError):
+        generate(config(server, tmp_path, endpoint=PRICED), max_usd=0.01, **BATCH)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["transcripts"] == sum(api.answered.values()) > 0
+    assert len(api.batches) > 1  # what one batch left of its worst case, the next one uses
+    assert summary["usd"] <= 0.01
+
+
+def test_what_a_batch_did_not_answer_is_asked_for_in_the_next_run(tmp_path: Path):
+    seen = Counter()
+
+    def moody(request: Request) -> Reply:
+        prompt = request.json["messages"][0]["content"]
+        seen[prompt] += 1
+        return failure(500) if len(seen) % 3 == 0 and seen[prompt] == 1 else well(request)
+
+    api = BatchApi(moody)
+    api.status = "expired"
+    with ChatServer(api) as server:
+        first = generate(config(server, tmp_path), **BATCH)
+        second = generate(config(server, tmp_path), **BATCH)
+    assert first["unanswered"] > 0 == second["unanswered"]
+    assert set(api.answered.values()) == {1}
+
+
+def test_a_batch_whose_answer_was_lost_is_found_again(tmp_path: Path):
+    api = BatchApi(well)
+    api.lose_next_answer = True
+    with ChatServer(api) as server:
+        generate(config(server, tmp_path, endpoint={"retries": 1}), **BATCH)
+    assert set(api.answered.values()) == {1}
+
+
+def test_a_failed_batch_says_why(tmp_path: Path):
+    api = BatchApi(well)
+    api.status = "failed"
+    with ChatServer(api) as server, pytest.raises(ChatError, match="batch_0 failed"):
+        generate(config(server, tmp_path), **BATCH)
+
+
+def test_kill_at_any_moment_pays_for_no_batch_twice(tmp_path: Path):
+    api = BatchApi(well, polls=8)
+    with ChatServer(api) as server:
+        killed_until_done(
+            lambda: command(server, tmp_path, "--batch", "--poll", "0.05"),
+            tmp_path, server, 3, '"unanswered": 0',
+        )  # fmt: skip
+    assert len(api.batches) == 1
+    assert set(api.answered.values()) == {1}
