@@ -121,8 +121,17 @@ def user_inputs(record: Json) -> list[str]:
 
 def functions(services: Services, used: Sequence[str], scope: Scope) -> list[Function]:
     """Lists functions by name. Of two with one name, the dialogue's own service decides."""
+    return [function for function, _ in catalogue(services, used, scope).values()]
+
+
+def catalogue(
+    services: Services, used: Sequence[str], scope: Scope
+) -> Mapping[str, tuple[Function, Mapping[str, Sequence[str]]]]:
+    """Returns functions by name, each with the possible values of its categorical arguments."""
     names = list(used) if scope == "dialogue" else [*services, *used]
-    merged: dict[str, Function] = {}
-    for name in names:
-        merged |= services[name].functions
-    return [merged[name] for name in sorted(merged)]
+    merged = {
+        name: (function, services[service].values)
+        for service in names
+        for name, function in services[service].functions.items()
+    }
+    return dict(sorted(merged.items()))
