@@ -24,6 +24,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generate.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="changes to the YAML")
     generate.set_defaults(action=_generate)
 
+    validate = actions.add_parser("validate", help="find faulty dialogues (Appendix D)")
+    _add_transcripts(validate)
+    validate.add_argument(
+        "--judge", type=Path, help="an Oumi judge, such as recipes/judge_cra.yaml"
+    )
+    validate.add_argument(
+        "--people", type=Path, help="what `coalm cra review` exported, to compare with"
+    )
+    validate.add_argument("--output", type=Path, help="folder to write (validation/ beside them)")
+    validate.set_defaults(action=_validate)
+
+
+def _add_transcripts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("transcripts", type=Path, help="what `coalm cra generate` wrote")
+    parser.add_argument(
+        "--sgd", type=Path, required=True, help="the split of SGD that they were made from"
+    )
+    parser.add_argument(
+        "--functions",
+        default="all",
+        help="those that may be called: all, or dialogue (%(default)s)",
+    )
+
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
@@ -61,3 +84,37 @@ def _generate(options: argparse.Namespace) -> int:
                     f"{summary['unanswered']} dialogues without one"
                 )
     return 0 if not left else 2
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from coalm_oumi.cra import judge, validation
+    from coalm_oumi.jsontext import write_jsonl
+
+    cases = validation.read_cases(options.transcripts, options.sgd, options.functions)
+    folder = options.output or options.transcripts.parent / "validation"
+    questions = {
+        case.dialogue_id: judge.question(
+            case.text, [function for function, _ in case.catalogue.values()]
+        )
+        for case in cases
+    }
+    write_jsonl(
+        folder / "judge_input.jsonl",
+        [{"dialogue_id": name, "request": text} for name, text in questions.items()],
+    )
+    judgements = (
+        judge.judge(questions, options.judge, folder / "judgements.jsonl") if options.judge else {}
+    )
+    verdicts = validation.check(cases, judgements)
+    agreements = (
+        validation.agreement(verdicts, validation.read_reviews(options.people))
+        if options.people
+        else {}
+    )
+    validation.write(folder, cases, verdicts, agreements)
+    print(validation.as_text(validation.rates(v.faults for v in verdicts), agreements))
+    if options.judge and (silent := sum(v.faults["reasoning"] is None for v in verdicts)):
+        print(f"{silent} dialogues without a verdict of the judge; run again to ask for them")
+    print(f"{folder / validation.VALIDATION}: every finding, with its place")
+    print(f"{folder / validation.VALID}: the transcripts without one")
+    return 0
