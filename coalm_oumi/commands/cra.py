@@ -35,6 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     validate.add_argument("--output", type=Path, help="folder to write (validation/ beside them)")
     validate.set_defaults(action=_validate)
 
+    review = actions.add_parser("review", help="let people judge a sample on a local page")
+    _add_transcripts(review)
+    review.add_argument("--sample", type=int, default=100, help="dialogues (%(default)s)")
+    review.add_argument("--seed", type=int, default=0, help="seeds the sample (%(default)s)")
+    review.add_argument("--output", type=Path, help="folder to write (review/ beside them)")
+    review.add_argument("--port", type=int, default=8765, help="on 127.0.0.1 (%(default)s)")
+    review.add_argument(
+        "--export", action="store_true", help="write reviews.csv and .jsonl and stop"
+    )
+    review.set_defaults(action=_review)
+
 
 def _add_transcripts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("transcripts", type=Path, help="what `coalm cra generate` wrote")
@@ -117,4 +128,32 @@ def _validate(options: argparse.Namespace) -> int:
         print(f"{silent} dialogues without a verdict of the judge; run again to ask for them")
     print(f"{folder / validation.VALIDATION}: every finding, with its place")
     print(f"{folder / validation.VALID}: the transcripts without one")
+    return 0
+
+
+def _review(options: argparse.Namespace) -> int:
+    from coalm_oumi.cra import validation
+    from coalm_oumi.errors import CoalmError
+    from coalm_oumi.files import write_text
+
+    try:
+        import uvicorn
+
+        from coalm_oumi.cra.review import HOST, Reviews, app
+    except ModuleNotFoundError as error:
+        raise CoalmError(f"{error.name} is missing: pip install 'coalm-oumi[review]'") from error
+
+    cases = validation.read_cases(options.transcripts, options.sgd, options.functions)
+    folder = options.output or options.transcripts.parent / "review"
+    reviews = Reviews.open(cases, folder / "journal.jsonl", size=options.sample, seed=options.seed)
+    try:
+        if not options.export:
+            print(f"http://{HOST}:{options.port}/  (Ctrl+C ends it; answers are kept)", flush=True)
+            uvicorn.run(app(reviews), host=HOST, port=options.port, log_level="warning")
+    finally:
+        reviews.journal.close()
+        write_text(folder / "reviews.jsonl", reviews.as_jsonl())
+        write_text(folder / "reviews.csv", reviews.as_csv())
+    print(validation.as_text(reviews.rates(), {}))
+    print(f"{folder / 'reviews.jsonl'}: {len(reviews.records())} of {len(reviews.cases)} reviewed")
     return 0

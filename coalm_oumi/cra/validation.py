@@ -15,6 +15,9 @@ from coalm_oumi.jsontext import Json, read_jsonl, write_json, write_jsonl
 PAPER_ERROR_RATE = 0.09
 """Of 100 dialogues, by one student (Appendix D)."""
 
+LABELS: Mapping[str, str] = {**DIMENSIONS, "any": "Any of them"}
+"""What people read for the rates."""
+
 VALIDATION = "validation.jsonl"
 SUMMARY = "summary.json"
 VALID = "valid.jsonl"
@@ -169,12 +172,11 @@ def as_text(
     paper: float = PAPER_ERROR_RATE,
 ) -> str:
     """Writes the table of error rates, and that of agreement where there is one."""
-    labels = {**DIMENSIONS, "any": "Any of them"}
     lines = [f"{'dialogues with':<36}{'':>12}{'rate':>8}   95% interval"]
     for name, rate in rates_.items():
         low, high = rate.interval()
         lines.append(
-            f"{labels[name]:<36}{f'{rate.count}/{rate.total}':>12}{rate.value:>8.1%}"
+            f"{LABELS[name]:<36}{f'{rate.count}/{rate.total}':>12}{rate.value:>8.1%}"
             f"   {low:.1%} to {high:.1%}"
         )
     lines.append(f"{'The paper, by a person':<36}{'9/100':>12}{paper:>8.1%}")
@@ -186,7 +188,7 @@ def as_text(
         ]
         for name, both in agreements.items():
             lines.append(
-                f"{labels[name]:<36}{both.total:>12}{both.accuracy:>8.1%}"
+                f"{LABELS[name]:<36}{both.total:>12}{both.accuracy:>8.1%}"
                 f"{_number(both.kappa):>8}{_number(both.precision):>11}{_number(both.recall):>8}"
             )
     return "\n".join(lines)
