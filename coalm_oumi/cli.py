@@ -9,6 +9,7 @@ from coalm_oumi import __version__
 from coalm_oumi.commands import (
     build,
     card,
+    cra,
     demo_model,
     doctor,
     errors,
@@ -25,6 +26,7 @@ COMMANDS = {
     "build": build,
     "stats": stats,
     "overlap": overlap,
+    "cra": cra,
     "plan": plan,
     "demo-model": demo_model,
     "quantize": quantize,

@@ -22,11 +22,12 @@ from coalm_oumi.errors import CoalmError
 from coalm_oumi.files import package_hash
 from coalm_oumi.jsontext import Json, dumps
 from coalm_oumi.mixture import parts
-from coalm_oumi.mixture.config import BuildConfig, SourceConfig, resolve, resolve_options
+from coalm_oumi.mixture.config import BuildConfig, SourceConfig
 from coalm_oumi.mixture.parts import DIGEST
 from coalm_oumi.mixture.select import column, in_validation
 from coalm_oumi.mixture.store import SPLITS, STAGING
 from coalm_oumi.mixture.write import check_output, write_mixture
+from coalm_oumi.paths import HUB, SAMPLES, resolve
 from coalm_oumi.sample import COLUMNS, first_sayings
 from coalm_oumi.sources import SOURCES, Reader, Rejected, open_source
 
@@ -122,7 +123,12 @@ class _Plan:
 
 
 def _open(name: str, source: SourceConfig) -> list[Reader]:
-    options = resolve_options(source.options)
+    options = {
+        key: resolve(value)
+        if isinstance(value, str) and value.startswith((SAMPLES, HUB))
+        else value
+        for key, value in source.options.items()
+    }
     return [open_source(name, resolve(path), options) for path in source.paths]
 
 

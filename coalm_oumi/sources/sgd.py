@@ -6,17 +6,19 @@ built without an API key.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from coalm_oumi import prompts
 from coalm_oumi.calls import FunctionCall
 from coalm_oumi.cra import dialogue as cra
+from coalm_oumi.cra import sgd as raw
 from coalm_oumi.cra import transcript
 from coalm_oumi.cra.dialogue import ApiStep, CraDialogue, CraTurn
+from coalm_oumi.cra.sgd import Scope, Services
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, dumps, read_json, read_jsonl
+from coalm_oumi.jsontext import Json, dumps
 from coalm_oumi.sample import Sample
 from coalm_oumi.schema import Function
 from coalm_oumi.sources.raw import listed, raw_files, total_size
@@ -31,7 +33,7 @@ class Sgd:
         path: Path,
         *,
         transcripts: Path | str | None = None,
-        functions: Literal["all", "dialogue"] = "all",
+        functions: Scope = "all",
         max_results: int | None = None,
     ) -> None:
         """Opens the split.
@@ -47,16 +49,14 @@ class Sgd:
         Raises:
             CoalmError: A file is missing or is not of SGD's shape, or an option has no such value.
         """
-        if functions not in ("all", "dialogue"):
-            raise CoalmError(f"functions: `{functions}` is neither `all` nor `dialogue`")
+        self._functions: Scope = raw.check_scope(functions)
         if max_results is not None and max_results < 0:
             raise CoalmError(f"max_results: {max_results} is negative")
         self._path = path
-        self._functions: Literal["all", "dialogue"] = functions
         self._max_results = max_results
-        self._services = _services(path / "schema.json")
+        self._services = raw.read_services(path)
         self._transcripts = transcripts
-        self._recorded = _recorded(Path(transcripts)) if transcripts is not None else {}
+        self._recorded = transcript.read(Path(transcripts)) if transcripts is not None else {}
         self._files = raw_files(path, "dialogues_*.json", of="one split of SGD")
         self.size = total_size(self._files)
 
@@ -81,18 +81,14 @@ class Sgd:
         Raises:
             CoalmError: It is not of SGD's shape, or its recorded transcript cannot be parsed.
         """
-        name, used = _identify(record.content, self._services)
+        name, used = raw.identify(record.content, self._services)
         turns = (
             transcript.parse(self._recorded[name])
             if name in self._recorded
             else _annotated_turns(record.content, self._services, self._max_results)
         )
-        functions = _functions(self._services, used, self._functions)
+        functions = raw.functions(self._services, used, self._functions)
         return list(cra.samples(CraDialogue(f"sgd/{self._path.name}/{name}", functions, turns)))
-
-
-_Services = Mapping[str, Mapping[str, Function]]
-"""Functions by name, by service."""
 
 
 class _Act(NamedTuple):
@@ -100,60 +96,7 @@ class _Act(NamedTuple):
     slots: Sequence[str]
 
 
-def _services(file: Path) -> _Services:
-    content = read_json(file)
-    try:
-        return {
-            service["service_name"]: {
-                intent["name"]: Function(
-                    name=intent["name"],
-                    description=intent["description"],
-                    required=tuple(intent["required_slots"]),
-                    optional=dict(intent["optional_slots"]),
-                )
-                for intent in service["intents"]
-            }
-            for service in content
-        }
-    except (KeyError, TypeError) as error:
-        raise CoalmError(f"{file}: not an SGD schema: {error!r}") from error
-
-
-def _recorded(file: Path) -> Mapping[str, str]:
-    texts: dict[str, str] = {}
-    for number, record in read_jsonl(file):
-        if not isinstance(record, dict) or not all(
-            isinstance(record.get(name), str) for name in ("dialogue_id", "text")
-        ):
-            raise CoalmError(f"{file}:{number}: expected the text fields dialogue_id and text")
-        texts[record["dialogue_id"]] = record["text"]
-    return texts
-
-
-def _identify(record: Json, services: _Services) -> tuple[str, Sequence[str]]:
-    if not isinstance(record, dict) or not isinstance(record.get("dialogue_id"), str):
-        raise RecordError("`dialogue_id` is missing")
-    used = record.get("services")
-    if not isinstance(used, list) or not used or not all(isinstance(s, str) for s in used):
-        raise RecordError("`services` is missing or empty")
-    for service in used:
-        if service not in services:
-            raise RecordError(f"service `{service}` is not in schema.json")
-    return record["dialogue_id"], used
-
-
-def _functions(
-    services: _Services, used: Sequence[str], scope: Literal["all", "dialogue"]
-) -> list[Function]:
-    """Lists functions by name. Of two with one name, the dialogue's own service decides."""
-    names = list(used) if scope == "dialogue" else [*services, *used]
-    merged: dict[str, Function] = {}
-    for name in names:
-        merged |= services[name]
-    return [merged[name] for name in sorted(merged)]
-
-
-def _annotated_turns(record: Json, services: _Services, max_results: int | None) -> list[CraTurn]:
+def _annotated_turns(record: Json, services: Services, max_results: int | None) -> list[CraTurn]:
     turns = record.get("turns")
     if not isinstance(turns, list) or not turns:
         raise RecordError("`turns` is missing or empty")
@@ -170,7 +113,7 @@ def _annotated_turns(record: Json, services: _Services, max_results: int | None)
 
 
 def _annotated_turn(
-    user: Json, system: Json, services: _Services, max_results: int | None
+    user: Json, system: Json, services: Services, max_results: int | None
 ) -> CraTurn:
     for turn in (user, system):
         if not isinstance(turn["utterance"], str) or not turn["utterance"].strip():
@@ -183,7 +126,7 @@ def _annotated_turn(
     frame = called[0]
     call = FunctionCall(frame["service_call"]["method"], frame["service_call"]["parameters"])
     results = frame.get("service_results", [])
-    function = services[frame["service"]].get(call.name)
+    function = services[frame["service"]].functions.get(call.name)
     if function is None:
         raise RecordError(f"`{call.name}` is not a function of {frame['service']}")
     return CraTurn(
