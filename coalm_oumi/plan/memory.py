@@ -192,7 +192,10 @@ def _activations(shape: ModelShape, setup: Setup) -> tuple[int, int]:
     norm = size * hidden if fused else 4 * hidden
     if whole and not fused:
         norm += size * hidden  # the normalised input, for the gradient of the norm's weight
-    attention = size * (2 * shape.query + 2 * shape.key) + 4 * shape.heads  # q, k, v, out, lse
+    # Queries, keys, values, output and log-sum-exp. Under a mask for padding, which a batch of one
+    # has not, Transformers repeats keys and values for each query head.
+    key = shape.key if setup.micro_batch == 1 else shape.query
+    attention = size * (2 * shape.query + 2 * key) + 4 * shape.heads
     mlp = size * wide * (2 if fused else 3)  # gate and up, and silu(gate), which Liger recomputes
     if copies:
         inputs = sum(setup.trained_bytes * width for _, width in shape.adapted)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import yaml
 from oumi.exceptions import OumiConfigError
 
 from coalm_oumi.errors import CoalmError
@@ -96,8 +97,8 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> "TrainingConfig":
     except OumiConfigError as error:
         first, *_ = str(error).splitlines()
         raise CoalmError(f"{path}: {first}") from error
-    except ValueError as error:  # such as an unknown torch_dtype_str
-        raise CoalmError(f"{path}: {error}") from error
+    except (ValueError, yaml.YAMLError) as error:  # such as an unknown torch_dtype_str
+        raise CoalmError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 def read_setup(config: "TrainingConfig") -> Setup:
