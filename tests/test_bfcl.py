@@ -143,12 +143,12 @@ def test_columns_are_those_of_the_leaderboard(official, tmp_path):
     sizes, accuracies = {}, {}
     folder = tmp_path / "score" / "uiuc-convai_CoALM-8B"
     folder.mkdir(parents=True)
-    with Worker() as worker:
-        for category in scores.GROUPS["all"]:
-            sizes[category] = len(worker.questions(category))
-            accuracies[category] = random_.randrange(sizes[category] + 1) / sizes[category]
-            row = {"accuracy": accuracies[category], "total_count": sizes[category]}
-            (folder / f"BFCL_v3_{category}_score.json").write_text(json.dumps(row))
+    (data,) = official.parent.parent.glob("lib/*/site-packages/bfcl_eval/data")
+    for category in scores.GROUPS["all"]:
+        sizes[category] = len((data / f"BFCL_v3_{category}.json").read_text().splitlines())
+        accuracies[category] = random_.randrange(sizes[category] + 1) / sizes[category]
+        row = {"accuracy": accuracies[category], "total_count": sizes[category]}
+        (folder / f"BFCL_v3_{category}_score.json").write_text(json.dumps(row))
     assert sum(sizes.values()) == 4441
     (tmp_path / "result").mkdir()
     evaluate_officially(official, tmp_path, {})
