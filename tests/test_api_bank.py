@@ -111,6 +111,15 @@ def test_native_tool_calls(tmp_path: Path):
     assert [message["role"] for message in rows[0]["prompt"]] == ["user", "assistant", "user"]
 
 
+def test_odd_answers_leave_readable_files(tmp_path: Path):
+    file = write_questions(tmp_path / "q.json")
+    odd = [r'[{"name": "BookTable", "arguments": {"day": "\ud800", "people": 1e999}}]', "\ud800"]
+    answers = [Message(role=Role.ASSISTANT, content=text) for text in odd]
+    _, _, rows = evaluate(Scripted(*answers), tmp_path / "out", {"path": str(file)})
+    assert [row["failure"] for row in rows] == ["wrong argument", "format"]
+    assert rows[0]["parsed"][0]["arguments"] == {"day": "?", "people": "Infinity"}
+
+
 def test_real_api_bank(shared: Path):
     folder = shared / "api_bank/hammer_original"
     for name, count in (("apibank_l1.json", 399), ("apibank_l2.json", 127)):

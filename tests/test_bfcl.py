@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
+from oumi.core.configs import (
+    EvaluationConfig,
+    EvaluationTaskParams,
+    GenerationParams,
+    ModelParams,
+)
 from oumi.core.inference.base_inference_engine import InferenceResult
 from oumi.core.types.conversation import Message, Role
+from oumi.inference import NativeTextInferenceEngine
 
 from coalm_oumi.calls import CallError
 from coalm_oumi.errors import CoalmError
@@ -85,18 +91,36 @@ def official_wrong(root: Path, model: str, category: str) -> Counter[str]:
     return Counter(json.loads(line)["id"] for line in file.read_text().splitlines()[1:])
 
 
-def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(official, entries, tmp_path):
-    """Right, damaged and a real model's answers, in both forms, sample by sample."""
-    golden = json.loads((Path(__file__).parent / "golden/bfcl_smollm2.json").read_text())
+@pytest.fixture(scope="session")
+def engine_answers(tiny_model: Path, entries, tmp_path_factory) -> list[str]:
+    """What Oumi's engine and a small model with random weights answer to the first samples."""
+    model = ModelParams(
+        model_name=str(tiny_model),
+        torch_dtype_str="float32",
+        tokenizer_kwargs={"padding_side": "left"},
+    )
+    generation = GenerationParams(max_new_tokens=12, batch_size=8, temperature=0.0, use_cache=True)
+    folder = tmp_path_factory.mktemp("engine")
+    config = EvaluationConfig(output_dir=str(folder), model=model, generation=generation)
+    engine = NativeTextInferenceEngine(model, generation_params=generation)
+    params = EvaluationTaskParams(task_name="t", evaluation_backend="custom", num_samples=8)
+    tasks.bfcl_v3(params, config, engine, data={"categories": ["simple"]})
+    lines = (folder / "answers/bfcl_v3.jsonl").read_text().splitlines()
+    return [json.loads(line)["response"] for line in lines]
+
+
+def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(
+    official, entries, engine_answers, tmp_path
+):
+    """Right, damaged and a real engine's answers, in both forms, sample by sample."""
     asked: dict[str, dict[str, list[Any]]] = {"bfcl": {}, "coalm": {}}
     for number, category in enumerate(CATEGORIES):
         for style, form in (("bfcl", "bracket"), ("coalm", "json")):
             if form == "json" and category.startswith("multi_turn"):
                 continue  # the references of these are in brackets
             answers = answers_of_all_qualities(entries[category], form, number)
-            if form == "bracket":
-                for index, text in golden.get(category, {}).items():
-                    answers[int(index)] = text
+            if category in ("simple", "irrelevance"):
+                answers[: len(engine_answers)] = engine_answers
             asked[style][category] = answers
     raw = {
         run.OFFICIAL_MODELS[style]: {
@@ -143,12 +167,12 @@ def test_columns_are_those_of_the_leaderboard(official, tmp_path):
     sizes, accuracies = {}, {}
     folder = tmp_path / "score" / "uiuc-convai_CoALM-8B"
     folder.mkdir(parents=True)
-    with Worker() as worker:
-        for category in scores.GROUPS["all"]:
-            sizes[category] = len(worker.questions(category))
-            accuracies[category] = random_.randrange(sizes[category] + 1) / sizes[category]
-            row = {"accuracy": accuracies[category], "total_count": sizes[category]}
-            (folder / f"BFCL_v3_{category}_score.json").write_text(json.dumps(row))
+    (data,) = official.parent.parent.glob("lib/*/site-packages/bfcl_eval/data")
+    for category in scores.GROUPS["all"]:
+        sizes[category] = len((data / f"BFCL_v3_{category}.json").read_text().splitlines())
+        accuracies[category] = random_.randrange(sizes[category] + 1) / sizes[category]
+        row = {"accuracy": accuracies[category], "total_count": sizes[category]}
+        (folder / f"BFCL_v3_{category}_score.json").write_text(json.dumps(row))
     assert sum(sizes.values()) == 4441
     (tmp_path / "result").mkdir()
     evaluate_officially(official, tmp_path, {})
