@@ -311,10 +311,12 @@ def read_answer(completion: Json, messages: Sequence[Mapping[str, Any]]) -> Answ
     try:
         choice = completion["choices"][0]
         text = choice["message"].get("content") or ""
+        # Half a surrogate pair, as JSON can hold, can be written nowhere.
+        text = text.encode("utf-8", "replace").decode("utf-8")
         finish_reason = choice.get("finish_reason") or "stop"
         counted = completion.get("usage") or {
             "prompt_tokens": most_tokens(messages),
-            "completion_tokens": len(text.encode("utf-8", "replace")),
+            "completion_tokens": len(text.encode("utf-8")),
         }
         usage = Usage(int(counted["prompt_tokens"]), int(counted["completion_tokens"]))
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:

@@ -148,6 +148,11 @@ def test_the_budget_counts_what_was_used_before_and_not_what_failed():
     assert usd == 115
 
 
+def test_half_a_surrogate_pair_is_replaced():
+    with ChatServer(lambda _: completion("a\ud800b")) as server:
+        assert ask(Endpoint("m", server.url))[0].text == "a?b"
+
+
 def test_a_server_that_counts_no_tokens_is_charged_by_bytes():
     body = b'{"choices": [{"message": {"content": "\xc3\xa9t\xc3\xa9"}}]}'
     with ChatServer(lambda _: Reply(body)) as server:
