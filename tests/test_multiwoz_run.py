@@ -209,16 +209,17 @@ def test_corpus_mode_with_both_judges(tmp_path: Path, recipe: Callable[..., Path
     with ChatServer(respond) as server:
         judging = {"model": "gpt", "base_url": server.url, "usd_per_million_input": 1.0,
                    "usd_per_million_output": 2.0}  # fmt: skip
-        found = evaluate(recipe(server, judge=judging))
+        options = {"judge": judging, "usd_per_million_input": 1.0, "usd_per_million_output": 0.5}
+        found = evaluate(recipe(server, **options))
         assert (found["success"], found["inform"], found["book"]) == (1.0, 1.0, 1.0)
         assert (found["success_c2r"], found["inform_c2r"], found["readable"]) == (1.0, 1.0, 1.0)
         assert found["joint_goal_accuracy"] == 1.0
         assert found["llm_book"] == 0.0 and found["agreement"] == 4 / 5
         assert found["num_samples"] == 2 and found["version"] == "2.4"
-        assert found["spent"]["agent"] == {"input_tokens": 80, "output_tokens": 40, "usd": None}
+        assert found["spent"]["agent"] == {"input_tokens": 80, "output_tokens": 40, "usd": 100e-6}
         assert found["spent"]["judge"] == {"input_tokens": 20, "output_tokens": 10, "usd": 40e-6}
         before = len(server.requests)
-        assert evaluate(recipe(server, judge=judging)) == found
+        assert evaluate(recipe(server, **options)) == found
         assert len(server.requests) == before, "nothing is asked twice"
     page = (tmp_path / "out" / found["table"]).parent / "dialogues" / "TABLE.html"
     assert "Its phone is 01223000001" in page.read_text()
@@ -325,7 +326,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, recipe: Callable[..., Path]):
             [oumi, "evaluate", "-c", file], env=environment, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 300
         while not (journal.exists() and journal.read_text().count("\n") > 1):
             assert time.monotonic() < deadline and first.poll() is None
             time.sleep(0.05)

@@ -43,6 +43,8 @@ class Options:
         max_turns: After how many turns a simulated user leaves.
         concurrency: How many dialogues are live at a time. Give a remote engine as many
             `num_workers`.
+        usd_per_million_input: The price of a million tokens of the agent's prompts, in US dollars.
+        usd_per_million_output: The price of a million tokens that the agent writes.
         name: What to add to the result's name, where one evaluation holds several.
     """
 
@@ -56,6 +58,8 @@ class Options:
     max_steps: int = 5
     max_turns: int = 15
     concurrency: int = 64
+    usd_per_million_input: float | None = None
+    usd_per_million_output: float | None = None
     name: str | None = None
 
     @classmethod
@@ -183,7 +187,7 @@ def _lead(
     """Leads the dialogues that the journal does not hold. Returns all records, and the account."""
     from tqdm import tqdm
 
-    from coalm_oumi.chat import Usage
+    from coalm_oumi.chat import Endpoint, Usage
     from coalm_oumi.evaluation.multiwoz.agent import FORMATS
     from coalm_oumi.evaluation.multiwoz.result import to_record
     from coalm_oumi.evaluation.multiwoz.rollout import asker, roll_out
@@ -232,7 +236,12 @@ def _lead(
                 bar.update()
         records = {name: journal.records[name] for name in names}
     agent = _used(record["usage"]["agent"] for record in records.values())
-    spent: dict[str, Json] = {"agent": _account(agent, None)}
+    priced = Endpoint(
+        config.model.model_name,
+        usd_per_million_input=options.usd_per_million_input,
+        usd_per_million_output=options.usd_per_million_output,
+    )
+    spent: dict[str, Json] = {"agent": _account(agent, priced)}
     if simulated:
         user = _used(record["usage"]["user"] for record in records.values())
         spent["user"] = _account(user, simulated.endpoint)
@@ -294,8 +303,8 @@ def _used(usages: Iterable[Mapping[str, int]]) -> Usage:
     return sum((Usage(**usage) for usage in usages), Usage())
 
 
-def _account(usage: Usage, server: Endpoint | None) -> Json:
-    return {**asdict(usage), "usd": server.usd(usage) if server else None}
+def _account(usage: Usage, server: Endpoint) -> Json:
+    return {**asdict(usage), "usd": server.usd(usage)}
 
 
 def _prompts_hash() -> str:
