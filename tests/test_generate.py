@@ -3,13 +3,16 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from coalm_oumi.chat import BudgetError, ChatError
@@ -300,3 +303,63 @@ def test_kill_at_any_moment_pays_for_no_batch_twice(tmp_path: Path):
         )  # fmt: skip
     assert len(api.batches) == 1
     assert set(api.answered.values()) == {1}
+
+
+@contextmanager
+def transformers_serve(model: Path, log: Path) -> Iterator[str]:
+    """Transformers' own OpenAI-compatible server, with a real model, on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = Path(sys.executable).with_name("transformers")
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            [str(program), "serve", str(model), "--host", "127.0.0.1", "--port", str(port),
+             "--device", "cpu", "--dtype", "float32"],
+            stdout=stream, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert server.poll() is None, log.read_text()
+            try:
+                if httpx.get(f"{url}/health").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        yield f"{url}/v1"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.mark.e2e
+def test_a_real_model_from_the_prompt_to_the_mixture(demo_model: Path, tmp_path: Path):
+    """SmolLM2 of 135M parameters rarely keeps to the format: what it writes is real noise."""
+    output = tmp_path / "cra"
+    with transformers_serve(demo_model, tmp_path / "server.log") as url:
+        done = subprocess.run(
+            [sys.executable, "-m", "coalm_oumi", "cra", "generate", "-c",
+             str(REPO / "recipes/cra/local.yaml"), "path=samples:sgd", f"output_dir={output}",
+             "limit=2", f"endpoint.base_url={url}", f"endpoint.model={demo_model}",
+             "sampling.max_tokens=48", "sampling.temperature=0.1"],
+            capture_output=True, text=True,
+        )  # fmt: skip
+    assert done.returncode in (0, 2), done.stderr
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["answers"] == 2 and summary["unanswered"] == 0
+    assert summary["input_tokens"] > 2 * 500 and 2 <= summary["output_tokens"] <= 2 * 48
+    answers = [record["record"] for record in lines(output / "answers.jsonl")[1:]]
+    assert all(record["text"].strip() for record in answers)
+    assert {r["dialogue_id"] for r in lines(output / "failed.jsonl")} | {
+        r["dialogue_id"] for r in lines(output / "transcripts.jsonl")
+    } == {record["dialogue_id"] for record in answers}
+    # What it wrote goes through the validation as it is, and what can be read into the mixture.
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text("".join(json.dumps(record) + "\n" for record in answers))
+    assert main(["cra", "validate", str(raw), "--sgd", str(SGD)]) == 0
+    verdicts = lines(tmp_path / "validation/validation.jsonl")
+    assert {verdict["dialogue_id"] for verdict in verdicts} == {r["dialogue_id"] for r in answers}
+    assert main(["build", "-c", str(REPO / "recipes/data/demo.yaml"),
+                 f"sources.sgd.options.transcripts={output / 'transcripts.jsonl'}",
+                 f"output_dir={tmp_path / 'mixture'}"]) == 0  # fmt: skip
