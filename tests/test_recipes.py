@@ -3,8 +3,11 @@ from typing import Any
 
 import pytest
 import yaml
-from oumi.core.configs import EvaluationConfig, InferenceConfig, TrainingConfig
+from oumi.core.configs import EvaluationConfig, InferenceConfig, JudgeConfig, TrainingConfig
 
+from coalm_oumi.chat import ChatClient
+from coalm_oumi.config import read_config
+from coalm_oumi.cra.generate import GenerateConfig, Generation
 from coalm_oumi.mixture.config import load_config
 from tests.conftest import REPO
 
@@ -12,6 +15,7 @@ RECIPES = REPO / "recipes"
 TRAIN = sorted(RECIPES.glob("coalm_*.yaml"))
 EVALUATE = sorted(RECIPES.glob("eval_*.yaml"))
 INFER = sorted(RECIPES.glob("infer_*.yaml"))
+JUDGE = sorted(RECIPES.glob("judge_*.yaml"))
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
@@ -26,7 +30,8 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
     ("file", "config"),
     [(f, TrainingConfig) for f in TRAIN]
     + [(f, EvaluationConfig) for f in EVALUATE]
-    + [(f, InferenceConfig) for f in INFER],
+    + [(f, InferenceConfig) for f in INFER]
+    + [(f, JudgeConfig) for f in JUDGE],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_every_recipe_is_one_of_oumis_configurations(file: Path, config: type):
@@ -41,6 +46,15 @@ def test_every_recipe_is_one_of_oumis_configurations(file: Path, config: type):
 def test_every_data_recipe_loads(file: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COALM_DATA", "somewhere")
     assert set(load_config(file, []).sources) == {"snips", "hammer", "toolace", "sgd"}
+
+
+@pytest.mark.parametrize("file", sorted((RECIPES / "cra").glob("*.yaml")), ids=lambda f: f.name)
+def test_every_cra_recipe_loads(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    changes = ["path=samples:sgd", f"output_dir={tmp_path}"]
+    with Generation(read_config(GenerateConfig, file, changes)) as generation:
+        assert generation.estimate(retry_failed=False, batch=False).requests > 0
+        ChatClient(generation.endpoint)
 
 
 def test_the_demo_differs_from_the_8b_recipe_as_its_head_says():

@@ -61,7 +61,7 @@ def read(
                     turns=(
                         transcript.parse(recorded[name])
                         if name in recorded
-                        else _annotated_turns(record, services, max_results)
+                        else annotated_turns(record, services, max_results)
                     ),
                 )
             )
@@ -76,7 +76,19 @@ class _Act(NamedTuple):
     slots: Sequence[str]
 
 
-def _annotated_turns(record: Json, services: Services, max_results: int | None) -> list[CraTurn]:
+def annotated_turns(
+    record: Json, services: Services, max_results: int | None = None
+) -> list[CraTurn]:
+    """Makes turns of a dialogue's own annotations, with templated thoughts.
+
+    Args:
+        record: The dialogue, as SGD has it.
+        services: The split's schema.
+        max_results: How many results of a call an observation keeps. All, if not given.
+
+    Raises:
+        CoalmError: It is not annotated as SGD is.
+    """
     turns = record.get("turns")
     if not isinstance(turns, list) or not turns:
         raise RecordError("`turns` is missing or empty")
