@@ -74,10 +74,14 @@ def render(name: str, /, **fields: Any) -> str:
         raise PromptError(f"prompts/{name}.jinja: {error.message}") from error
 
 
-def fingerprint() -> str:
-    """Returns a hash of all templates: what was rendered from others is not the same data."""
+def fingerprint(*chosen: str) -> str:
+    """Returns a hash of templates: what was rendered from others is not the same data.
+
+    Args:
+        *chosen: Their names. All, if none is given.
+    """
     digest = hashlib.sha256()
-    for name in names():
+    for name in chosen or names():
         text = (resource_dir("prompts") / f"{name}.jinja").read_bytes()
         digest.update(f"{name} {len(text)}\n".encode() + text)
     return digest.hexdigest()

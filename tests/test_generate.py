@@ -103,6 +103,9 @@ def test_a_second_run_asks_only_for_what_is_missing(tmp_path: Path):
     with ChatServer(moody) as server:
         first = generate(config(server, tmp_path))
         assert first["unanswered"] > 0
+        assert {record["reason"] for record in lines(tmp_path / "failed.jsonl")} == {
+            f"m at {server.url}: Error code: 400 - scripted"
+        }
         second = generate(config(server, tmp_path))
     assert second["unanswered"] == 0
     assert len(server.requests) == DIALOGUES - len(second["rejected"]) + first["unanswered"]
@@ -292,6 +295,27 @@ def test_a_failed_batch_says_why(tmp_path: Path):
     api.status = "failed"
     with ChatServer(api) as server, pytest.raises(ChatError, match="batch_0 failed"):
         generate(config(server, tmp_path), **BATCH)
+    api.status = "completed"
+    with ChatServer(api) as server:  # the next run does not wait for it again
+        assert generate(config(server, tmp_path), **BATCH)["unanswered"] == 0
+
+
+def test_a_batch_under_way_is_not_asked_for_at_full_price(tmp_path: Path):
+    api = BatchApi(well, polls=10**6)
+    with ChatServer(api) as server:
+        process = subprocess.Popen(
+            command(server, tmp_path, "--batch", "--poll", "0.05"),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while not any(batch["polls"] for batch in api.batches.values()):
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        changes = ["path=samples:sgd", f"output_dir={tmp_path}", f"endpoint.base_url={server.url}"]
+        options = ["cra", "generate", "-c", str(REPO / "recipes/cra/local.yaml")]
+        assert main([*options, *changes]) == 1
+        assert len([r for r in server.requests if r.path == "/v1/chat/completions"]) == 0
+    assert not api.answered
 
 
 def test_kill_at_any_moment_pays_for_no_batch_twice(tmp_path: Path):
