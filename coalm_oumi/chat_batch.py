@@ -23,6 +23,10 @@ _ENDED = ("completed", "failed", "expired", "cancelled")
 _NAME = "coalm_requests"
 
 
+class BatchError(ChatError):
+    """A batch that failed as a whole: nothing of it was answered, or is paid for."""
+
+
 class BatchClient:
     """A client of one endpoint's Batch API."""
 
@@ -116,7 +120,8 @@ class BatchClient:
             The answer, or what went wrong, of each request that the server says something of.
 
         Raises:
-            ChatError: The batch failed as a whole, or the server does not answer.
+            BatchError: The batch failed as a whole.
+            ChatError: The server does not answer.
         """
         async with _clear_errors(self._endpoint):
             while True:
@@ -127,7 +132,7 @@ class BatchClient:
                     break
                 await asyncio.sleep(self._poll_seconds)
             if batch.status == "failed":
-                raise ChatError(
+                raise BatchError(
                     f"{self._endpoint.model}: batch {batch_id} failed: {_faults(batch)}"
                 )
             results: dict[str, Answer | ChatError] = {}

@@ -8,8 +8,16 @@ import torch
 import transformers
 import yaml
 from oumi.builders import build_model, build_peft_model
-from oumi.core.configs import EvaluationConfig, InferenceConfig, JobConfig, TrainingConfig
+from oumi.core.configs import (
+    EvaluationConfig,
+    InferenceConfig,
+    JobConfig,
+    TrainingConfig,
+)
 
+from coalm_oumi.chat import ChatClient
+from coalm_oumi.config import read_config
+from coalm_oumi.cra.generate import GenerateConfig, Generation
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.task import Options, endpoint
 from coalm_oumi.mixture.config import load_config
@@ -22,6 +30,7 @@ TRAIN = sorted(f for f in RECIPES.rglob("coalm_*.yaml") if f.parent.name in TRAI
 BASELINES = sorted((RECIPES / "baselines").glob("*.yaml"))
 EVALUATE = sorted([*RECIPES.glob("eval_*.yaml"), *RECIPES.glob("multiwoz/*.yaml"), *BASELINES])
 INFER = sorted(RECIPES.glob("infer_*.yaml"))
+JUDGE = sorted(RECIPES.glob("judge_*.yaml"))
 SHAPES = yaml.safe_load((REPO / "tests/shapes.yaml").read_text())
 
 MODEL = {"model.model_name", "model.tokenizer_pad_token", "training.output_dir"}
@@ -227,6 +236,15 @@ def test_what_oumi_published():
         "coalm_70b_published": (4e-5, 1, 7, False, False),
         "coalm_405b_published": (1e-4, 1, 2, True, True),
     }
+
+
+@pytest.mark.parametrize("file", sorted((RECIPES / "cra").glob("*.yaml")), ids=lambda f: f.name)
+def test_every_cra_recipe_loads(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    changes = ["path=samples:sgd", f"output_dir={tmp_path}"]
+    with Generation(read_config(GenerateConfig, file, changes)) as generation:
+        assert generation.estimate(retry_failed=False, batch=False).requests > 0
+        ChatClient(generation.endpoint)
 
 
 @pytest.mark.parametrize("stem", [f.stem for f in TRAIN if f.parent.name == "families"] + [

@@ -181,7 +181,7 @@ def annotated(folder: Path):
     services = sgd.read_services(folder)
     for _, record in sgd.records(folder):
         name, used = sgd.identify(record, services)
-        turns = source._annotated_turns(record, services, None)
+        turns = source.annotated_turns(record, services)
         yield name, transcript.write(turns), sgd.catalogue(services, used, "all")
 
 

@@ -94,7 +94,7 @@ def _generate(options: argparse.Namespace) -> int:
                     f"{folder / FAILED}: {summary['failed']} answers that could not be read, "
                     f"{summary['unanswered']} dialogues without one"
                 )
-    return 0 if not left else 2
+    return 2 if summary["unanswered"] else 0
 
 
 def _validate(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from coalm_oumi import chat_batch, prompts
 from coalm_oumi.chat import Answer, BudgetError, ChatClient, ChatError, Endpoint, Usage
-from coalm_oumi.chat_batch import MAX_BYTES, MAX_REQUESTS, BatchClient
+from coalm_oumi.chat_batch import MAX_BYTES, MAX_REQUESTS, BatchClient, BatchError
 from coalm_oumi.cra import sgd, transcript
 from coalm_oumi.cra.dialogue import CraTurn
 from coalm_oumi.cra.transcript import TranscriptError
@@ -153,9 +153,10 @@ class Generation:
                 "sampling": {k: v for k, v in self._sampling.items() if k not in _LIMITS},
                 "functions": config.functions,
                 "split": resolve(config.path).name,
+                "prompt": prompts.fingerprint("cra_generate"),
             },
         )
-
+        self._errors: dict[str, str] = {}
         self._spent = sum(record.get("usd") or 0.0 for record in self._journal.records.values())
 
     def __enter__(self) -> "Generation":
@@ -231,6 +232,11 @@ class Generation:
             BudgetError: The budget is used up.
             ChatError: The server fails lastingly.
         """
+        if not batch and self._batches():
+            raise CoalmError(
+                f"{self.folder / JOURNAL}: a batch is under way, which is paid for; collect it "
+                "with --batch first"
+            )
         todo = dict(self.pending(retry_failed=retry_failed))
         with tqdm(total=len(todo), desc="dialogues", unit="", smoothing=0.05) as bar:
             self._show(bar)
@@ -256,12 +262,13 @@ class Generation:
                         request.messages, request_id=key, **self._sampling
                     )
                 except ChatError as error:
+                    self._errors[key] = str(error)
                     failures += 1
                     if isinstance(error, BudgetError) or failures >= patience:
                         stopped = error
                 else:
                     failures = 0
-                    self._record(key, request, answer, price=1.0)
+                    self._record(key, answer, price=1.0)
                     bar.update()
                     self._show(bar)
                 if stopped:  # those on their way are paid for: they come to their end
@@ -281,9 +288,8 @@ class Generation:
     ) -> None:
         async with BatchClient(self.endpoint, poll_seconds=poll_seconds) as client:
             # What a run that was stopped has started is paid for: collect it first.
-            for key, record in list(self._journal.records.items()):
-                if record.get("batch") == "started":
-                    await self._collect(client, key, todo, bar)
+            for batch_id in self._batches():
+                await self._collect(client, batch_id, todo, bar)
             while todo:
                 chosen = self._affordable(todo, max_usd)
                 batch_id = await client.start(
@@ -305,12 +311,18 @@ class Generation:
             bar.n = before + done
             bar.refresh()
 
-        results = await client.collect(batch_id, progress)
+        try:
+            results = await client.collect(batch_id, progress)
+        except BatchError:
+            self._journal.append(batch_id, {"batch": "failed"})
+            raise
         bar.n = before
         for key, result in results.items():
-            if isinstance(result, Answer) and key in todo:
-                self._record(key, todo.pop(key), result, price=chat_batch.PRICE)
-                bar.update()
+            if isinstance(result, ChatError):
+                self._errors[key] = str(result)
+            elif key not in self._journal:
+                self._record(key, result, price=chat_batch.PRICE)
+                bar.update(todo.pop(key, None) is not None)
         self._journal.append(batch_id, {"batch": "collected"})
         self._show(bar)
 
@@ -344,7 +356,8 @@ class Generation:
         for request in self.requests:
             name, record = {"dialogue_id": request.dialogue_id}, self._last(request)
             if record is None:
-                failed.append({**name, "reason": "no answer yet", "text": None})
+                reason = self._errors.get(request.key(0), "not asked yet")
+                failed.append({**name, "reason": reason, "text": None})
                 continue
             try:
                 turns = read_turns(record["text"], record["finish_reason"], request.user_inputs)
@@ -370,13 +383,18 @@ class Generation:
         write_json(self.folder / SUMMARY, summary)
         return summary
 
-    def _record(self, key: str, request: Request, answer: Answer, *, price: float) -> None:
+    def _batches(self) -> list[str]:
+        """Lists the batches that were started and not collected."""
+        records = self._journal.records.items()
+        return [key for key, record in records if record.get("batch") == "started"]
+
+    def _record(self, key: str, answer: Answer, *, price: float) -> None:
         usd = self.endpoint.usd(answer.usage)
         self._spent += (usd or 0.0) * price
         self._journal.append(
             key,
             {
-                "dialogue_id": request.dialogue_id,
+                "dialogue_id": key.removeprefix("cra-").rsplit("-", 2)[0],
                 "text": answer.text,
                 "finish_reason": answer.finish_reason,
                 "input_tokens": answer.usage.input_tokens,

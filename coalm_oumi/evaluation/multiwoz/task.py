@@ -310,4 +310,4 @@ def _account(usage: Usage, server: Endpoint) -> Json:
 def _prompts_hash() -> str:
     """Identifies the templates that this task renders: others may change under a run."""
     names = [name for name in prompts.names() if name == "alpaca" or name.startswith("multiwoz_")]
-    return prompts.fingerprint(names)
+    return prompts.fingerprint(*names)
