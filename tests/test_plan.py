@@ -181,6 +181,30 @@ def test_storage_of_four_bits_that_fsdp_cannot_shard():
     assert line.endswith("peft.bnb_4bit_quant_storage=bfloat16")
 
 
+def test_fsdp_may_be_the_trainers_own():
+    own = [f"training.trainer_kwargs.{change}" for change in (
+        "fsdp=true", "fsdp_config.reshard_after_forward=FULL_SHARD",
+        "fsdp_config.activation_checkpointing=true",
+    )]  # fmt: skip
+    own += ["training.enable_gradient_checkpointing=false"]
+    ours, theirs = plan(*QLORA), plan(*QLORA, "fsdp.enable_fsdp=false", *own)
+    assert theirs.setup.checkpointing
+    assert theirs.setup.sharding == "full"
+    assert theirs.moments["loss"].activations == ours.moments["loss"].activations
+    assert theirs.moments["loss"].constants == ours.moments["loss"].constants
+
+
+def test_offloaded_weights_wait_on_the_cpu():
+    memory = plan(*QLORA, "fsdp.cpu_offload=true").moments["backward"]
+    assert memory.weights == memory.optimizer == memory.gradients == 0
+    assert memory.gathered > 0
+
+
+def test_without_a_number_the_gpus_make_the_batch():
+    made = plan("training.per_device_train_batch_size=2", "training.gradient_accumulation_steps=4")
+    assert (made.gpus, made.ok) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

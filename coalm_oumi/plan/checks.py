@@ -41,7 +41,7 @@ def check_quantisation(config: "TrainingConfig", setup: Setup, *, here: bool) ->
             "pip install bitsandbytes (Linux)",
         )
     storage, dtype = config.peft.bnb_4bit_quant_storage, config.model.torch_dtype_str
-    if config.fsdp.enable_fsdp and storage != dtype:
+    if setup.sharding != "none" and storage != dtype:
         yield Finding(
             False,
             f"peft.bnb_4bit_quant_storage {storage}: FSDP shards 4-bit weights only where it is "

@@ -92,6 +92,10 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
     states = int(shape.trainable * setup.optimizer_bytes) // shards
     buckets = trained if setup.sharding == "none" and gpus > 1 else 0
     gradients = trained + buckets
+    lora, temporary = lora * setup.trained_bytes // shards, trained
+    at_rest = rest // shards
+    if setup.offload:  # all that is sharded waits on the CPU, where the optimizer runs as well
+        at_rest = lora = states = gradients = temporary = 0
     kept, one_layer = _activations(shape, setup)
     layers = shape.layers * (_boundary(shape, setup) if setup.checkpointing else one_layer)
     workspace = _workspace(shape, setup, sharded=shards > 1)
@@ -109,9 +113,9 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
     ) -> Memory:
         fleeting = gradients + activations + workspace + gathered + logits
         return Memory(
-            weights=rest // shards,
+            weights=at_rest,
             constants=constants,
-            lora=lora * setup.trained_bytes // shards,
+            lora=lora,
             gradients=gradients,
             optimizer=optimizer,
             activations=activations,
@@ -154,7 +158,7 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
         "optimizer step": held(
             gradients=gradients,
             # The unfused AdamW computes on all parameters at once, into a tensor of its own.
-            optimizer=states + (trained if setup.optimizer == "adamw_torch" else 0),
+            optimizer=states + (temporary if setup.optimizer == "adamw_torch" else 0),
             activations=0,
             workspace=0,
             gathered=root,
