@@ -276,6 +276,11 @@ class Generation:
 
         async with ChatClient(self.endpoint, max_usd=budget) as client:
             await asyncio.gather(*(work() for _ in range(self.endpoint.concurrency)))
+        if isinstance(stopped, BudgetError):
+            raise BudgetError(
+                f"stopped at ${self.spent:.4f} of ${max_usd:g}, all runs together: the next "
+                f"request to {self.endpoint.model} may cost more than is left"
+            )
         if stopped:
             raise stopped
 
