@@ -20,7 +20,9 @@ from coalm_oumi.cli import main
 from coalm_oumi.cra.generate import GenerateConfig, Generation, read_turns
 from coalm_oumi.cra.transcript import TranscriptError
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.sources import SOURCES, gather, read_source
+from coalm_oumi.sample import Sample
+from coalm_oumi.sources import SOURCES, open_source
+from coalm_oumi.sources import read as read_samples
 from tests.chat_server import BatchApi, ChatServer, Reply, Request, completion, failure
 from tests.conftest import REPO
 
@@ -75,7 +77,8 @@ def test_what_is_generated_is_what_the_sgd_source_reads(tmp_path: Path):
     assert summary["transcripts"] == DIALOGUES - len(summary["rejected"])
     assert summary["failed"] == summary["unanswered"] == 0
     options = {"transcripts": tmp_path / "transcripts.jsonl"}
-    samples, _ = gather(read_source("sgd", SGD, options), strict=False)
+    items = read_samples(open_source("sgd", SGD, options))
+    samples = [item for item in items if isinstance(item, Sample)]
     assert {sample.output for sample in samples} == {"System: I heard you."}
     assert len({s.dialogue_id for s in samples}) == summary["transcripts"]
     assert SOURCES["sgd"].domain == "cra"
