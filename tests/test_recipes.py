@@ -19,7 +19,7 @@ from coalm_oumi.chat import ChatClient
 from coalm_oumi.config import read_config
 from coalm_oumi.cra.generate import GenerateConfig, Generation
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
-from coalm_oumi.evaluation.multiwoz.task import Options, endpoint
+from coalm_oumi.evaluation.multiwoz.task import MultiwozOptions, endpoint
 from coalm_oumi.mixture.config import load_config
 from tests.conftest import REPO
 
@@ -333,7 +333,7 @@ def test_no_recipe_calls_home_and_each_says_how_to_run_it(file: Path):
 def test_every_recipe_of_multiwoz_can_be_read(file: Path):
     for task in EvaluationConfig.from_yaml(file).tasks:
         if task.task_name == "coalm-oumi/multiwoz":
-            options = Options.from_mapping(task.eval_kwargs["data"])
+            options = MultiwozOptions.from_options(task.eval_kwargs["data"])
             assert options.format in FORMATS
             for place in ("user", "judge"):
                 if asked := getattr(options, place):

@@ -12,6 +12,7 @@ from oumi.core.registry import register_evaluation_function
 
 from coalm_oumi import prompts
 from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation.options import Options
 
 if TYPE_CHECKING:
     # As in coalm_oumi/evaluation/tasks.py, Oumi may be in the middle of its own imports.
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class MultiwozOptions(Options):
     """What to evaluate on and how, as `eval_kwargs.data` of a recipe says it.
 
     Attributes:
@@ -62,26 +63,13 @@ class Options:
     usd_per_million_output: float | None = None
     name: str | None = None
 
-    @classmethod
-    def from_mapping(cls, options: Mapping[str, Any]) -> Options:
-        """Reads the recipe's mapping.
-
-        Raises:
-            CoalmError: An option is unknown, missing, or has a value that it cannot have.
-        """
-        known = [field.name for field in fields(cls)]
-        found = set(options) if isinstance(options, Mapping) else set()
-        if not found <= set(known) or not {"path", "database", "version"} <= found:
-            raise CoalmError(
-                "eval_kwargs.data: expected path, database, version and some of "
-                f"{', '.join(known[3:])}; found {', '.join(sorted(found)) or 'nothing'}"
-            )
-        read = cls(**{**options, "version": str(options["version"])})
+    def __post_init__(self) -> None:
+        """Refuses values that an option cannot have. YAML reads a version as a number."""
+        object.__setattr__(self, "version", str(self.version))
         for name in ("max_steps", "max_turns", "concurrency"):
-            value = getattr(read, name)
+            value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise CoalmError(f"eval_kwargs.data.{name}: expected a number above 0")
-        return read
 
     @property
     def label(self) -> str:
@@ -107,7 +95,7 @@ def multiwoz(
         task_params: Oumi's; `num_samples` takes the first dialogues of the split.
         config: Oumi's; journal, transcripts and table are written under its `output_dir`.
         inference_engine: Oumi's, with the agent's model.
-        data: The fields of `Options`.
+        data: The fields of `MultiwozOptions`.
 
     Returns:
         `success` and `joint_goal_accuracy` first, and the other metrics of `result.summarise`;
@@ -120,7 +108,7 @@ def multiwoz(
     from coalm_oumi.evaluation.multiwoz import fetch, page, result
     from coalm_oumi.evaluation.multiwoz.database import Database
 
-    options = Options.from_mapping(data)
+    options = MultiwozOptions.from_options(data)
     dialogues = dialogues_of.read(
         fetch.local_file(options.path), version=options.version, split=options.split
     )[: task_params.num_samples]
@@ -180,7 +168,7 @@ def _lead(
     dialogues: Sequence[Dialogue],
     database: Database,
     engine: BaseInferenceEngine,
-    options: Options,
+    options: MultiwozOptions,
     config: EvaluationConfig,
     folder: Path,
 ) -> tuple[dict[str, Json], dict[str, Json]]:
@@ -249,7 +237,10 @@ def _lead(
 
 
 def _judge(
-    dialogues: Sequence[Dialogue], records: Mapping[str, Json], options: Options, folder: Path
+    dialogues: Sequence[Dialogue],
+    records: Mapping[str, Json],
+    options: MultiwozOptions,
+    folder: Path,
 ) -> tuple[dict[str, dict[str, Any]], Json]:
     """Asks the language model that judges. Returns its answers by dialogue, and the account."""
     from tqdm import tqdm
