@@ -154,7 +154,8 @@ def test_a_batch_that_cannot_be_split():
     (line,) = bad(plan(gpus=16))
     assert "--global-batch 16" in line
     assert not bad(plan(gpus=16, global_batch=16))
-    (line,) = bad(plan("training.per_device_train_batch_size=16", gpus=1))
+    many = ["training.per_device_train_batch_size=16", "model.model_max_length=512"]
+    (line,) = bad(plan(*many, gpus=1))
     assert "-> training.per_device_train_batch_size=1, or say --global-batch 16" in line
 
 
