@@ -154,6 +154,9 @@ def test_a_batch_that_cannot_be_split():
     (line,) = bad(plan(gpus=16))
     assert "--global-batch 16" in line
     assert not bad(plan(gpus=16, global_batch=16))
+    many = ["training.per_device_train_batch_size=16", "model.model_max_length=512"]
+    (line,) = bad(plan(*many, gpus=1))
+    assert "-> training.per_device_train_batch_size=1, or say --global-batch 16" in line
 
 
 def test_a_recipe_whose_batch_is_another_on_these_gpus():
@@ -198,6 +201,7 @@ def test_offloaded_weights_wait_on_the_cpu():
     memory = plan(*QLORA, "fsdp.cpu_offload=true").moments["backward"]
     assert memory.weights == memory.optimizer == memory.gradients == 0
     assert memory.gathered > 0
+    assert plan(*QLORA, "fsdp.cpu_offload=true", gpus=1).moments["backward"].gathered > 0
 
 
 def test_without_a_number_the_gpus_make_the_batch():

@@ -79,13 +79,14 @@ def check_batch(setup: Setup, *, gpus: int, global_batch: int) -> Iterator[Findi
         fitting = [
             n for n in range(1, global_batch + 1) if not global_batch % (n * setup.micro_batch)
         ]
-        counts = ", ".join(map(str, fitting)) or "no number of"
+        counts = ", ".join(map(str, fitting))
+        mend = f"use {counts} GPUs" if fitting else "training.per_device_train_batch_size=1"
         yield Finding(
             False,
             f"a global batch of {global_batch} cannot be split over {gpus} GPUs with "
             f"training.per_device_train_batch_size={setup.micro_batch}",
-            f"use {counts} GPUs, or say --global-batch {_next_multiple(global_batch, together)}, "
-            "which is another run",
+            f"{mend}, or say --global-batch {_next_multiple(global_batch, together)}, which is "
+            "another run",
         )
         return
     accumulation = global_batch // together

@@ -98,8 +98,9 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
         at_rest = lora = states = gradients = temporary = 0
     kept, one_layer = _activations(shape, setup)
     layers = shape.layers * (_boundary(shape, setup) if setup.checkpointing else one_layer)
-    workspace = _workspace(shape, setup, sharded=shards > 1)
-    root, layer = _gathered(shape, setup, sharded=shards > 1)
+    sharded = shards > 1 or setup.offload
+    workspace = _workspace(shape, setup, sharded=sharded)
+    root, layer = _gathered(shape, setup, sharded=sharded)
     logits = _logits(shape, setup)
 
     def held(
