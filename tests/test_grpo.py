@@ -55,6 +55,7 @@ def test_long_prompts_are_dropped_and_never_cut(mixture: Path, tokenizer, monkey
     ("changes", "message"),
     [
         ({"domain": "tod"}, r"own/1: its target cannot be rewarded against: .* `tod` must fit"),
+        ({"domain": "chat"}, "unknown domain `chat`"),
         ({"domain": None}, "column `domain` is missing, which the rewards need"),
     ],
 )
