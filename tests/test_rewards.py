@@ -196,7 +196,7 @@ answers = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(answers, st.sampled_from([CALL, NO_CALL, TEXT, STATE, ACTION, REPLY]))
 def test_no_answer_breaks_a_reward(text: str, of: Sample):
     given_ = judged(text, of)
