@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from oumi.core.configs import TrainingConfig
+from oumi.core.registry import REGISTRY, RegistryType
+from trl import GRPOConfig
 
 from coalm_oumi.datasets.grpo import MixtureGrpoDataset
 from coalm_oumi.datasets.tokens import user_message
@@ -52,6 +55,7 @@ def test_long_prompts_are_dropped_and_never_cut(mixture: Path, tokenizer, monkey
     ("changes", "message"),
     [
         ({"domain": "tod"}, r"own/1: its target cannot be rewarded against: .* `tod` must fit"),
+        ({"domain": "chat"}, "unknown domain `chat`"),
         ({"domain": None}, "column `domain` is missing, which the rewards need"),
     ],
 )
@@ -60,6 +64,19 @@ def test_bad_data_is_found_before_a_model_is_asked(tmp_path: Path, tokenizer, ch
     (tmp_path / "train.jsonl").write_text(json.dumps({k: v for k, v in row.items() if v}))
     with pytest.raises(CoalmError, match=message):
         prompts(tmp_path / "train.jsonl", tokenizer)
+
+
+def test_the_recipe_is_one_that_trl_takes(repo: Path):
+    config = TrainingConfig.from_yaml(repo / "recipes/coalm_8b_grpo.yaml")
+    arguments = config.training.to_hf()
+    assert isinstance(arguments, GRPOConfig)
+    assert arguments.per_device_train_batch_size % (arguments.num_generations or 0) == 0
+    names = config.training.reward_functions or []
+    assert all(REGISTRY.contains(name, RegistryType.REWARD_FUNCTION) for name in names)
+    assert len(arguments.reward_weights or []) == len(names) == 4
+    assert sum(arguments.reward_weights or []) == pytest.approx(1)
+    whole = config.model.model_max_length + (arguments.max_completion_length or 0)
+    assert (arguments.use_vllm, arguments.vllm_max_model_length) == (True, whole)
 
 
 def undecided(model_folder: Path, folder: Path, asked: list[str], answers: list[str]) -> Path:
@@ -81,7 +98,7 @@ def undecided(model_folder: Path, folder: Path, asked: list[str], answers: list[
     ]
     batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    for _ in range(40):
+    for _ in range(20):
         model(**batch, labels=labels).loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -97,7 +97,7 @@ def call(name: str, **arguments: object) -> str:
         (TEXT, "  ", (0, 0, 0, 0)),
         # A state.
         (STATE, STATE.output, (1, 1, 1, 1)),
-        (STATE, STATE.output.removeprefix("System: ").lower().replace("getw", "GetW").replace("timer", "timeR"), (1, 1, 0.5, 1)),
+        (STATE, '{"domain": "GetWeather", "slot_values": {"timeRange": "Three  days", "city": "utrecht"}}', (1, 1, 1, 1)),
         (STATE, 'System: {"domain": "GetWeather", "slot_values": {"city": "utrecht"}}', (1, 1, 2 / 3, 1)),
         (STATE, 'System: {"domain": "GetWeather", "slot_values": {"city": "Boston"}}', (1, 1, 0, 0)),
         (STATE, 'System: {"domain": "GetWeather", "slot_values": {}}', (1, 1, 0, 0)),
@@ -196,7 +196,7 @@ answers = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(answers, st.sampled_from([CALL, NO_CALL, TEXT, STATE, ACTION, REPLY]))
 def test_no_answer_breaks_a_reward(text: str, of: Sample):
     given_ = judged(text, of)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 from datasets.fingerprint import Hasher
@@ -39,6 +40,17 @@ class MixtureGrpoDataset(MixtureDataset):
     """
 
     @override
+    def to_hf(self, return_iterable: bool = False) -> Any:
+        """Makes all prompts, once.
+
+        Raises:
+            CoalmError: The recipe says `stream: true`, or a record is bad.
+        """
+        if return_iterable:
+            raise CoalmError(f"{self.dataset_name}: set `stream: false`; prompts are not streamed")
+        return super().to_hf()
+
+    @override
     def _encode_batch(self, batch: pa.Table, indices: Sequence[int]) -> pa.Table:
         missing = [name for name in COLUMNS if name not in batch.column_names]
         if missing:
@@ -46,7 +58,10 @@ class MixtureGrpoDataset(MixtureDataset):
                 f"{self._place()}: column `{missing[0]}` is missing, which the rewards need; "
                 "`coalm build` writes it"
             )
-        samples = [Sample(**row) for row in batch.select(list(COLUMNS)).to_pylist()]
+        samples = [
+            Sample.from_record(row, where=f"{self._place()}: record {index}")
+            for index, row in zip(indices, batch.to_pylist(), strict=True)
+        ]
         users = [user_message(sample.instruction, sample.input) for sample in samples]
         encoded = encode(self._tokenizer, users, [sample.output for sample in samples])
         rows: list[dict[str, object]] = []
