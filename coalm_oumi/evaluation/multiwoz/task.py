@@ -88,12 +88,12 @@ def multiwoz(
 ) -> EvaluationResult:
     """A zero-shot agent that queries and books, on MultiWOZ (Table 2: Success and JGA).
 
-    Every dialogue is journaled when it ends: the same command goes on where a run was killed, and
-    tries again those that broke off.
+    The agent's answers are recorded as they come, and every dialogue when it ends: the same command
+    goes on where a run was killed, and tries again those that broke off.
 
     Args:
         task_params: Oumi's; `num_samples` takes the first dialogues of the split.
-        config: Oumi's; journal, transcripts and table are written under its `output_dir`.
+        config: Oumi's; records, transcripts and table are written under its `output_dir`.
         inference_engine: Oumi's, with the agent's model.
         data: The fields of `MultiwozOptions`.
 
