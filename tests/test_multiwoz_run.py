@@ -57,6 +57,8 @@ def test_coalm_s_format_is_read(text: str, decision: Decision):
              "name": "the oak, north wing", "people": "2", "day": "monday", "stay": "3"}))),
         ("Action: Train Query\nAction Input: departure: ely\n leave  time :  09:30" + " " * 500,
          Decision("", call=FunctionCall("query_train", {"departure": "ely", "leave time": "09:30"}))),
+        ("Action: query_hotel\nAction Input: " + "a " * 20_000 + ", - area = 'north'",  # and at once
+         Decision("", call=FunctionCall("query_hotel", {"area": "north"}))),
         ('Action: query_train\nAction Input: {"departure": "ely"}',
          Decision("", call=FunctionCall("query_train", {"departure": "ely"}))),
         ("Thought: Do I need to use a tool? No\nAI Assistant: Hello\nHuman: more",
