@@ -109,10 +109,23 @@ def engine_answers(tiny_model: Path, entries, tmp_path_factory) -> list[str]:
     return [json.loads(line)["response"] for line in lines]
 
 
-def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(
-    official, entries, engine_answers, tmp_path
-):
-    """Right, damaged and a real engine's answers, in both forms, sample by sample."""
+@pytest.fixture(scope="session")
+def native_answers(entries) -> list[str]:
+    """Calls of `simple` with dots or underscores in their names, whole and damaged."""
+    random_ = random.Random(5)
+    answers = []
+    for entry in entries["simple"]:
+        called = json.loads(right_answer(entry, "json"))
+        if random_.random() < 0.7:  # the names as the tools have them; else as the questions do
+            called = [{**call, "name": call["name"].replace(".", "_")} for call in called]
+        text = json.dumps(called)
+        answers.append(text if random_.random() < 0.6 else damaged(text, [text, "[]"], random_))
+    return answers
+
+
+@pytest.fixture(scope="session")
+def asked(entries, engine_answers) -> dict[str, dict[str, list[Any]]]:
+    """Right, damaged and a real engine's answers, by style and category."""
     asked: dict[str, dict[str, list[Any]]] = {"bfcl": {}, "coalm": {}}
     for number, category in enumerate(CATEGORIES):
         for style, form in (("bfcl", "bracket"), ("coalm", "json")):
@@ -122,6 +135,13 @@ def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(
             if category in ("simple", "irrelevance"):
                 answers[: len(engine_answers)] = engine_answers
             asked[style][category] = answers
+    return asked
+
+
+@pytest.fixture(scope="session")
+def evaluated(official, entries, asked, native_answers, tmp_path_factory) -> Path:
+    """What one run of `bfcl evaluate` says of all of them: it takes seconds to start."""
+    root = tmp_path_factory.mktemp("bfcl")
     raw = {
         run.OFFICIAL_MODELS[style]: {
             category: [(entry.id, answer) for entry, answer in zip(entries[category], answers, strict=True)]
@@ -129,35 +149,30 @@ def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(
         }
         for style, found in asked.items()
     }  # fmt: skip
-    evaluate_officially(official, tmp_path, raw)
-    for style_name, found in asked.items():
-        style = styles.by_name(style_name)
-        samples = [entry for category in found for entry in entries[category]]
-        judged = run.judge(style, samples, [a for answers in found.values() for a in answers])
-        assert all((j.failure is None) == j.verdict.valid for j in judged)
-        for category in found:
-            ours = [j for j in judged if j.entry.category == category]
-            wrong = Counter(j.entry.id for j in ours if not j.verdict.valid)
-            assert wrong == official_wrong(tmp_path, run.OFFICIAL_MODELS[style_name], category)
-            assert 0 < wrong.total() < len(ours), (style_name, category)
+    run.write_results(root, styles.by_name("native"), entries["simple"], native_answers)
+    evaluate_officially(official, root, raw, run.OFFICIAL_MODELS["native"])
+    return root
 
 
-def test_native_calls_are_judged_with_underscores_for_dots(official, entries, tmp_path):
+@pytest.mark.parametrize("name", ["bfcl", "coalm"])
+def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(entries, asked, evaluated, name):
+    style, found = styles.by_name(name), asked[name]
+    samples = [entry for category in found for entry in entries[category]]
+    judged = run.judge(style, samples, [a for answers in found.values() for a in answers])
+    assert all((j.failure is None) == j.verdict.valid for j in judged)
+    for category in found:
+        ours = [j for j in judged if j.entry.category == category]
+        wrong = Counter(j.entry.id for j in ours if not j.verdict.valid)
+        assert wrong == official_wrong(evaluated, run.OFFICIAL_MODELS[name], category)
+        assert 0 < wrong.total() < len(ours), category
+
+
+def test_native_calls_are_judged_with_underscores_for_dots(entries, native_answers, evaluated):
     style, samples = styles.by_name("native"), entries["simple"]
     assert any("." in function["name"] for entry in samples for function in entry.functions)
-    random_ = random.Random(5)
-    answers = []
-    for entry in samples:
-        called = json.loads(right_answer(entry, "json"))
-        if random_.random() < 0.7:  # the names as the tools have them; else as the questions do
-            called = [{**call, "name": call["name"].replace(".", "_")} for call in called]
-        text = json.dumps(called)
-        answers.append(text if random_.random() < 0.6 else damaged(text, [text, "[]"], random_))
-    judged = run.judge(style, samples, answers)
-    run.write_results(tmp_path, style, samples, answers)
-    evaluate_officially(official, tmp_path, {}, run.OFFICIAL_MODELS["native"])
+    judged = run.judge(style, samples, native_answers)
     wrong = Counter(j.entry.id for j in judged if not j.verdict.valid)
-    assert wrong == official_wrong(tmp_path, run.OFFICIAL_MODELS["native"], "simple")
+    assert wrong == official_wrong(evaluated, run.OFFICIAL_MODELS["native"], "simple")
     assert 50 < wrong.total() < 350
 
 
@@ -367,6 +382,7 @@ def test_bad_options(tmp_path):
         ({"style": "poem"}, "unknown prompt style 'poem'; use one of coalm, bfcl, native"),
         ({"style": "native"}, "takes none; use VLLM or a remote engine"),
         ({"categories": ["exec_simple"]}, "BFCL V3 has no category 'exec_simple'"),
+        ({"categories": "exec_simple"}, "BFCL V3 has no category 'exec_simple'"),
         ({"category": ["simple"]}, r"eval_kwargs\.data: expected some of style, categories"),
     ):
         with pytest.raises(CoalmError, match=message):

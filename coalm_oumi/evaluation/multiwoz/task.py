@@ -88,12 +88,12 @@ def multiwoz(
 ) -> EvaluationResult:
     """A zero-shot agent that queries and books, on MultiWOZ (Table 2: Success and JGA).
 
-    Every dialogue is journaled when it ends: the same command goes on where a run was killed, and
-    tries again those that broke off.
+    The agent's answers are recorded as they come, and every dialogue when it ends: the same command
+    goes on where a run was killed, and tries again those that broke off.
 
     Args:
         task_params: Oumi's; `num_samples` takes the first dialogues of the split.
-        config: Oumi's; journal, transcripts and table are written under its `output_dir`.
+        config: Oumi's; records, transcripts and table are written under its `output_dir`.
         inference_engine: Oumi's, with the agent's model.
         data: The fields of `MultiwozOptions`.
 
@@ -176,9 +176,10 @@ def _lead(
     from tqdm import tqdm
 
     from coalm_oumi.chat import Endpoint, Usage
+    from coalm_oumi.evaluation.inference import RecordedModel, digest, made_by
     from coalm_oumi.evaluation.multiwoz.agent import FORMATS
     from coalm_oumi.evaluation.multiwoz.result import to_record
-    from coalm_oumi.evaluation.multiwoz.rollout import asker, roll_out
+    from coalm_oumi.evaluation.multiwoz.rollout import roll_out
     from coalm_oumi.evaluation.multiwoz.user import SimulatedUser, corpus
     from coalm_oumi.journal import Journal
 
@@ -186,20 +187,23 @@ def _lead(
         raise CoalmError(
             f"eval_kwargs.data.format: expected one of {', '.join(FORMATS)}, found {options.format}"
         )
-    made_by = {
-        "model": config.model.model_name,
-        "adapter": config.model.adapter_model and str(config.model.adapter_model),
-        "generation": asdict(config.generation),
+    depends_on = {
+        **made_by(config),
         "version": options.version,
         "split": options.split,
         "path": options.path,
+        "database": options.database,
         "format": options.format,
         "user": options.user and options.user.get("model"),
         "max_steps": options.max_steps,
         "max_turns": options.max_turns if options.user else None,
         "prompts": _prompts_hash(),
     }
-    with Journal(folder / "dialogues.jsonl", made_by=made_by) as journal:
+    file = folder / f"dialogues.{digest(depends_on)}.jsonl"
+    with (
+        RecordedModel(engine, config, folder.name) as model,
+        Journal(file, made_by=depends_on) as journal,
+    ):
         simulated = None
         if options.user:
             server, max_usd = endpoint(options.user, "user")
@@ -210,7 +214,7 @@ def _lead(
             [dialogue for dialogue in dialogues if dialogue.dialogue_id not in done],
             database=database,
             written=FORMATS[options.format],
-            ask=asker(engine),
+            ask=model.attempt,
             user=simulated or corpus,
             max_steps=options.max_steps,
             concurrency=options.concurrency,
