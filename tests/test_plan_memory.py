@@ -25,6 +25,15 @@ TOLERANCE = 0.1
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads of OpenMP wait for each other much longer than these small models compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @dataclass(frozen=True)
 class Case:
     """A small model and how it is trained."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from coalm_oumi.doctor import Finding
 from coalm_oumi.plan import checks
 from coalm_oumi.plan.gpus import Gpu
-from coalm_oumi.plan.memory import NODE, Memory, Moment, peak, plan_memory
+from coalm_oumi.plan.memory import NODE, Memory, Moment, peak, plan_memory, plan_start
 from coalm_oumi.plan.schedule import (
     DataSize,
     Schedule,
@@ -120,12 +120,14 @@ def make_plan(
     data = data_size(config, samples=samples, tokens=tokens_per_sample)
     meant = global_batch or paper_training()["global_batch"]
 
+    start = plan_start(shape, setup)
+
     def memory(count: int) -> dict[Moment, Memory]:
         return plan_memory(shape, setup, gpus=count)
 
     def cluster(count: int) -> Cluster:
         moments = memory(count)
-        need = moments[peak(moments)].total
+        need = max(moments[peak(moments)].total, start)
         together = count * setup.micro_batch
         schedule = plan_schedule(
             shape,
@@ -147,7 +149,7 @@ def make_plan(
     chosen = gpus or max(smallest or own, own)
     moments = memory(chosen)
     findings = [
-        *checks.check_memory(moments, setup, gpu, gpus=chosen, smallest=smallest),
+        *checks.check_memory(moments, setup, gpu, gpus=chosen, smallest=smallest, start=start),
         *checks.check_batch(setup, gpus=chosen, global_batch=meant),
         *checks.check_precision(config, gpu),
         *checks.check_quantisation(config, setup, here=here),

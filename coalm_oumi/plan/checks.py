@@ -100,9 +100,24 @@ def check_batch(setup: Setup, *, gpus: int, global_batch: int) -> Iterator[Findi
 
 
 def check_memory(
-    moments: "Mapping[Moment, Memory]", setup: Setup, gpu: Gpu, *, gpus: int, smallest: int | None
+    moments: "Mapping[Moment, Memory]",
+    setup: Setup,
+    gpu: Gpu,
+    *,
+    gpus: int,
+    smallest: int | None,
+    start: int,
 ) -> Iterator[Finding]:
-    """Checks that the run fits on the GPUs."""
+    """Checks that the run fits on the GPUs, which starts with `start` bytes before FSDP shards."""
+    if start > gpu.memory:
+        yield Finding(
+            False,
+            f"the model is loaded whole on every {gpu.name} before FSDP shards it: "
+            f"{start / 2**30:.1f} GiB of {gpu.memory / 2**30:.1f}",
+            "load it on the CPU and shard it by the trainer's own FSDP (model.device_map=cpu, "
+            "training.trainer_kwargs.fsdp), as recipes/coalm_405b.yaml does",
+        )
+        return
     when = peak(moments)
     need = moments[when].total
     if need <= gpu.memory:

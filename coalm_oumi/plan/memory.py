@@ -168,6 +168,11 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
     }
 
 
+def plan_start(shape: ModelShape, setup: Setup) -> int:
+    """Counts what one GPU holds, in bytes, before FSDP shards the model it has loaded."""
+    return sum(_weights(shape, setup)) + CONTEXT if setup.whole_at_start else 0
+
+
 def _weights(shape: ModelShape, setup: Setup) -> tuple[int, int]:
     """Bytes of all weights at rest, and of the constants of quantisation."""
     if not setup.four_bit:

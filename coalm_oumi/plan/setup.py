@@ -55,6 +55,7 @@ class Setup:
             everything within a node only.
         wrapped: Whether FSDP gathers layer by layer, and not the model in one piece.
         offload: Whether FSDP keeps weights, gradients and optimizer states on the CPU.
+        whole_at_start: Whether each GPU loads the whole model before FSDP shards it.
         loss: How the loss meets the logits.
     """
 
@@ -72,6 +73,7 @@ class Setup:
     sharding: Sharding
     wrapped: bool
     offload: bool
+    whole_at_start: bool
     loss: Loss
 
     @property
@@ -112,6 +114,11 @@ def read_setup(config: "TrainingConfig") -> Setup:
         CoalmError: It trains in a way that the plan does not know.
     """
     training, peft, fsdp = config.training, config.peft, read_fsdp(config)
+    if training.trainer_type.value not in ("trl_sft", "hf"):
+        raise CoalmError(
+            f"training.trainer_type {training.trainer_type.name}: the plan knows supervised "
+            "fine-tuning only (TRL_SFT, HF)"
+        )
     if config.deepspeed.enable_deepspeed:
         raise CoalmError("deepspeed.enable_deepspeed: the plan knows DDP and FSDP only")
     if config.model.model_max_length is None:
@@ -156,6 +163,7 @@ def read_setup(config: "TrainingConfig") -> Setup:
         sharding=fsdp.sharding,
         wrapped=training.use_peft or fsdp.wrapped,
         offload=fsdp.offload,
+        whole_at_start=fsdp.sharding != "none" and _loads_whole(config, quantised=quantised),
         loss=_loss(config),
     )
 
@@ -198,6 +206,17 @@ def read_fsdp(config: "TrainingConfig") -> Fsdp:
         checkpointing=bool(own.get("activation_checkpointing")),
         offload=bool(own.get("cpu_offload") or own.get("offload_params")),
     )
+
+
+def _loads_whole(config: "TrainingConfig", *, quantised: bool) -> bool:
+    """Says whether a process loads the model onto its GPU before FSDP shards it.
+
+    With its `fsdp` section Oumi passes no `device_map`, where Transformers takes the CPU, but for
+    bitsandbytes the process's own GPU. Without it, Oumi makes `auto` the process's own GPU.
+    """
+    if config.fsdp.enable_fsdp:
+        return quantised
+    return config.model.device_map != "cpu"
 
 
 def _loss(config: "TrainingConfig") -> Loss:
