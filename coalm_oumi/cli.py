@@ -18,6 +18,7 @@ from coalm_oumi.commands import (
     plan,
     quantize,
     report,
+    reproduce,
     stats,
 )
 from coalm_oumi.errors import CoalmError
@@ -34,6 +35,7 @@ COMMANDS = {
     "card": card,
     "errors": errors,
     "report": report,
+    "reproduce": reproduce,
     "doctor": doctor,
 }
 

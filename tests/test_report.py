@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -52,11 +53,15 @@ def test_the_latest_result_counts(runs: Path):
 
 
 def test_the_page_stands_alone_and_says_on_how_many_samples(runs: Path):
-    page, png = write(runs)
-    assert png.read_bytes().startswith(b"\x89PNG")
+    page, *files = write([runs])
+    for file in files:
+        assert file.suffix != ".png" or file.read_bytes().startswith(b"\x89PNG")
     text = page.read_text()
-    assert "data:image/png;base64," in text
+    assert text.count("<svg") >= 6 and "<img" not in text
     assert "http://" not in text and "https://" not in text
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"(?:url\(|href=\")#([^\")]+)", text)) <= set(ids)
     assert "<td>50</td><td>50</td>" in text
     assert "<b>40.0</b>" in text
     assert "&lt;b&gt;rate&lt;/b&gt;" in text, "model text is escaped"
@@ -64,10 +69,10 @@ def test_the_page_stands_alone_and_says_on_how_many_samples(runs: Path):
 
 
 def test_other_samples_are_said_to_be_other(runs: Path):
-    assert "did not answer the same samples" not in write(runs)[0].read_text()
+    assert "did not answer the same samples" not in write([runs])[0].read_text()
     answers = runs / "eval/base/answers/state_tracking.jsonl"
     answers.write_text(answers.read_text().replace("rate", "play"))
-    assert "did not answer the same samples" in write(runs)[0].read_text()
+    assert "did not answer the same samples" in write([runs])[0].read_text()
 
 
 def test_answers_that_differ_come_first(runs: Path):
@@ -76,7 +81,7 @@ def test_answers_that_differ_come_first(runs: Path):
         row = json.loads(file.read_text())
         same = {**row, "input": "User: both fail", "correct": False}
         file.write_text(f"{json.dumps(same)}\n{json.dumps(row)}\n")
-    text = write(runs)[0].read_text()
+    text = write([runs])[0].read_text()
     assert text.index("&lt;b&gt;rate") < text.index("both fail")
 
 
@@ -89,19 +94,19 @@ def test_two_demos_under_one_folder_stay_apart(runs: Path, tmp_path_factory):
     assert models == {
         f"{name}/eval/{model}" for name in ("one", "two") for model in ("base", "tuned")
     }
-    write(both)
+    write([both])
 
 
 def test_training_without_evaluation(runs: Path, tmp_path: Path):
     for file in runs.rglob("task_result.json"):
         file.unlink()
-    page, _ = write(runs)
+    page = write([runs])[0]
     assert "25 steps in 62 s" in page.read_text()
 
 
 def test_an_empty_folder(tmp_path: Path):
     with pytest.raises(CoalmError, match=r"neither a trainer_state\.json nor a task_result\.json"):
-        write(tmp_path)
+        write([tmp_path])
     assert not list(tmp_path.iterdir())
 
 

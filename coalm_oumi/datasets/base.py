@@ -19,10 +19,11 @@ from oumi.core.types.conversation import Conversation, Message, Role
 from oumi.utils.logging import logger
 from typing_extensions import override
 
-from coalm_oumi import prompts
+from coalm_oumi import prompts, provenance
 from coalm_oumi.datasets import tokens
 from coalm_oumi.datasets.tokens import IGNORE_INDEX, Encoded, encode, user_message
 from coalm_oumi.errors import CoalmError
+from coalm_oumi.jsontext import dumps
 from coalm_oumi.mixture.select import select
 from coalm_oumi.sample import TEXT_COLUMNS
 
@@ -112,6 +113,10 @@ class SampleDataset(BaseSftDataset):
         # Oumi types its data as a data frame. An Arrow table serves the same calls and stays on
         # disk, so that a rank does not hold the whole mixture in memory.
         table, is_split = self._read()
+        data = Path(self.dataset_path) if self.dataset_path else None
+        made_with = provenance.made_with(data=data, templates=["alpaca"])
+        # Oumi keeps its log beside the model: `coalm report` reads the line there.
+        logger.info(provenance.MARK + dumps({"place": self._place(), **made_with}))
         selected = select(
             table,
             place=self._place(),

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coalm_oumi import provenance
 from coalm_oumi.calls import FunctionCall
 from coalm_oumi.evaluation.failures import Failure
 from coalm_oumi.evaluation.generation import Answer
@@ -61,6 +62,10 @@ def write(
     metrics: Mapping[str, float],
     config: "EvaluationConfig",
     records: Sequence[Json],
+    *,
+    version: int,
+    templates: Sequence[str],
+    data: Path | None = None,
 ) -> "EvaluationResult":
     """Writes the answers, and returns the metrics under a label that tells tasks apart.
 
@@ -70,6 +75,9 @@ def write(
         config: Oumi's; the answers go to `answers/<label>.jsonl` under its `output_dir`.
         records: An object for each answer, with at least `input`, `target`, `response`, `correct`
             and `unreadable`.
+        version: The task's, raised when numbers may move: those of others are not comparable.
+        templates: The prompt templates that the task renders.
+        data: The mixture that it asks, if any.
     """
     from oumi.core.evaluation.evaluation_result import EvaluationResult
 
@@ -83,5 +91,12 @@ def write(
         "readable": readable / len(records),
         "num_samples": len(records),
         "answers": str(file),
+        "task_version": version,
+        "made_with": {
+            **provenance.made_with(data=data, templates=templates),
+            "samples": provenance.samples_hash(
+                [[found.get("dialogue_id"), found["input"], found["target"]] for found in records]
+            ),
+        },
     }
     return EvaluationResult(task_name=label, task_result={"results": {label: values}})

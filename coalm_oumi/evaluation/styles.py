@@ -23,6 +23,9 @@ from coalm_oumi.jsontext import Json, dumps, loads
 Form = Literal["json", "bracket"]
 """How BFCL's result files hold the answers: Figure 5's list, or `[func(a=1)]`."""
 
+TEMPLATES = ("alpaca", "api_bank_query", "hammer", "query", "tool_results")
+"""Those that any style renders."""
+
 _NATIVE_MARKS = re.compile(r"</?tool_call>|\[TOOL_CALLS\]|<\|python_tag\|>|<function_call>")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +22,7 @@ from coalm_oumi.evaluation.inference import Question, RecordedModel
 from coalm_oumi.evaluation.options import ApiBankOptions, BfclOptions
 from coalm_oumi.evaluation.states import DialogueState, joint_goal_accuracy, parse_state, slot_f1
 from coalm_oumi.files import write_text
+from coalm_oumi.jsontext import Json
 from coalm_oumi.sample import Sample
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def state_tracking(
         results.record(answer, correct=state == truth, unreadable=reason)
         for answer, (state, reason), truth in zip(answers, read, expected, strict=True)
     ]
-    return results.write(label, metrics, config, records)
+    return _on_held_out(label, metrics, config, records, held_out)
 
 
 @register_evaluation_function("coalm-oumi/function_calling")
@@ -113,7 +114,8 @@ def function_calling(
                 answer, correct=failure is None, unreadable=reason, parsed=guess, failure=failure
             )
         )
-    return results.write(label, {"ast_match": results.share_correct(records)}, config, records)
+    metrics = {"ast_match": results.share_correct(records)}
+    return _on_held_out(label, metrics, config, records, held_out)
 
 
 @register_evaluation_function("coalm-oumi/api_bank")
@@ -163,7 +165,10 @@ def api_bank(
         api_bank_metrics.as_record(entry, question.messages, text, one)
         for entry, question, text, one in zip(entries, questions, texts, judged, strict=True)
     ]
-    return results.write(label, api_bank_metrics.metrics(judged), config, records)
+    metrics = api_bank_metrics.metrics(judged)
+    result = results.write(label, metrics, config, records, version=1, templates=styles.TEMPLATES)
+    result.task_result["results"][label]["style"] = style.name
+    return result
 
 
 @register_evaluation_function("coalm-oumi/bfcl_v3")
@@ -196,9 +201,30 @@ def bfcl_v3(
     write_text(Path(config.output_dir) / "bfcl_v3.md", bfcl.summary(judged, columns))
     metrics = {**columns, **{f"category/{name}": share for name, share in accuracies.items()}}
     records = [bfcl.as_record(sample, style) for sample in judged]
-    result = results.write("coalm-oumi/bfcl_v3", metrics, config, records)
-    result.task_result["results"]["coalm-oumi/bfcl_v3"][scores.RETIRED] = "retired"
+    result = results.write(
+        "coalm-oumi/bfcl_v3", metrics, config, records, version=1, templates=styles.TEMPLATES
+    )
+    values = result.task_result["results"]["coalm-oumi/bfcl_v3"]
+    values |= {scores.RETIRED: "retired", "sizes": sizes, "style": style.name}
     return result
+
+
+def _on_held_out(
+    label: str,
+    metrics: Mapping[str, float],
+    config: EvaluationConfig,
+    records: Sequence[Json],
+    held_out: HeldOut,
+) -> EvaluationResult:
+    return results.write(
+        label,
+        metrics,
+        config,
+        records,
+        version=1,
+        templates=("alpaca",),
+        data=Path(held_out.dataset_path),
+    )
 
 
 def _check_engine(style: styles.Style, config: EvaluationConfig) -> None:

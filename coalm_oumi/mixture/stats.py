@@ -116,7 +116,17 @@ def write(
         The files written.
     """
     record: Json = [{**asdict(row), "tokens_per_sample": row.tokens_per_sample} for row in rows]
-    write_json(folder / "stats.json", {"window": window, "sources": record, "paper": paper_table()})
+    edges = _edges(lengths)
+    counts = {name: np.histogram(found, edges)[0].tolist() for name, found in lengths.items()}
+    write_json(
+        folder / "stats.json",
+        {
+            "window": window,
+            "sources": record,
+            "paper": paper_table(),
+            "histogram": {"edges": edges.tolist(), "samples": counts},
+        },
+    )
     write_bytes(folder / "stats.png", _histogram(lengths, window))
     return [folder / "stats.json", folder / "stats.png"]
 
@@ -133,10 +143,14 @@ def _number(known: Mapping[str, Any] | None, key: str) -> str:
     return f"{known[key]:,}" if known else ""
 
 
+def _edges(lengths: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.linspace(0, max(int(counts.max()) for counts in lengths.values()), 60)
+
+
 def _histogram(lengths: Mapping[str, np.ndarray], window: int) -> bytes:
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    edges = np.linspace(0, max(int(counts.max()) for counts in lengths.values()), 60)
+    edges = _edges(lengths)
     axes.hist(list(lengths.values()), bins=edges, stacked=True, label=list(lengths))  # pyright: ignore
     if window <= edges[-1]:
         axes.axvline(window, color="black", linestyle="--", linewidth=1, label=f"window, {window}")

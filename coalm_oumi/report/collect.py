@@ -1,11 +1,18 @@
-"""Reads the files of a run folder: losses, evaluation results and answers."""
+"""Reads the files of run folders: losses, evaluation results and answers, and what they came of."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from coalm_oumi import provenance
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, read_json, read_jsonl
+from coalm_oumi.jsontext import Json, loads, read_json, read_jsonl
+
+KNOWN_PACKAGES = ("oumi", "torch", "transformers", "peft", "trl", "datasets", "lm_eval")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +23,21 @@ class TrainingRun:
         name: Its folder, relative to the run folder.
         steps: The optimizer steps at which a loss was logged.
         losses: The loss over the steps since the entry before, in nats a target token.
+        rates: The learning rate at these steps.
         seconds: The wall time of the training loop.
+        model: The model that was tuned.
+        config: The configuration that Oumi saved.
+        made_with: What the dataset logged of code, data and hardware.
     """
 
     name: str
     steps: Sequence[int]
     losses: Sequence[float]
+    rates: Sequence[float]
     seconds: float | None
+    model: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    made_with: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,13 @@ class TaskResult:
         seconds: The wall time.
         answers: What the model wrote, where the task kept it.
         evaluated: The model and adapter that Oumi loaded.
+        verdicts: What the metrics are shares of, where `answers` does not say it: MultiWOZ.
+        errors: Standard errors of metrics, where the task gives them: LM Evaluation Harness.
+        sizes: The sizes of BFCL's whole categories.
+        version: The task's, and how it asked.
+        usd: What was paid for it, where that is known.
+        config: The configuration that Oumi saved.
+        made_with: What the task recorded of code, data, prompts, samples and hardware.
     """
 
     model: str
@@ -47,93 +69,220 @@ class TaskResult:
     seconds: float | None
     answers: Sequence[Json]
     evaluated: str
+    verdicts: Sequence[Json] = ()
+    errors: Mapping[str, float] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    version: str = ""
+    usd: float | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    made_with: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def run(self) -> str:
+        """The last part of its output folder: the name of a row of the paper's tables."""
+        return self.model.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A mixture that `coalm build` wrote, and what `coalm stats` counted.
+
+    Attributes:
+        name: Its folder, relative to the run folder.
+        manifest: What the build wrote.
+        stats: What was counted; None where nothing was.
+        hash: Identifies its content.
+    """
+
+    name: str
+    manifest: Json
+    stats: Json | None
+    hash: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Everything found under a run folder."""
+    """Everything found under the run folders."""
 
     training: Sequence[TrainingRun]
     results: Sequence[TaskResult]
-    manifest: Json | None
-    versions: dict[str, str]
+    mixtures: Sequence[Mixture]
+    stages: Mapping[str, Json] = field(default_factory=dict)
+    """What `coalm reproduce` recorded of its finished stages, by name."""
+
+    @property
+    def manifest(self) -> Json | None:
+        """The mixture's manifest. Of several mixtures none is known to be that of the training."""
+        return self.mixtures[0].manifest if len(self.mixtures) == 1 else None
 
 
-def collect(folder: Path) -> Runs:
-    """Reads a run folder. Of several results of one task and model, the latest counts.
+def collect(*folders: Path) -> Runs:
+    """Reads run folders. Of several results of one task and model, the latest counts.
 
     Raises:
-        CoalmError: The folder holds neither a training run nor a result.
+        CoalmError: They hold neither a training run nor a result.
     """
-    if not folder.is_dir():
-        raise CoalmError(f"{folder}: no such folder; train and evaluate first")
+    for folder in folders:
+        if not folder.is_dir():
+            raise CoalmError(f"{folder}: no such folder; train and evaluate first")
+    root = Path(os.path.commonpath([folder.resolve() for folder in folders]))
     training = [
-        _training(file, folder)
-        for file in sorted(folder.rglob("trainer_state.json"))
+        _training(file, root)
+        for file in _find(folders, "trainer_state.json")
         if not file.parent.name.startswith("checkpoint-")
     ]
     latest: dict[tuple[str, str], tuple[str, TaskResult]] = {}
-    for file in sorted(folder.rglob("task_result.json")):
-        for started, result in _results(file, folder):
+    for file in _find(folders, "task_result.json"):
+        for started, result in _results(file, root):
             key = (result.model, result.task)
             if key not in latest or started >= latest[key][0]:
                 latest[key] = (started, result)
     if not training and not latest:
         raise CoalmError(
-            f"{folder}: neither a trainer_state.json nor a task_result.json is under it; point to "
-            "the folder that holds the output_dir of `oumi train` and `oumi evaluate`"
+            f"{', '.join(map(str, folders))}: neither a trainer_state.json nor a task_result.json "
+            "is under it; point to the folder that holds the output_dir of `oumi train` and "
+            "`oumi evaluate`"
         )
-    manifests = [read_json(file) for file in sorted(folder.rglob("manifest.json"))]
-    mixtures = [found for found in manifests if isinstance(found, dict) and "samples" in found]
-    versions = sorted(folder.rglob("package_versions.json"))
     results = [result for _, result in latest.values()]
-    short = {result.model: result.model.rpartition("/")[2] for result in results}
+    short = {result.model: result.run for result in results}
     if len(set(short.values())) == len(short) and "." not in short:
         results = [replace(result, model=short[result.model]) for result in results]
     return Runs(
         training=training,
         results=results,
-        # Of several mixtures none is known to be the one that was trained on.
-        manifest=mixtures[0] if len(mixtures) == 1 else None,
-        versions=read_json(versions[-1]) if versions else {},
+        mixtures=[
+            mixture
+            for file in _find(folders, "manifest.json")
+            if (mixture := _mixture(file, root)) is not None
+        ],
+        stages={
+            row["key"]: row["record"]
+            for file in _find(folders, "reproduce.jsonl")
+            for _, row in read_jsonl(file)
+            if "key" in row
+        },
     )
 
 
-def _training(file: Path, folder: Path) -> TrainingRun:
+def _find(folders: Sequence[Path], name: str) -> list[Path]:
+    """Finds files of a name, each once."""
+    return sorted({file.resolve() for folder in folders for file in folder.rglob(name)})
+
+
+def _mixture(file: Path, root: Path) -> Mixture | None:
+    manifest = read_json(file)
+    if not isinstance(manifest, dict) or "samples" not in manifest:
+        return None
+    stats = file.with_name("stats.json")
+    return Mixture(
+        name=str(file.parent.relative_to(root)),
+        manifest=manifest,
+        stats=read_json(stats) if stats.is_file() else None,
+        hash=provenance.data_hash(file.parent),
+    )
+
+
+def _training(file: Path, root: Path) -> TrainingRun:
     log = read_json(file)["log_history"]
     logged = [entry for entry in log if "loss" in entry]
     finished = [entry["train_runtime"] for entry in log if "train_runtime" in entry]
+    config = _yaml(file.parent / "telemetry" / "training_config.yaml")
     return TrainingRun(
-        name=str(file.parent.relative_to(folder)),
+        name=str(file.parent.relative_to(root)),
         steps=[entry["step"] for entry in logged],
         losses=[float(entry["loss"]) for entry in logged],
+        rates=[float(entry.get("learning_rate", "nan")) for entry in logged],
         seconds=float(finished[-1]) if finished else None,
+        model=str(config.get("model", {}).get("model_name", "")),
+        config=config,
+        made_with=_logged(file.parent / "logs"),
     )
 
 
-def _results(file: Path, folder: Path) -> list[tuple[str, TaskResult]]:
+def _logged(folder: Path) -> Mapping[str, Json]:
+    """Reads what a training run's dataset said of itself; of several starts, the last counts."""
+    found: Mapping[str, Json] = {}
+    for file in sorted(folder.glob("rank_*.log"))[:1]:
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            _, mark, text = line.partition(provenance.MARK)
+            if mark:
+                found = loads(text)
+    return found
+
+
+def _yaml(file: Path) -> Mapping[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _results(file: Path, root: Path) -> list[tuple[str, TaskResult]]:
     record = read_json(file)
     output_dir = file.parent.parent
-    model_file = file.with_name("model_params.json")
-    model = read_json(model_file) if model_file.is_file() else {}
+    model = _json(file.with_name("model_params.json"))
+    evaluated = [str(model[key]) for key in ("model_name", "adapter_model") if model.get(key)]
+    harness = _json(file.with_name("backend_config.json"))
+    versions = _json(file.with_name("package_versions.json"))
+    packages = {name: versions[name] for name in KNOWN_PACKAGES if name in versions}
     found = []
     for task, values in record.get("results", {}).items():
-        answers = output_dir / str(values.get("answers", "nowhere"))
-        numbers = {
-            name: float(value)
-            for name, value in values.items()
-            if isinstance(value, int | float) and name != "num_samples"
-        }
+        metrics, errors = _numbers(values)
+        made_with = values.get("made_with", {})
+        counted = harness.get("n-samples", {}).get(task, {}).get("effective", 0)
         result = TaskResult(
-            model=str(output_dir.relative_to(folder)),
+            model=str(output_dir.relative_to(root)),
             task=task,
-            metrics=numbers,
-            num_samples=int(values.get("num_samples", 0)),
+            metrics=metrics,
+            num_samples=int(values.get("num_samples", counted)),
             seconds=record.get("duration_sec"),
-            answers=[row for _, row in read_jsonl(answers)] if answers.is_file() else [],
-            evaluated=" + ".join(
-                str(model[key]) for key in ("model_name", "adapter_model") if model.get(key)
-            ),
+            answers=_rows(output_dir, values.get("answers")),
+            evaluated=" + ".join(evaluated),
+            verdicts=_rows(output_dir, values.get("verdicts")),
+            errors=errors,
+            sizes=values.get("sizes", {}),
+            version=_version(values, harness.get("versions", {}).get(task)),
+            usd=_paid(values.get("spent", {})),
+            config=_yaml(file.with_name("evaluation_config.yaml")),
+            made_with={"packages": packages, **made_with},
         )
         found.append((str(record.get("start_time", "")), result))
     return found
+
+
+def _json(file: Path) -> Mapping[str, Any]:
+    return read_json(file) if file.is_file() else {}
+
+
+def _rows(output_dir: Path, name: str | None) -> Sequence[Json]:
+    file = output_dir / (name or "nowhere")
+    return [row for _, row in read_jsonl(file)] if file.is_file() else []
+
+
+_NOT_METRICS = ("num_samples", "task_version", "sample_len")
+
+
+def _numbers(values: Mapping[str, Json]) -> tuple[dict[str, float], dict[str, float]]:
+    """Separates metrics from their standard errors, which the harness calls `acc_stderr,none`."""
+    metrics: dict[str, float] = {}
+    errors: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or key in _NOT_METRICS:
+            continue
+        name, _, how = key.partition(",")
+        kind = errors if name.endswith("_stderr") else metrics
+        name = name.removesuffix("_stderr")
+        kind[name if how in ("", "none") else f"{name} ({how})"] = float(value)
+    return metrics, errors
+
+
+def _version(values: Mapping[str, Json], harness: Json) -> str:
+    parts = [values.get("task_version", harness), values.get("style")]
+    return " ".join(str(part) for part in parts if part is not None)
+
+
+def _paid(spent: Mapping[str, Json]) -> float | None:
+    known = [account["usd"] for account in spent.values() if account.get("usd") is not None]
+    return sum(known) if known else None

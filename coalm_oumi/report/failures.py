@@ -61,17 +61,23 @@ def find(folder: Path, only: str | None = None) -> list[Task]:
     Raises:
         CoalmError: There are no such answers.
     """
-    by_task: dict[str, list[TaskResult]] = defaultdict(list)
-    for result in collect(folder).results:
-        if result.answers and (only is None or only in result.task):
-            by_task[result.task].append(result)
-    if not by_task:
+    tasks = compare([r for r in collect(folder).results if only is None or only in r.task])
+    if not tasks:
         of = f" of a task with `{only}` in its name" if only else ""
         raise CoalmError(
             f"{folder}: no answers{of} under it; point to the folder that holds the output_dir of "
             "`oumi evaluate`"
         )
-    return [_task(name, results) for name, results in sorted(by_task.items())]
+    return tasks
+
+
+def compare(results: Sequence[TaskResult]) -> list[Task]:
+    """Puts models side by side on each task whose answers were kept."""
+    by_task: dict[str, list[TaskResult]] = defaultdict(list)
+    for result in results:
+        if result.answers:
+            by_task[result.task].append(result)
+    return [_task(name, found) for name, found in sorted(by_task.items())]
 
 
 def _task(name: str, results: Sequence[TaskResult]) -> Task:
@@ -91,16 +97,17 @@ def as_text(tasks: Sequence[Task]) -> str:
     """Writes the counts as Markdown tables, one a task."""
     parts = []
     for task in tasks:
-        kinds = _kinds(task)
-        rows = [["model", *kinds, "of"], ["---", *("---:" for _ in kinds), "---:"]]
+        heads = kinds(task)
+        rows = [["model", *heads, "of"], ["---", *("---:" for _ in heads), "---:"]]
         for model, counts in task.counts.items():
-            rows.append([model, *(str(counts[kind]) for kind in kinds), str(counts.total())])
+            rows.append([model, *(str(counts[kind]) for kind in heads), str(counts.total())])
         lines = [f"| {' | '.join(row)} |" for row in rows]
         parts.append("\n".join([f"## {task.name}", "", *lines]))
     return "\n\n".join(parts)
 
 
-def _kinds(task: Task) -> list[str]:
+def kinds(task: Task) -> list[str]:
+    """Returns `right` and the types of failure that occur, the most frequent first."""
     totals = sum(task.counts.values(), Counter())
     wrong = [kind for kind, _ in totals.most_common() if kind != "right"]
     return ["right", *wrong]
@@ -121,7 +128,7 @@ def write(folder: Path, tasks: Sequence[Task], *, samples: int) -> Sequence[Path
     environment = templates(Path(__file__).parent, autoescape=True)
     rendered = environment.get_template("failures.jinja").render(
         title=folder.resolve().name,
-        tasks=[(task, _kinds(task), task.samples[:samples]) for task in tasks],
+        tasks=[(task, kinds(task), task.samples[:samples]) for task in tasks],
         failure_of=failure_of,
     )
     write_text(page, rendered)

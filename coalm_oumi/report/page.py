@@ -1,101 +1,152 @@
-"""Renders a run folder as one self-contained HTML page, with its figure as PNG beside it."""
+"""Renders run folders as one self-contained HTML page, with Markdown, CSV, LaTeX and PNG."""
 
-import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from coalm_oumi.files import write_bytes, write_text
 from coalm_oumi.prompts import templates
-from coalm_oumi.report import figures
+from coalm_oumi.report import failures, figures, paper, runs, tables
 from coalm_oumi.report.collect import Runs, TaskResult, collect
+from coalm_oumi.report.intervals import interval
 
 _EXAMPLES = 6
-_VERSIONS = ("oumi", "torch", "transformers", "peft", "datasets")
+_METRICS = 8
+"""So many metrics of a task are in sight, the others a click away."""
 
 
-def write(folder: Path) -> Sequence[Path]:
-    """Writes `report.html` and `report.png` into a run folder.
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One metric of one model.
+
+    Attributes:
+        value: In %.
+        interval: Its 95 % confidence interval.
+        best: Whether no other model has more.
+    """
+
+    value: float
+    interval: tuple[float, float] | None
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTable:
+    """All metrics of one task.
+
+    Attributes:
+        task: Its name.
+        rows: The metrics, each with a share for each model; None where it has no such result.
+        runs: The result of each model.
+        examples: Samples that a model got wrong.
+    """
+
+    task: str
+    rows: Sequence[tuple[str, Sequence[Share | None]]]
+    runs: Sequence[TaskResult | None]
+    examples: Sequence[failures.Sample]
+
+
+def write(folders: Sequence[Path], output: Path | None = None) -> Sequence[Path]:
+    """Writes `report.html` and `report.md`, and figures and tables under `report/`.
+
+    Args:
+        folders: The folders of runs.
+        output: Where to write; None for the first of them.
 
     Returns:
-        The files written.
+        The files written, the page first.
 
     Raises:
-        CoalmError: The folder holds nothing to report.
+        CoalmError: The folders hold nothing to report.
     """
-    runs = collect(folder)
-    models = sorted({result.model for result in runs.results}, key=lambda m: (m != "base", m))
-    picture = figures.draw(runs.training, runs.results, models)
-    png, page = folder / "report.png", folder / "report.html"
-    write_bytes(png, picture)
-    write_text(page, _render(folder, runs, models, picture))
-    return [page, png]
-
-
-def _render(folder: Path, runs: Runs, models: Sequence[str], picture: bytes) -> str:
-    environment = templates(Path(__file__).parent, autoescape=True)
-    return environment.get_template("page.jinja").render(
-        title=folder.resolve().name,
-        picture=base64.b64encode(picture).decode(),
+    found = collect(*folders)
+    output = output or folders[0]
+    models = sorted(
+        {result.model for result in found.results},
+        key=lambda model: (model.rpartition("/")[2] != "base", model),
+    )
+    compared = failures.compare(found.results)
+    of_paper = tables.all_tables(found.results, found.mixtures)
+    drawn = figures.draw_all(
+        training=found.training,
+        results=found.results,
+        mixtures=found.mixtures,
+        failures=compared,
+        tables=of_paper,
         models=models,
-        tables=[_table(task, runs.results, models) for task in _tasks(runs.results)],
-        training=runs.training,
-        manifest=runs.manifest,
-        versions={name: runs.versions[name] for name in _VERSIONS if name in runs.versions},
     )
-
-
-def _tasks(results: Sequence[TaskResult]) -> list[str]:
-    return list(dict.fromkeys(result.task for result in results))
-
-
-def _table(task: str, results: Sequence[TaskResult], models: Sequence[str]) -> dict[str, object]:
-    by_model = {result.model: result for result in results if result.task == task}
-    metrics = list(dict.fromkeys(name for r in by_model.values() for name in r.metrics))
-    rows = []
-    for metric in metrics:
-        shares = [
-            by_model[model].metrics.get(metric) if model in by_model else None for model in models
-        ]
-        best = max((share for share in shares if share is not None), default=None)
-        rows.append({"metric": metric, "shares": shares, "best": best})
-    return {
-        "task": task,
-        "rows": rows,
-        "runs": [by_model.get(model) for model in models],
-        "same_samples": _same_samples(list(by_model.values())),
-        "examples": _examples([by_model[model] for model in models if model in by_model]),
+    fields = {
+        "title": output.resolve().name,
+        "models": models,
+        "figures": figures.by_name(drawn),
+        "tasks": _task_tables(found, models, compared),
+        "in_sight": _METRICS,
+        "tables": of_paper,
+        "failures": [(task, failures.kinds(task)) for task in compared],
+        "general": [recipe for recipe in paper.evaluation_recipes() if _is_general(recipe)],
+        "training": found.training,
+        "mixtures": found.mixtures,
+        "records": runs.records(found),
+        "warnings": runs.warnings(found),
     }
-
-
-def _questions(result: TaskResult) -> list[tuple[str, str]]:
-    return [(row["input"], row["target"]) for row in result.answers]
-
-
-def _same_samples(results: Sequence[TaskResult]) -> bool:
-    """Says whether all models answered the same questions, as far as their answers were kept."""
-    kept = [_questions(result) for result in results if result.answers]
-    return all(questions == kept[0] for questions in kept)
-
-
-def _examples(results: Sequence[TaskResult]) -> list[dict[str, object]]:
-    """Puts answers of all models beside each other, where they saw the same samples.
-
-    Those come first that one model got right and another did not.
-    """
-    results = [result for result in results if result.answers]
-    questions = [_questions(result) for result in results]
-    if not questions or not _same_samples(results):
-        return []
-    order = sorted(
-        range(len(questions[0])),
-        key=lambda index: len({result.answers[index]["correct"] for result in results}) == 1,
+    home = Path(__file__).parent
+    page, markdown, parts = output / "report.html", output / "report.md", output / "report"
+    html = templates(home, autoescape=True).get_template("page.jinja")
+    files = {page: html.render(**fields, failure_of=failures.failure_of)}
+    files[markdown] = (
+        templates(home).get_template("markdown.jinja").render(**fields, table=tables.as_markdown)
     )
-    return [
-        {
-            "input": source,
-            "target": target,
-            "answers": [(result.model, result.answers[index]) for result in results],
-        }
-        for index in order[:_EXAMPLES]
-        for source, target in [questions[0][index]]
-    ]
+    for table in of_paper:
+        files[parts / f"table_{table.number}.csv"] = tables.as_csv(table)
+        files[parts / f"table_{table.number}.tex"] = tables.as_latex(table)
+    for figure in drawn:
+        write_bytes(parts / f"{figure.name}.png", figure.png)
+    for file, text in files.items():
+        write_text(file, text)
+    return [*files, *(parts / f"{figure.name}.png" for figure in drawn)]
+
+
+def _is_general(recipe: paper.EvaluationRecipe) -> bool:
+    return not any(task.startswith("coalm-oumi/") for task in recipe.tasks)
+
+
+def _task_tables(
+    found: Runs, models: Sequence[str], compared: Sequence[failures.Task]
+) -> list[TaskTable]:
+    examples = {task.name: task.samples[:_EXAMPLES] for task in compared}
+    tasks = list(dict.fromkeys(result.task for result in found.results))
+    made = []
+    for task in tasks:
+        by_model = {result.model: result for result in found.results if result.task == task}
+        metrics = list(dict.fromkeys(name for r in by_model.values() for name in r.metrics))
+        made.append(
+            TaskTable(
+                task=task,
+                rows=[(metric, _shares(by_model, models, metric)) for metric in metrics],
+                runs=[by_model.get(model) for model in models],
+                examples=examples.get(task, []),
+            )
+        )
+    return made
+
+
+def _shares(
+    by_model: dict[str, TaskResult], models: Sequence[str], metric: str
+) -> list[Share | None]:
+    values = {m: r.metrics[metric] for m, r in by_model.items() if metric in r.metrics}
+    best = max(values.values())
+    shares: list[Share | None] = []
+    for model in models:
+        if model not in values:
+            shares.append(None)
+            continue
+        bounds = interval(by_model[model], metric)
+        shares.append(
+            Share(
+                value=100 * values[model],
+                interval=None if bounds is None else (100 * bounds[0], 100 * bounds[1]),
+                best=values[model] == best,
+            )
+        )
+    return shares

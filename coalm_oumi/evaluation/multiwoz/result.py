@@ -9,7 +9,7 @@ from coalm_oumi.chat import Usage
 from coalm_oumi.evaluation.multiwoz import judge, reader
 from coalm_oumi.evaluation.multiwoz.agent import AgentTurn
 from coalm_oumi.evaluation.multiwoz.context_to_response import SystemTurn, inform_success
-from coalm_oumi.evaluation.multiwoz.data import Dialogue
+from coalm_oumi.evaluation.multiwoz.data import Dialogue, State
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.judge import METRICS, Answers, DialogueRecords, Verdict, overall
 from coalm_oumi.evaluation.multiwoz.rollout import Rollout
@@ -166,16 +166,33 @@ def summarise(judged: Sequence[Judged], *, with_states: bool) -> dict[str, float
     return metrics
 
 
-def _tracking(judged: Sequence[Judged]) -> dict[str, float]:
-    """Compares states over every turn of the reference. A turn never reached has the last state."""
+def verdict_record(judged: Judged) -> Json:
+    """Writes a dialogue's verdict: what the metrics over all dialogues are shares of."""
+    pairs = _states(judged)
+    turns = {"turns": len(pairs), "turns_right": 0}
+    if pairs:
+        turns["turns_right"] = round(score(pairs).joint_goal_accuracy * len(pairs))
+    return {
+        "dialogue_id": judged.dialogue.dialogue_id,
+        **asdict(overall(judged.verdicts)),
+        **turns,
+    }
+
+
+def _states(judged: Judged) -> list[tuple[dict[str, str], State]]:
+    """Pairs states over every turn of the reference. A turn never reached has the last state."""
     pairs = []
-    for entry in judged:
-        state: dict[str, str] = {}
-        for index, turn in enumerate(entry.dialogue.turns):
-            if index < len(entry.record["turns"]):
-                state = entry.record["turns"][index]["state"]
-            if turn.state is not None:
-                pairs.append((state, turn.state))
+    state: dict[str, str] = {}
+    for index, turn in enumerate(judged.dialogue.turns):
+        if index < len(judged.record["turns"]):
+            state = judged.record["turns"][index]["state"]
+        if turn.state is not None:
+            pairs.append((state, turn.state))
+    return pairs
+
+
+def _tracking(judged: Sequence[Judged]) -> dict[str, float]:
+    pairs = [pair for entry in judged for pair in _states(entry)]
     if not pairs:
         return {}
     tracking = score(pairs)

@@ -13,6 +13,7 @@ from oumi.core.registry import register_evaluation_function
 from coalm_oumi import prompts
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.options import Options
+from coalm_oumi.jsontext import write_jsonl
 
 if TYPE_CHECKING:
     # As in coalm_oumi/evaluation/tasks.py, Oumi may be in the middle of its own imports.
@@ -104,6 +105,7 @@ def multiwoz(
     """
     from oumi.core.evaluation.evaluation_result import EvaluationResult
 
+    from coalm_oumi import provenance
     from coalm_oumi.evaluation.multiwoz import data as dialogues_of
     from coalm_oumi.evaluation.multiwoz import fetch, page, result
     from coalm_oumi.evaluation.multiwoz.database import Database
@@ -129,12 +131,19 @@ def multiwoz(
     ]
     metrics = result.summarise(judged, with_states=not options.user)
     index = page.write(folder, f"{options.label}: {config.model.model_name}", judged, metrics)
+    write_jsonl(folder / "verdicts.jsonl", [result.verdict_record(entry) for entry in judged])
     values = {
         **metrics,
         "num_samples": len(judged),
         "version": options.version,
         "spent": spent,
         "table": str(index.relative_to(config.output_dir)),
+        "verdicts": str((folder / "verdicts.jsonl").relative_to(config.output_dir)),
+        "task_version": 1,
+        "made_with": {
+            **provenance.made_with(templates=_templates()),
+            "samples": provenance.samples_hash([d.dialogue_id for d in dialogues]),
+        },
     }
     return EvaluationResult(
         task_name=options.label, task_result={"results": {options.label: values}}
@@ -304,5 +313,8 @@ def _account(usage: Usage, server: Endpoint) -> Json:
 
 def _prompts_hash() -> str:
     """Identifies the templates that this task renders: others may change under a run."""
-    names = [name for name in prompts.names() if name == "alpaca" or name.startswith("multiwoz_")]
-    return prompts.fingerprint(*names)
+    return prompts.fingerprint(*_templates())
+
+
+def _templates() -> list[str]:
+    return [name for name in prompts.names() if name == "alpaca" or name.startswith("multiwoz_")]

@@ -1,0 +1,103 @@
+"""Bootstrap confidence intervals of metrics, from what the tasks wrote of each sample."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from coalm_oumi.evaluation.bfcl import scores
+from coalm_oumi.jsontext import Json
+from coalm_oumi.report.collect import TaskResult
+
+RESAMPLES = 2000
+_BFCL = "coalm-oumi/bfcl_v3"
+_VERDICTS = ("correct", "ast_match", "joint_goal_accuracy")
+_PERCENT = ("rouge_l", "rouge_1", "rouge_2", "bleu_4")
+
+
+def interval(result: TaskResult, metric: str, *, seed: int = 0) -> tuple[float, float] | None:
+    """Returns the 95 % confidence interval of a metric: the percentile bootstrap over samples.
+
+    MultiWOZ's dialogues are drawn whole, since the turns of one are no independent samples, and
+    BFCL's samples within their categories, as its scores weigh these. Where a task gives a standard
+    error instead of samples, the interval is 1.96 of it to each side.
+
+    Args:
+        result: What a task found.
+        metric: One of its metrics.
+        seed: Seeds the resampling.
+
+    Returns:
+        The bounds, as the metric in [0, 1]. None where no samples tell, where these are not those
+        of the result, or where all are alike: resampling them would feign certainty.
+    """
+    value = result.metrics.get(metric)
+    if value is None:
+        return None
+    if metric in result.errors:
+        margin = 1.96 * result.errors[metric]
+        return value - margin, value + margin
+    random = np.random.default_rng(seed)
+    if result.task == _BFCL:
+        drawn = _draw_categories(result, metric, value, random)
+    else:
+        drawn = _draw_shares(_parts(result, metric), value, random)
+    if drawn is None:
+        return None
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return None if math.isclose(low, high) else (float(low), float(high))
+
+
+def _parts(result: TaskResult, metric: str) -> list[tuple[float, float]]:
+    """Returns for each sample what it adds to the metric's numerator and denominator."""
+    if result.verdicts:
+        if metric == "joint_goal_accuracy":
+            return [(row["turns_right"], row["turns"]) for row in result.verdicts]
+        return [(row[metric], 1) for row in result.verdicts if row.get(metric) is not None]
+    if metric == "readable":
+        return [(row["unreadable"] is None, 1) for row in result.answers]
+    if metric in _VERDICTS:
+        return [(row["correct"], 1) for row in result.answers]
+    if metric in _PERCENT:
+        return [(row[metric] / 100, 1) for row in result.answers if metric in row]
+    return []
+
+
+def _draw_shares(
+    parts: Sequence[tuple[float, float]], value: float, random: np.random.Generator
+) -> np.ndarray | None:
+    if not parts:
+        return None
+    right, whole = np.array(parts, dtype=float).T
+    if not whole.sum() or not math.isclose(right.sum() / whole.sum(), value, abs_tol=1e-6):
+        return None  # the files are those of another run
+    chosen = random.integers(len(parts), size=(RESAMPLES, len(parts)))
+    return right[chosen].sum(axis=1) / whole[chosen].sum(axis=1)
+
+
+def _draw_categories(
+    result: TaskResult, metric: str, value: float, random: np.random.Generator
+) -> np.ndarray | None:
+    verdicts: dict[str, list[bool]] = defaultdict(list)
+    for row in result.answers:
+        verdicts[row["source"]].append(row["correct"])
+    sizes = result.sizes or {category: len(found) for category, found in verdicts.items()}
+    shares = {category: sum(found) / len(found) for category, found in verdicts.items()}
+    known = _bfcl_metric(shares, sizes, metric)
+    if known is None or not math.isclose(known, value, abs_tol=1e-6):
+        return None
+    # A category of n verdicts resampled n times holds a binomial number of right ones.
+    drawn = {
+        category: random.binomial(len(found), shares[category], RESAMPLES) / len(found)
+        for category, found in verdicts.items()
+    }
+    rows = [dict(zip(drawn, row, strict=True)) for row in np.column_stack(list(drawn.values()))]
+    found = [_bfcl_metric(row, sizes, metric) for row in rows]
+    return np.array(found, dtype=float)
+
+
+def _bfcl_metric(shares: dict[str, float], sizes: Json, metric: str) -> float | None:
+    if metric.startswith("category/"):
+        return shares.get(metric.removeprefix("category/"))
+    return scores.columns(shares, sizes).get(metric)

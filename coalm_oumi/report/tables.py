@@ -1,0 +1,322 @@
+"""Tables 1-5: the paper's numbers, ours beside them, and what they differ by."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from coalm_oumi.report import paper
+from coalm_oumi.report.collect import Mixture, TaskResult
+from coalm_oumi.report.intervals import interval
+
+Mark = Literal["", "best", "second"]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number of a table.
+
+    Attributes:
+        value: As the table prints it: in %, or a count.
+        mark: Whether it is the best or second best of its column.
+    """
+
+    value: float
+    mark: Mark = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The paper's number and ours.
+
+    Attributes:
+        paper: None where the paper has none.
+        ours: None where the run is missing.
+        interval: The 95 % confidence interval of ours.
+        samples: How many samples ours is of.
+        whole: How many the benchmark has, where ours is of fewer.
+    """
+
+    paper: Number | None = None
+    ours: Number | None = None
+    interval: tuple[float, float] | None = None
+    samples: int | None = None
+    whole: int | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the paper's, in percentage points or samples."""
+        return self.ours.value - self.paper.value if self.ours and self.paper else None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        name: As the paper prints it, or the name of our run where the paper has no such row.
+        run: The name of the evaluation.
+        cells: One a column.
+        commands: What would give the missing cells.
+    """
+
+    name: str
+    run: str
+    cells: Sequence[Cell]
+    commands: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the paper with our numbers."""
+
+    number: int
+    title: str
+    note: str
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    digits: int
+    commands: Sequence[tuple[str, str]]
+    """The commands that would give what is missing, each with the rows that it is for."""
+
+    @property
+    def ours(self) -> int:
+        """How many of our numbers it holds."""
+        return sum(cell.ours is not None for row in self.rows for cell in row.cells)
+
+    def text(self, value: float) -> str:
+        """Writes a number as this table does."""
+        return f"{value:,.{self.digits}f}"
+
+    def change(self, value: float) -> str:
+        """Writes a difference, with its sign."""
+        return f"{value:+,.{self.digits}f}".replace("-", "\u2212")
+
+
+def all_tables(results: Sequence[TaskResult], mixtures: Sequence[Mixture]) -> list[Table]:
+    """Returns Tables 1-5."""
+    return [_mixture_table(mixtures), *(_benchmark_table(n, results) for n in paper.NUMBERS)]
+
+
+def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
+    printed = paper.table(number)
+    columns = printed.columns
+
+    def cell(run: str, key: str, value: float | None) -> Cell:
+        column = columns[key]
+        found = [r for r in results if r.run == run and fnmatchcase(r.task, column.task)]
+        found = [r for r in found if column.metric in r.metrics]
+        known = None if value is None else Number(value)
+        if not found:
+            return Cell(paper=known)
+        result = found[0]
+        bounds = interval(result, column.metric)
+        return Cell(
+            paper=known,
+            ours=Number(100 * result.metrics[column.metric]),
+            interval=None if bounds is None else (100 * bounds[0], 100 * bounds[1]),
+            samples=result.num_samples,
+            whole=column.samples if column.samples != result.num_samples else None,
+        )
+
+    rows = []
+    for row in printed.rows:
+        cells = [cell(row.run, key, row.values.get(key)) for key in columns]
+        # Non-live execution has a number in the paper, and no benchmark that would give another.
+        missing = [key for key, one in zip(columns, cells, strict=True) if one.ours is None]
+        commands = (paper.command(row, columns[key]) for key in missing)
+        rows.append(Row(row.name, row.run, cells, list(dict.fromkeys(filter(None, commands)))))
+    known = {row.run for row in printed.rows}
+    for run in dict.fromkeys(result.run for result in results):
+        cells = [cell(run, key, None) for key in columns]
+        if run not in known and any(one.ours for one in cells):
+            rows.append(Row(run, run, cells))
+    by_command: dict[str, list[str]] = {}
+    for row in rows:
+        for command in row.commands:
+            by_command.setdefault(command, []).append(row.name)
+    return Table(
+        number=number,
+        title=printed.title,
+        note=printed.note,
+        columns=[column.label for column in columns.values()],
+        rows=_marked(rows),
+        digits=2 if number == 4 else 1,
+        commands=[(", ".join(names), command) for command, names in by_command.items()],
+    )
+
+
+def _mixture_table(mixtures: Sequence[Mixture]) -> Table:
+    printed = paper.read()["table_1"]
+    rows_of_paper = dict(printed["rows"])
+    keys = ("samples", "tokens")
+    total = {key: sum(row[key] for row in rows_of_paper.values()) for key in keys}
+    # Of several mixtures none is known to be the one that the paper's stands beside.
+    mixture = mixtures[0] if len(mixtures) == 1 else None
+    ours = _counts(mixture) if mixture else {}
+    rows = []
+    for name, known in [*rows_of_paper.items(), ("total", total)]:
+        cells = []
+        for key in (*keys, "mean"):
+            of_paper = known["tokens"] / known["samples"] if key == "mean" else known[key]
+            found = ours.get(name, {}).get(key)
+            mine = None if found is None else Number(found)
+            cells.append(Cell(paper=Number(of_paper), ours=mine))
+        rows.append(Row(name, name, cells))
+    missing = []
+    if not ours:
+        missing.append(("the mixture", "coalm build -c recipes/data/coalm_it.yaml"))
+    if mixture is None or mixture.stats is None:
+        place = mixture.name if mixture else "data/coalm_it"
+        missing.append(("its tokens", f"coalm stats {place}"))
+    note = printed["note"]
+    if len(mixtures) > 1:
+        note = f"Ours is left out: there are {len(mixtures)} mixtures. {note}"
+    return Table(
+        number=1,
+        title=printed["title"],
+        note=note,
+        columns=["samples", "tokens", "tokens a sample"],
+        rows=rows,
+        digits=0,
+        commands=missing,
+    )
+
+
+def _counts(mixture: Mixture) -> dict[str, dict[str, float]]:
+    if mixture.stats:
+        return {
+            row["source"]: {
+                "samples": row["samples"],
+                "tokens": row["tokens"],
+                "mean": row["tokens_per_sample"],
+            }
+            for row in mixture.stats["sources"]
+        }
+    totals: dict[str, float] = {}
+    for split in mixture.manifest["samples"].values():
+        for source, count in split.items():
+            totals[source] = totals.get(source, 0) + count
+    totals["total"] = sum(totals.values())
+    return {source: {"samples": count} for source, count in totals.items()}
+
+
+def _marked(rows: Sequence[Row]) -> list[Row]:
+    """Marks the best and the second best of each column, of the paper's and of ours."""
+    cells = [list(row.cells) for row in rows]
+    for column in range(len(cells[0]) if cells else 0):
+        for side in ("paper", "ours"):
+            figures = [getattr(row[column], side) for row in cells]
+            levels = sorted({figure.value for figure in figures if figure}, reverse=True)[:2]
+            if len(levels) < 2:
+                continue  # one alone is neither best nor worst
+            for row, figure in zip(cells, figures, strict=True):
+                if figure and figure.value in levels:
+                    mark: Mark = "best" if figure.value == levels[0] else "second"
+                    row[column] = replace(row[column], **{side: replace(figure, mark=mark)})
+    return [replace(row, cells=found) for row, found in zip(rows, cells, strict=True)]
+
+
+def as_csv(table: Table) -> str:
+    """Writes a table with a line for each cell."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["row", "run", "column", "paper", "ours", "difference", "low", "high", "samples", "whole"]
+    )
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            low, high = cell.interval or (None, None)
+            values = (
+                cell.paper and cell.paper.value,
+                cell.ours and cell.ours.value,
+                cell.difference,
+                low,
+                high,
+                cell.samples,
+                cell.whole or cell.samples,
+            )
+            writer.writerow([row.name, row.run, column, *("" if v is None else v for v in values)])
+    return out.getvalue()
+
+
+def as_markdown(table: Table) -> str:
+    """Writes a table as Markdown: the paper's number, then ours, where it is there."""
+    marks: Mapping[Mark, Callable[[str], str]] = {
+        "": str,
+        "best": lambda text: f"**{text}**",
+        "second": lambda text: f"<u>{text}</u>",
+    }
+    head = ["", *(f"{column}, {side}" for column in table.columns for side in ("paper", "ours"))]
+    lines = [head, ["---", *("---:" for _ in head[1:])]]
+    for row in table.rows:
+        cells = [text for cell in row.cells for text in _texts(table, cell, marks)]
+        lines.append([row.name, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _texts(table: Table, cell: Cell, marks: Mapping[Mark, Callable[[str], str]]) -> tuple[str, str]:
+    paper_text = marks[cell.paper.mark](table.text(cell.paper.value)) if cell.paper else ""
+    if cell.ours is None:
+        return paper_text, "missing"
+    ours = marks[cell.ours.mark](table.text(cell.ours.value))
+    extra = []
+    if cell.difference is not None:
+        extra.append(table.change(cell.difference))
+    if cell.interval:
+        extra.append(f"95 % {table.text(cell.interval[0])} to {table.text(cell.interval[1])}")
+    if cell.samples is not None:
+        extra.append(f"n={cell.samples}" + (f" of {cell.whole}" if cell.whole else ""))
+    return paper_text, f"{ours} ({'; '.join(extra)})" if extra else ours
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"[\\~^&%$#_{}]", lambda match: _LATEX[match.group()], text)
+
+
+def as_latex(table: Table) -> str:
+    """Writes a table for LaTeX with the package `booktabs`: the paper's number and ours."""
+    marks: Mapping[Mark, str] = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
+
+    def number(figure: Number | None) -> str:
+        return marks[figure.mark].format(table.text(figure.value)) if figure else "--"
+
+    pairs = len(table.columns)
+    heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{{_latex(column)}}}" for column in table.columns)
+    rules = " ".join(rf"\cmidrule(lr){{{2 * n + 2}-{2 * n + 3}}}" for n in range(pairs))
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\begin{{tabular}}{{l{'rr' * pairs}}}",
+        r"\toprule",
+        rf" & {heads} \\",
+        rules,
+        rf" & {' & '.join(['paper & ours'] * pairs)} \\",
+        r"\midrule",
+        *(
+            " & ".join(
+                [
+                    _latex(row.name),
+                    *(number(f) for cell in row.cells for f in (cell.paper, cell.ours)),
+                ]
+            )
+            + r" \\"
+            for row in table.rows
+        ),
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\caption{{{_latex(table.title)}: the paper's numbers (Table {table.number}) and ours.}}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
