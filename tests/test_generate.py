@@ -179,6 +179,7 @@ def test_the_estimate_comes_before_the_first_call(
     changes = ["path=samples:sgd", f"output_dir={tmp_path}", "endpoint.base_url=http://127.0.0.1:9"]
     assert main(["cra", "generate", "-c", recipe, "--dry-run", *changes]) == 0
     plain = capsys.readouterr().out
+    changes.append("sampling.temperature=0.1")  # nothing was asked, so this may still change
     assert main(["cra", "generate", "-c", recipe, "--dry-run", "--batch", *changes]) == 0
     half = capsys.readouterr().out
     price = r"about \$([\d.]+), about [\d,]+ tokens in and [\d,]+ out, by 4 bytes"
@@ -205,6 +206,9 @@ def test_several_dialogues_in_one_answer():
     assert [t.user for t in read_turns(text, "stop", ["one", "two"])] == ["one", "two"]
     with pytest.raises(TranscriptError, match="raise max_tokens"):
         read_turns(text, "length", ["one"])
+    assert read_turns(one, "stop", ["\u201cOne!\u201d", "two"])
+    with pytest.raises(TranscriptError, match="another dialogue"):
+        read_turns(text, "stop", ["three", "four"])
 
 
 def command(server: ChatServer, folder: Path, *more: str) -> list[str]:
@@ -283,6 +287,15 @@ def test_what_a_batch_did_not_answer_is_asked_for_in_the_next_run(tmp_path: Path
         second = generate(config(server, tmp_path), **BATCH)
     assert first["unanswered"] > 0 == second["unanswered"]
     assert set(api.answered.values()) == {1}
+
+
+def test_a_batch_that_answered_nothing_is_not_taken_for_its_retry(tmp_path: Path):
+    refused = iter([failure(400)] * DIALOGUES)
+    api = BatchApi(lambda request: next(refused) if len(api.batches) == 1 else well(request))
+    with ChatServer(api) as server:
+        first = generate(config(server, tmp_path, limit=3), **BATCH)
+        second = generate(config(server, tmp_path, limit=3), **BATCH)
+    assert (first["unanswered"], second["unanswered"], len(api.batches)) == (3, 0, 2)
 
 
 def test_a_batch_whose_answer_was_lost_is_found_again(tmp_path: Path):

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import itertools
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -232,7 +233,7 @@ class Generation:
             BudgetError: The budget is used up.
             ChatError: The server fails lastingly.
         """
-        if not batch and self._batches():
+        if not batch and self._batches("started"):
             raise CoalmError(
                 f"{self.folder / JOURNAL}: a batch is under way, which is paid for; collect it "
                 "with --batch first"
@@ -293,13 +294,14 @@ class Generation:
     ) -> None:
         async with BatchClient(self.endpoint, poll_seconds=poll_seconds) as client:
             # What a run that was stopped has started is paid for: collect it first.
-            for batch_id in self._batches():
+            for batch_id in self._batches("started"):
                 await self._collect(client, batch_id, todo, bar)
             while todo:
                 chosen = self._affordable(todo, max_usd)
                 batch_id = await client.start(
                     {key: {"messages": request.messages, **self._sampling}
-                     for key, request in chosen.items()}
+                     for key, request in chosen.items()},
+                    ended=self._batches("collected"),
                 )  # fmt: skip
                 self._journal.append(batch_id, {"batch": "started"})
                 self._journal.sync()
@@ -388,10 +390,10 @@ class Generation:
         write_json(self.folder / SUMMARY, summary)
         return summary
 
-    def _batches(self) -> list[str]:
-        """Lists the batches that were started and not collected."""
+    def _batches(self, state: str) -> list[str]:
+        """Lists the batches that were `started` and not collected, or `collected`."""
         records = self._journal.records.items()
-        return [key for key, record in records if record.get("batch") == "started"]
+        return [key for key, record in records if record.get("batch") == state]
 
     def _record(self, key: str, answer: Answer, *, price: float) -> None:
         usd = self.endpoint.usd(answer.usage)
@@ -472,7 +474,8 @@ def read_turns(text: str, finish_reason: str, user_inputs: Sequence[str]) -> lis
             keeps most of it is taken; some models give each of the user's turns a dialogue.
 
     Raises:
-        TranscriptError: It is not a dialogue in the format of Table 6, or was cut off.
+        TranscriptError: It is not a dialogue in the format of Table 6, was cut off, or is another
+            one than was asked for.
     """
     if finish_reason == "length":
         raise TranscriptError(
@@ -483,13 +486,25 @@ def read_turns(text: str, finish_reason: str, user_inputs: Sequence[str]) -> lis
         )
     dialogues = transcript.parse_all(text)
     candidates = [*dialogues, [turn for dialogue in dialogues for turn in dialogue]]
-    wanted = [" ".join(said.casefold().split()) for said in user_inputs]
+    wanted = [_words(said) for said in user_inputs]
 
     def kept(turns: Sequence[CraTurn]) -> float:
-        said = [" ".join(turn.user.casefold().split()) for turn in turns]
+        said = [_words(turn.user) for turn in turns]
         return difflib.SequenceMatcher(None, said, wanted, autojunk=False).ratio()
 
-    return max(candidates, key=kept)
+    best = max(candidates, key=kept)
+    if not kept(best):  # such as the prompt's own example
+        raise TranscriptError(
+            "another dialogue: the user says nothing of what was asked for",
+            turn=None,
+            start=0,
+            end=len(text),
+        )
+    return best
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _endpoint(config: GenerateConfig) -> Endpoint:
