@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{rejected} records gave no sample; {folder / MANIFEST} lists them with the reason")
     print(folder)
     if options.push_to_hub:
-        from coalm_oumi.mixture.hub import push
+        from coalm_oumi.mixture.write import push
 
         print(push(folder, options.push_to_hub))
     return 0

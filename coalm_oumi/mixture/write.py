@@ -9,6 +9,7 @@ from pathlib import Path
 import datasets
 from tqdm import tqdm
 
+from coalm_oumi import hub
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.files import write_bytes, write_text
 from coalm_oumi.jsontext import Json, read_json, write_json
@@ -90,6 +91,24 @@ def write_mixture(
     write_text(folder / CARD, _card(record))
     write_json(folder / MANIFEST, record)
     shutil.rmtree(home)
+
+
+def push(folder: Path, repository: str) -> str:
+    """Sends what a build wrote, and nothing else of its folder, to the Hugging Face Hub.
+
+    Raises:
+        CoalmError: The hub refuses it or cannot be reached.
+    """
+    shards = read_json(folder / MANIFEST)["shards"]
+    names = [name for group in shards.values() for name in group]
+    return hub.push(
+        folder,
+        repository,
+        kind="dataset",
+        files=[CARD, MANIFEST, *STATS, *names],
+        stale=["*.parquet"],  # the shards of a larger mixture sent before
+        message="CoALM-IT, built with coalm-oumi",
+    )
 
 
 def _shard_names(split: str, table: datasets.Dataset) -> list[str]:

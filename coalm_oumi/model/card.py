@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coalm_oumi import __version__
+from coalm_oumi import __version__, hub
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.files import write_text
 from coalm_oumi.jsontext import read_json
@@ -87,37 +87,13 @@ def render(
 
 
 def push(folder: Path, repository: str) -> str:
-    """Sends a model and its card to the Hugging Face Hub, in one commit.
-
-    Args:
-        folder: The model's folder.
-        repository: `owner/name`. It is made, private, where there is none.
-
-    Returns:
-        Where it lies now.
+    """Sends a model and its card to the Hugging Face Hub.
 
     Raises:
-        CoalmError: The hub refuses it or cannot be reached. The model stays on disk.
+        CoalmError: The hub refuses it or cannot be reached.
     """
-    import huggingface_hub
-
-    hub = huggingface_hub.HfApi()
-    try:
-        hub.create_repo(repository, private=True, exist_ok=True)
-        commit = hub.upload_folder(
-            repo_id=repository,
-            folder_path=folder,
-            allow_patterns=list(_PATTERNS),
-            ignore_patterns=["*/*"],
-            commit_message="CoALM, trained with coalm-oumi",
-        )
-    except Exception as error:  # the hub's client raises errors of many libraries
-        reason = " ".join(str(error).split())
-        raise CoalmError(
-            f"{repository}: not sent to the Hugging Face Hub ({reason}); log in with `hf auth "
-            f"login` and run `coalm card` again, or send {folder} yourself with `hf upload`"
-        ) from error
-    return commit.commit_url
+    message = "CoALM, trained with coalm-oumi"
+    return hub.push(folder, repository, kind="model", files=_PATTERNS, message=message)
 
 
 def _manifest(recipe: "TrainingConfig", runs: Runs | None) -> Any:
