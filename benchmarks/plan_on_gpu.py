@@ -19,10 +19,11 @@ import torch
 import transformers
 from peft import get_peft_model
 
+from coalm_oumi.model.recipe import read_recipe
 from coalm_oumi.plan.gpus import gpu_by_name
 from coalm_oumi.plan.memory import peak, plan_memory
 from coalm_oumi.plan.schedule import flops_per_token
-from coalm_oumi.plan.setup import Setup, read_recipe, read_setup
+from coalm_oumi.plan.setup import Setup, read_setup
 from coalm_oumi.plan.shape import measure, read_config
 
 

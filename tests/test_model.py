@@ -18,11 +18,11 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter by the recipe's own settings, whose B is not zero."""
     import peft
 
-    from coalm_oumi.model.recipe import load
+    from coalm_oumi.model.recipe import read_recipe
 
     folder = tmp_path_factory.mktemp("adapter")
     base = transformers.AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
-    tuned = peft.get_peft_model(base, load(REPO / "recipes/coalm_8b.yaml").peft.to_lora())
+    tuned = peft.get_peft_model(base, read_recipe(REPO / "recipes/coalm_8b.yaml").peft.to_lora())
     torch.manual_seed(0)
     for name, weight in tuned.named_parameters():
         if "lora_B" in name:
@@ -77,6 +77,16 @@ def test_a_model_is_quantised_once(adapter: Path, tiny_model: Path, tmp_path: Pa
     full = str(REPO / "recipes/coalm_8b.yaml")
     assert main(["quantize", "-c", full, str(tmp_path / "other")]) == 1
     assert "does not quantise" in capsys.readouterr().err
+
+
+def test_a_recipe_that_cannot_be_read_is_one_line(tmp_path: Path, capsys):
+    text = (REPO / "recipes/coalm_405b.yaml").read_text()
+    (tmp_path / "bad.yaml").write_text(text.replace("_str: bfloat16", "_str: bf17"))
+    for command in (["card", str(tmp_path)], ["quantize", str(tmp_path / "out")]):
+        for name, reason in (("bad.yaml", "bf17"), ("none.yaml", "not found")):
+            assert main([*command, "-c", str(tmp_path / name)]) == 1
+            line = capsys.readouterr().err.strip().splitlines()[-1]
+            assert line.startswith("error: ") and reason in line
 
 
 def test_the_card_says_what_was_done_and_goes_to_the_hub(

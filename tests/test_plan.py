@@ -9,6 +9,7 @@ from oumi.core.configs import PeftParams
 from coalm_oumi.cli import main
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import read_json
+from coalm_oumi.model.recipe import read_recipe
 from coalm_oumi.plan import checks
 from coalm_oumi.plan.build import make_plan
 from coalm_oumi.plan.gpus import gpu_by_name, known_gpus
@@ -20,7 +21,7 @@ from coalm_oumi.plan.schedule import (
     implied_mfu,
     paper_training,
 )
-from coalm_oumi.plan.setup import read_recipe, read_setup
+from coalm_oumi.plan.setup import read_setup
 from coalm_oumi.plan.shape import measure, published, read_config
 from tests.conftest import REPO, run
 

@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     from coalm_oumi.model.card import push, write
-    from coalm_oumi.model.recipe import load
+    from coalm_oumi.model.recipe import read_recipe
 
-    print(write(options.model, load(options.config), run_dir=options.run_dir))
+    print(write(options.model, read_recipe(options.config), run_dir=options.run_dir))
     if options.push_to_hub:
         print(push(options.model, options.push_to_hub))
     return 0

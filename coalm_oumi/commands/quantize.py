@@ -15,10 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    from coalm_oumi.model.recipe import load
+    from coalm_oumi.model.recipe import read_recipe
     from coalm_oumi.model.weights import quantize
 
-    recipe = load(options.config)
+    recipe = read_recipe(options.config)
     recipe.model.model_name = options.model or recipe.model.model_name
     quantize(recipe, options.output)
     print(options.output)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coalm_oumi.doctor import Finding
+from coalm_oumi.model.recipe import read_recipe
 from coalm_oumi.plan import checks
 from coalm_oumi.plan.gpus import Gpu
 from coalm_oumi.plan.memory import NODE, Memory, Moment, peak, plan_memory, plan_start
@@ -15,7 +16,7 @@ from coalm_oumi.plan.schedule import (
     paper_training,
     plan_schedule,
 )
-from coalm_oumi.plan.setup import Setup, read_recipe, read_setup
+from coalm_oumi.plan.setup import Setup, read_setup
 from coalm_oumi.plan.shape import ModelShape, measure, read_config
 
 _COUNTS = (1, 2, 4, *range(NODE, 16 * NODE + 1, NODE))

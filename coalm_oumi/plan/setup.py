@@ -1,12 +1,7 @@
 """What a recipe says about memory and time, read through Oumi's own configuration class."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-
-import yaml
-from oumi.exceptions import OumiConfigError
 
 from coalm_oumi.errors import CoalmError
 
@@ -81,30 +76,6 @@ class Setup:
         """Bytes of optimizer state to a trained parameter."""
         copies, beside = _OPTIMIZER_BYTES[self.optimizer]
         return copies * self.trained_bytes + beside
-
-
-def read_recipe(path: Path, changes: Sequence[str] = ()) -> "TrainingConfig":
-    """Reads a training recipe as `oumi train` does.
-
-    Args:
-        path: The recipe.
-        changes: Changes to it, `key=value`.
-
-    Raises:
-        CoalmError: An unknown key or a bad value.
-    """
-    from oumi.core.configs import TrainingConfig
-
-    for change in changes:
-        if "=" not in change:
-            raise CoalmError(f"{change}: expected KEY=VALUE, such as training.max_steps=10")
-    try:
-        return TrainingConfig.from_yaml_and_arg_list(str(path), list(changes))
-    except OumiConfigError as error:
-        first, *_ = str(error).splitlines()
-        raise CoalmError(f"{path}: {first}") from error
-    except (ValueError, yaml.YAMLError) as error:  # such as an unknown torch_dtype_str
-        raise CoalmError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 def read_setup(config: "TrainingConfig") -> Setup:
