@@ -217,14 +217,14 @@ def test_sgd_gives_two_samples_an_api_turn(tmp_path: Path):
 
 def test_sgd_function_lists():
     (first, *_), _ = split(sgd.Sgd(SAMPLES / "sgd", functions="dialogue"))
-    every, _ = split(sgd.Sgd(SAMPLES / "sgd", functions="all"))
-    action = next(sample for sample in every if sample.output.startswith("Action"))
+    listing, _ = split(sgd.Sgd(SAMPLES / "sgd", functions="all"))
+    action = next(sample for sample in listing if sample.output.startswith("Action"))
     listed = action.instruction.split("[BEGIN OF AVAILABLE TOOLS]\n")[1].split("\n[END")[0]
     schema = json.loads((SAMPLES / "sgd/schema.json").read_text())
     assert len(listed.splitlines()) == sum(len(service["intents"]) for service in schema)
     assert first.domain == "cra"
     with pytest.raises(CoalmError, match="neither `all` nor `dialogue`"):
-        list(every(sgd.Sgd(SAMPLES / "sgd", functions="some")))  # pyright: ignore
+        sgd.Sgd(SAMPLES / "sgd", functions="some")  # pyright: ignore
 
 
 def test_recorded_transcripts_replace_the_templates():
