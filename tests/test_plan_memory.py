@@ -20,7 +20,6 @@ from coalm_oumi.jsontext import write_jsonl
 from coalm_oumi.plan.memory import peak, plan_memory
 from coalm_oumi.plan.setup import read_setup
 from coalm_oumi.plan.shape import measure
-
 from tests.threads import one_thread  # noqa: F401
 
 TOLERANCE = 0.1
