@@ -20,18 +20,13 @@ from coalm_oumi.jsontext import write_jsonl
 from coalm_oumi.plan.memory import peak, plan_memory
 from coalm_oumi.plan.setup import read_setup
 from coalm_oumi.plan.shape import measure
+from tests.threads import one_thread  # noqa: F401
 
 TOLERANCE = 0.1
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads of OpenMP wait for each other much longer than these small models compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from tests.conftest import REPO
 RECIPES = REPO / "recipes"
 TRAINED = ("recipes", "ablations", "families", "variants")
 JOBS = sorted((RECIPES / "jobs").glob("*.yaml"))
-TRAIN = sorted(f for f in RECIPES.rglob("coalm_*.yaml") if f.parent.name in TRAINED)
-SUPERVISED = [file for file in TRAIN if not file.stem.endswith("_grpo")]
+LEARN = sorted(f for f in RECIPES.rglob("coalm_*.yaml") if f.parent.name in TRAINED)
+TRAIN = [file for file in LEARN if not file.stem.endswith("_grpo")]  # the others: test_grpo.py
 BASELINES = sorted((RECIPES / "baselines").glob("*.yaml"))
 EVALUATE = sorted([*RECIPES.glob("eval_*.yaml"), *RECIPES.glob("multiwoz/*.yaml"), *BASELINES])
 INFER = sorted(RECIPES.glob("infer_*.yaml"))
@@ -141,7 +141,7 @@ def recipe(stem: str) -> TrainingConfig:
 
 @pytest.mark.parametrize(
     ("file", "config"),
-    [(f, TrainingConfig) for f in TRAIN]
+    [(f, TrainingConfig) for f in LEARN]
     + [(f, EvaluationConfig) for f in EVALUATE]
     + [(f, InferenceConfig) for f in INFER]
     + [(f, JobConfig) for f in JOBS],
@@ -163,7 +163,7 @@ def test_every_data_recipe_loads(file: Path, monkeypatch: pytest.MonkeyPatch):
     assert set(load_config(file, []).sources) == {"snips", "hammer", "toolace", "sgd"}
 
 
-@pytest.mark.parametrize("file", SUPERVISED, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", TRAIN, ids=lambda file: file.stem)
 def test_a_recipe_differs_from_the_8b_one_in_what_its_head_says(file: Path):
     stem = file.stem
     other, full = (
@@ -191,7 +191,7 @@ def devices(stem: str) -> int:
 
 
 @pytest.mark.parametrize(
-    "stem", [f.stem for f in SUPERVISED if f.parent.name != "variants" and f.stem != "coalm_demo"]
+    "stem", [f.stem for f in TRAIN if f.parent.name != "variants" and f.stem != "coalm_demo"]
 )
 def test_the_papers_hyperparameters(stem: str):
     """Section 4.2: LoRA on all linear layers, global batch 8, three epochs, 1e-4, bf16."""
@@ -318,7 +318,7 @@ def test_every_job_is_one_that_its_scheduler_takes(file: Path):
         assert resources.accelerators == {"H100": 8}
 
 
-@pytest.mark.parametrize("file", TRAIN + EVALUATE + INFER + JOBS, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", LEARN + EVALUATE + INFER + JOBS, ids=lambda file: file.name)
 def test_no_recipe_calls_home_and_each_says_how_to_run_it(file: Path):
     text = file.read_text()
     assert f"-c recipes/{file.relative_to(RECIPES)}" in text

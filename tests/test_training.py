@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from tests.conftest import REPO, run
+from tests.threads import one_thread  # noqa: F401
 
 RECIPES = REPO / "recipes"
 STEPS = 4
@@ -89,6 +90,7 @@ def test_shards_learn_what_copies_learn(distributed: Path):
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("one_thread")
 def test_packed_rows_lose_what_their_samples_lose(
     tiny_model: Path, mixture: Path, tmp_path: Path, tokenizer: transformers.PreTrainedTokenizerBase
 ):
