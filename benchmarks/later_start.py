@@ -106,9 +106,9 @@ def rank(side: str, data: Path, tokenizer_path: Path, batch: int) -> None:
 def memory() -> dict[str, float]:
     """Returns this process's memory in GB."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    kilobytes = {key: rest.split()[0] for key, _, rest in (line.partition(":") for line in lines)}
+    found = dict(line.split(":", 1) for line in lines)
     return {
-        name: int(kilobytes[key]) * 1024 / 1e9
+        name: int(found[key].split()[0]) * 1024 / 1e9
         for name, key in (("resident", "VmRSS"), ("anonymous", "RssAnon"))
     }
 

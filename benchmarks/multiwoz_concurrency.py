@@ -12,15 +12,17 @@ few dialogues. The last line prints the ratio of turns a second.
 import argparse
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from oumi.builders.inference_engines import build_inference_engine
 from oumi.core.configs import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 
+from coalm_oumi.evaluation.inference import generate
 from coalm_oumi.evaluation.multiwoz import data
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.database import Database
-from coalm_oumi.evaluation.multiwoz.rollout import asker, roll_out
+from coalm_oumi.evaluation.multiwoz.rollout import roll_out
 from coalm_oumi.evaluation.multiwoz.user import corpus
 from tests.chat_server import ChatServer, Reply, Request, completion
 
@@ -72,7 +74,7 @@ def turns_a_second(
         dialogues,
         database=database,
         written=FORMATS["coalm"],
-        ask=asker(engine),
+        ask=partial(generate, engine),
         user=corpus,
         max_steps=5,
         concurrency=concurrency,

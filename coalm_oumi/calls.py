@@ -97,7 +97,17 @@ def from_record(record: Json) -> FunctionCall:
         raise CallError("a call has no text field `name`")
     if not isinstance(arguments, dict):
         raise CallError(f"the arguments of `{name}` are not an object")
+    if _is_deeper(arguments, MAX_DEPTH):
+        raise CallError(f"the arguments of `{name}` are nested deeper than {MAX_DEPTH} levels")
     return FunctionCall(name, arguments)
+
+
+def _is_deeper(value: Json, levels: int) -> bool:
+    """Says whether a value is nested deeper. A plain value has no level."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
 
 
 def parse_python(text: str) -> FunctionCall:

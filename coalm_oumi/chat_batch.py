@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 
@@ -21,6 +21,10 @@ MAX_BYTES = 100_000_000
 
 _ENDED = ("completed", "failed", "expired", "cancelled")
 _NAME = "coalm_requests"
+
+
+class BatchError(ChatError):
+    """A batch that failed as a whole: nothing of it was answered, or is paid for."""
 
 
 class BatchClient:
@@ -53,13 +57,15 @@ class BatchClient:
         """Closes its connections."""
         await self._api.close()
 
-    async def start(self, bodies: Mapping[str, Json]) -> str:
+    async def start(self, bodies: Mapping[str, Json], *, ended: Collection[str]) -> str:
         """Starts a batch, or finds the one that the same requests started before.
 
         So a run that was killed before it could note the batch's id does not pay twice.
 
         Args:
             bodies: Each request without the model, by an id of its own.
+            ended: The batches that were collected already. Where one answered none of its
+                requests, the same ones are sent again.
 
         Returns:
             The batch's id.
@@ -81,7 +87,7 @@ class BatchClient:
         ).encode("utf-8", "replace")
         name = hashlib.sha256(lines).hexdigest()
         async with _clear_errors(self._endpoint):
-            if found := await self._find(name):
+            if found := await self._find(name, ended):
                 return found
             file = await self._api.files.create(file=("requests.jsonl", lines), purpose="batch")
             for attempt in range(self._endpoint.retries + 1):
@@ -97,7 +103,7 @@ class BatchClient:
                     if attempt == self._endpoint.retries:
                         raise
                     await asyncio.sleep(min(2**attempt / 2, 8))
-                    if found := await self._find(name):
+                    if found := await self._find(name, ended):
                         return found
                 else:
                     return batch.id
@@ -116,7 +122,8 @@ class BatchClient:
             The answer, or what went wrong, of each request that the server says something of.
 
         Raises:
-            ChatError: The batch failed as a whole, or the server does not answer.
+            BatchError: The batch failed as a whole.
+            ChatError: The server does not answer.
         """
         async with _clear_errors(self._endpoint):
             while True:
@@ -127,7 +134,7 @@ class BatchClient:
                     break
                 await asyncio.sleep(self._poll_seconds)
             if batch.status == "failed":
-                raise ChatError(
+                raise BatchError(
                     f"{self._endpoint.model}: batch {batch_id} failed: {_faults(batch)}"
                 )
             results: dict[str, Answer | ChatError] = {}
@@ -138,14 +145,10 @@ class BatchClient:
                         results |= self._result(line)
             return results
 
-    async def _find(self, name: str) -> str | None:
+    async def _find(self, name: str, ended: Collection[str]) -> str | None:
         async for batch in self._api.batches.list(limit=100):
-            if (batch.metadata or {}).get(_NAME) == name and batch.status in (
-                "validating",
-                "in_progress",
-                "finalizing",
-                "completed",
-            ):
+            is_same = (batch.metadata or {}).get(_NAME) == name and batch.id not in ended
+            if is_same and batch.status in ("validating", "in_progress", "finalizing", "completed"):
                 return batch.id
         return None
 

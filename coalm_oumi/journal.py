@@ -19,7 +19,8 @@ class Journal:
     """Records of finished work in a JSON Lines file, each under a key of its own.
 
     The first line says what the records depend on (model, prompt, data). A journal whose first
-    line says something else is not continued. A last line cut short by a kill is dropped.
+    line says something else is not continued, or starts anew where it holds no record. A last line
+    cut short by a kill is dropped.
 
     Example:
         >>> with Journal(Path("answers.jsonl"), made_by={"model": "a"}) as journal:
@@ -104,6 +105,7 @@ class Journal:
         if not self.path.exists():
             return
         whole = 0
+        other = None
         with self.path.open("rb") as stream:
             for number, raw in enumerate(stream, start=1):
                 if not raw.endswith(b"\n"):
@@ -112,11 +114,15 @@ class Journal:
                 if number > 1:
                     self.records[line["key"]] = line["record"]
                 elif line["made_by"] != json.loads(dumps(made_by)):
-                    raise CoalmError(
-                        f"{self.path}: was made by {dumps(line['made_by'])}, this run is "
-                        f"{dumps(made_by)}; move the file away to start anew"
-                    )
+                    other = dumps(line["made_by"])
                 whole += len(raw)
+        if other and self.records:
+            raise CoalmError(
+                f"{self.path}: was made by {other}, this run is {dumps(made_by)}; move the file "
+                "away to start anew"
+            )
+        if other:  # opened, and nothing was done: nothing is lost
+            whole = 0
         if whole < self.path.stat().st_size:
             os.truncate(self.path, whole)
 

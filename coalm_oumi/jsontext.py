@@ -10,7 +10,7 @@ from typing import IO, Any, NoReturn
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.files import write_text
 
-_FENCE = re.compile(r"\A\s*```[ \t]*[A-Za-z]*\s*(.*?)\s*```\s*\Z", re.DOTALL)
+_FENCE = re.compile(r"```[ \t]*[A-Za-z]*")
 
 # What json.loads returns. A recursive alias would not help the type checker here.
 Json = Any
@@ -195,8 +195,11 @@ def _unreadable(path: Path, error: OSError) -> CoalmError:
 
 def unfenced(text: str) -> str:
     """Returns what stands in a Markdown code fence, where the whole text is one."""
-    fenced = _FENCE.match(text)
-    return fenced.group(1) if fenced else text
+    inside = text.strip()
+    opening = _FENCE.match(inside)
+    if opening is None or not inside.endswith("```") or len(inside) < opening.end() + 3:
+        return text
+    return inside[opening.end() : -3].strip()
 
 
 def write_json(path: Path, value: Json) -> None:
@@ -205,5 +208,9 @@ def write_json(path: Path, value: Json) -> None:
 
 
 def write_jsonl(path: Path, records: Iterable[Json]) -> None:
-    """Writes a JSON Lines file, whole or not at all."""
-    write_text(path, "".join(f"{dumps(record)}\n" for record in records))
+    """Writes a JSON Lines file, whole or not at all.
+
+    What a model wrote may hold halves of surrogate pairs, which UTF-8 has not: they become `?`.
+    """
+    text = "".join(f"{dumps(record)}\n" for record in records)
+    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))

@@ -76,14 +76,14 @@ def render(name: str, /, **fields: Any) -> str:
         raise PromptError(f"prompts/{name}.jinja: {error.message}") from error
 
 
-def fingerprint(chosen: Sequence[str] | None = None) -> str:
+def fingerprint(*chosen: str) -> str:
     """Returns a hash of templates: what was rendered from others is not the same data.
 
     Args:
-        chosen: Their names; None for all.
+        *chosen: Their names. All, if none is given.
     """
     digest = hashlib.sha256()
-    for name in names() if chosen is None else chosen:
+    for name in chosen or names():
         text = (resource_dir("prompts") / f"{name}.jinja").read_bytes()
         digest.update(f"{name} {len(text)}\n".encode() + text)
     return digest.hexdigest()

@@ -33,7 +33,7 @@ def made_with(*, data: Path | None = None, templates: Sequence[str] = ()) -> dic
         "packages": packages(),
         "hardware": hardware(),
         "data": None if data is None else data_hash(data),
-        "prompts": prompts.fingerprint(sorted(templates))[:12] if templates else None,
+        "prompts": prompts.fingerprint(*sorted(templates))[:12] if templates else None,
     }
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ def hub(folder: Path) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            name = self.path.split("/api/datasets/")[-1].split("?")[0]
+            name = re.split("/api/(?:datasets|models)/", self.path)[-1].split("?")[0]
             home = folder / name.split("/revision/")[0].split("/tree/")[0]
             if not home.is_dir():
                 self.answer({"error": "Repository not found"}, 404)
@@ -43,7 +44,7 @@ def hub(folder: Path) -> Iterator[str]:
                 self.answer({"files": [{"path": f["path"], "uploadMode": "regular",
                                         "shouldIgnore": False} for f in files]})  # fmt: skip
             elif "/commit/" in self.path:
-                home = folder / self.path.split("/api/datasets/")[1].split("/commit/")[0]
+                home = folder / re.split("/api/(?:datasets|models)/|/commit/", self.path)[1]
                 for line in body.splitlines():
                     self.apply(home, json.loads(line))
                 self.answer({"commitUrl": f"{address}/commit/1", "commitOid": "1" * 40,

@@ -111,6 +111,15 @@ def test_native_tool_calls(tmp_path: Path):
     assert [message["role"] for message in rows[0]["prompt"]] == ["user", "assistant", "user"]
 
 
+def test_odd_answers_leave_readable_files(tmp_path: Path):
+    file = write_questions(tmp_path / "q.json")
+    odd = [r'[{"name": "BookTable", "arguments": {"day": "\ud800", "people": 1e999}}]', "\ud800"]
+    answers = [Message(role=Role.ASSISTANT, content=text) for text in odd]
+    _, _, rows = evaluate(Scripted(*answers), tmp_path / "out", {"path": str(file)})
+    assert [row["failure"] for row in rows] == ["wrong argument", "format"]
+    assert rows[0]["parsed"][0]["arguments"] == {"day": "?", "people": "Infinity"}
+
+
 def test_real_api_bank(shared: Path):
     folder = shared / "api_bank/hammer_original"
     for name, count in (("apibank_l1.json", 399), ("apibank_l2.json", 127)):
@@ -125,7 +134,7 @@ def test_a_file_of_hammers_repository_is_kept(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(api_bank, "SOURCE", (tmp_path / "repository").as_uri())
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CoalmError, match=r"apibank_l1\.json: no such file here, and .* cannot be"):
+    with pytest.raises(CoalmError, match=r"apibank_l1\.json: cannot be fetched .* give the path"):
         api_bank.locate("apibank_l1.json")
     published = write_questions_into(tmp_path / "repository")
     with pytest.raises(CoalmError, match="not the file expected"):

@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
+from oumi.core.configs import (
+    EvaluationConfig,
+    EvaluationTaskParams,
+    GenerationParams,
+    ModelParams,
+)
 from oumi.core.inference.base_inference_engine import InferenceResult
 from oumi.core.types.conversation import Message, Role
+from oumi.inference import NativeTextInferenceEngine
 
 from coalm_oumi.calls import CallError
 from coalm_oumi.errors import CoalmError
@@ -85,19 +91,57 @@ def official_wrong(root: Path, model: str, category: str) -> Counter[str]:
     return Counter(json.loads(line)["id"] for line in file.read_text().splitlines()[1:])
 
 
-def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(official, entries, tmp_path):
-    """Right, damaged and a real model's answers, in both forms, sample by sample."""
-    golden = json.loads((Path(__file__).parent / "golden/bfcl_smollm2.json").read_text())
+@pytest.fixture(scope="session")
+def engine_answers(tiny_model: Path, entries, tmp_path_factory) -> list[str]:
+    """What Oumi's engine and a small model with random weights answer to the first samples."""
+    model = ModelParams(
+        model_name=str(tiny_model),
+        torch_dtype_str="float32",
+        tokenizer_kwargs={"padding_side": "left"},
+    )
+    generation = GenerationParams(max_new_tokens=12, batch_size=8, temperature=0.0, use_cache=True)
+    folder = tmp_path_factory.mktemp("engine")
+    config = EvaluationConfig(output_dir=str(folder), model=model, generation=generation)
+    engine = NativeTextInferenceEngine(model, generation_params=generation)
+    params = EvaluationTaskParams(task_name="t", evaluation_backend="custom", num_samples=8)
+    tasks.bfcl_v3(params, config, engine, data={"categories": ["simple"]})
+    lines = (folder / "answers/bfcl_v3.jsonl").read_text().splitlines()
+    return [json.loads(line)["response"] for line in lines]
+
+
+@pytest.fixture(scope="session")
+def native_answers(entries) -> list[str]:
+    """Calls of `simple` with dots or underscores in their names, whole and damaged."""
+    random_ = random.Random(5)
+    answers = []
+    for entry in entries["simple"]:
+        called = json.loads(right_answer(entry, "json"))
+        if random_.random() < 0.7:  # the names as the tools have them; else as the questions do
+            called = [{**call, "name": call["name"].replace(".", "_")} for call in called]
+        text = json.dumps(called)
+        answers.append(text if random_.random() < 0.6 else damaged(text, [text, "[]"], random_))
+    return answers
+
+
+@pytest.fixture(scope="session")
+def asked(entries, engine_answers) -> dict[str, dict[str, list[Any]]]:
+    """Right, damaged and a real engine's answers, by style and category."""
     asked: dict[str, dict[str, list[Any]]] = {"bfcl": {}, "coalm": {}}
     for number, category in enumerate(CATEGORIES):
         for style, form in (("bfcl", "bracket"), ("coalm", "json")):
             if form == "json" and category.startswith("multi_turn"):
                 continue  # the references of these are in brackets
             answers = answers_of_all_qualities(entries[category], form, number)
-            if form == "bracket":
-                for index, text in golden.get(category, {}).items():
-                    answers[int(index)] = text
+            if category in ("simple", "irrelevance"):
+                answers[: len(engine_answers)] = engine_answers
             asked[style][category] = answers
+    return asked
+
+
+@pytest.fixture(scope="session")
+def evaluated(official, entries, asked, native_answers, tmp_path_factory) -> Path:
+    """What one run of `bfcl evaluate` says of all of them: it takes seconds to start."""
+    root = tmp_path_factory.mktemp("bfcl")
     raw = {
         run.OFFICIAL_MODELS[style]: {
             category: [(entry.id, answer) for entry, answer in zip(entries[category], answers, strict=True)]
@@ -105,35 +149,30 @@ def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(official, ent
         }
         for style, found in asked.items()
     }  # fmt: skip
-    evaluate_officially(official, tmp_path, raw)
-    for style_name, found in asked.items():
-        style = styles.by_name(style_name)
-        samples = [entry for category in found for entry in entries[category]]
-        judged = run.judge(style, samples, [a for answers in found.values() for a in answers])
-        assert all((j.failure is None) == j.verdict.valid for j in judged)
-        for category in found:
-            ours = [j for j in judged if j.entry.category == category]
-            wrong = Counter(j.entry.id for j in ours if not j.verdict.valid)
-            assert wrong == official_wrong(tmp_path, run.OFFICIAL_MODELS[style_name], category)
-            assert 0 < wrong.total() < len(ours), (style_name, category)
+    run.write_results(root, styles.by_name("native"), entries["simple"], native_answers)
+    evaluate_officially(official, root, raw, run.OFFICIAL_MODELS["native"])
+    return root
 
 
-def test_native_calls_are_judged_with_underscores_for_dots(official, entries, tmp_path):
+@pytest.mark.parametrize("name", ["bfcl", "coalm"])
+def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(entries, asked, evaluated, name):
+    style, found = styles.by_name(name), asked[name]
+    samples = [entry for category in found for entry in entries[category]]
+    judged = run.judge(style, samples, [a for answers in found.values() for a in answers])
+    assert all((j.failure is None) == j.verdict.valid for j in judged)
+    for category in found:
+        ours = [j for j in judged if j.entry.category == category]
+        wrong = Counter(j.entry.id for j in ours if not j.verdict.valid)
+        assert wrong == official_wrong(evaluated, run.OFFICIAL_MODELS[name], category)
+        assert 0 < wrong.total() < len(ours), category
+
+
+def test_native_calls_are_judged_with_underscores_for_dots(entries, native_answers, evaluated):
     style, samples = styles.by_name("native"), entries["simple"]
     assert any("." in function["name"] for entry in samples for function in entry.functions)
-    random_ = random.Random(5)
-    answers = []
-    for entry in samples:
-        called = json.loads(right_answer(entry, "json"))
-        if random_.random() < 0.7:  # the names as the tools have them; else as the questions do
-            called = [{**call, "name": call["name"].replace(".", "_")} for call in called]
-        text = json.dumps(called)
-        answers.append(text if random_.random() < 0.6 else damaged(text, [text, "[]"], random_))
-    judged = run.judge(style, samples, answers)
-    run.write_results(tmp_path, style, samples, answers)
-    evaluate_officially(official, tmp_path, {}, run.OFFICIAL_MODELS["native"])
+    judged = run.judge(style, samples, native_answers)
     wrong = Counter(j.entry.id for j in judged if not j.verdict.valid)
-    assert wrong == official_wrong(tmp_path, run.OFFICIAL_MODELS["native"], "simple")
+    assert wrong == official_wrong(evaluated, run.OFFICIAL_MODELS["native"], "simple")
     assert 50 < wrong.total() < 350
 
 
@@ -143,12 +182,12 @@ def test_columns_are_those_of_the_leaderboard(official, tmp_path):
     sizes, accuracies = {}, {}
     folder = tmp_path / "score" / "uiuc-convai_CoALM-8B"
     folder.mkdir(parents=True)
-    with Worker() as worker:
-        for category in scores.GROUPS["all"]:
-            sizes[category] = len(worker.questions(category))
-            accuracies[category] = random_.randrange(sizes[category] + 1) / sizes[category]
-            row = {"accuracy": accuracies[category], "total_count": sizes[category]}
-            (folder / f"BFCL_v3_{category}_score.json").write_text(json.dumps(row))
+    (data,) = official.parent.parent.glob("lib/*/site-packages/bfcl_eval/data")
+    for category in scores.GROUPS["all"]:
+        sizes[category] = len((data / f"BFCL_v3_{category}.json").read_text().splitlines())
+        accuracies[category] = random_.randrange(sizes[category] + 1) / sizes[category]
+        row = {"accuracy": accuracies[category], "total_count": sizes[category]}
+        (folder / f"BFCL_v3_{category}_score.json").write_text(json.dumps(row))
     assert sum(sizes.values()) == 4441
     (tmp_path / "result").mkdir()
     evaluate_officially(official, tmp_path, {})
@@ -343,6 +382,7 @@ def test_bad_options(tmp_path):
         ({"style": "poem"}, "unknown prompt style 'poem'; use one of coalm, bfcl, native"),
         ({"style": "native"}, "takes none; use VLLM or a remote engine"),
         ({"categories": ["exec_simple"]}, "BFCL V3 has no category 'exec_simple'"),
+        ({"categories": "exec_simple"}, "BFCL V3 has no category 'exec_simple'"),
         ({"category": ["simple"]}, r"eval_kwargs\.data: expected some of style, categories"),
     ):
         with pytest.raises(CoalmError, match=message):

@@ -96,7 +96,8 @@ def test_what_is_no_bracket_form(text: str, message: str):
 @pytest.mark.parametrize(
     "text",
     ["", "null", '"f"', "[1]", '[{"arguments": {}}]', '[{"name": "f", "arguments": []}]',
-     '[{"name": " "}]', '[{"name": "f", "arguments": {"x": NaN}}]', "[" * 100_000],
+     '[{"name": " "}]', '[{"name": "f", "arguments": {"x": NaN}}]', "[" * 100_000,
+     '[{"name": "f", "arguments": {"x": ' + "[" * 65 + "]" * 65 + "}}]"],
 )  # fmt: skip
 def test_what_is_no_json_form(text: str):
     with pytest.raises(CallError):

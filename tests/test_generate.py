@@ -3,13 +3,16 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from coalm_oumi.chat import BudgetError, ChatError
@@ -17,7 +20,9 @@ from coalm_oumi.cli import main
 from coalm_oumi.cra.generate import GenerateConfig, Generation, read_turns
 from coalm_oumi.cra.transcript import TranscriptError
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.sources import SOURCES, gather, read_source
+from coalm_oumi.sample import Sample
+from coalm_oumi.sources import SOURCES, open_source
+from coalm_oumi.sources import read as read_samples
 from tests.chat_server import BatchApi, ChatServer, Reply, Request, completion, failure
 from tests.conftest import REPO
 
@@ -72,7 +77,8 @@ def test_what_is_generated_is_what_the_sgd_source_reads(tmp_path: Path):
     assert summary["transcripts"] == DIALOGUES - len(summary["rejected"])
     assert summary["failed"] == summary["unanswered"] == 0
     options = {"transcripts": tmp_path / "transcripts.jsonl"}
-    samples, _ = gather(read_source("sgd", SGD, options), strict=False)
+    items = read_samples(open_source("sgd", SGD, options))
+    samples = [item for item in items if isinstance(item, Sample)]
     assert {sample.output for sample in samples} == {"System: I heard you."}
     assert len({s.dialogue_id for s in samples}) == summary["transcripts"]
     assert SOURCES["sgd"].domain == "cra"
@@ -100,6 +106,9 @@ def test_a_second_run_asks_only_for_what_is_missing(tmp_path: Path):
     with ChatServer(moody) as server:
         first = generate(config(server, tmp_path))
         assert first["unanswered"] > 0
+        assert {record["reason"] for record in lines(tmp_path / "failed.jsonl")} == {
+            f"m at {server.url}: Error code: 400 - scripted"
+        }
         second = generate(config(server, tmp_path))
     assert second["unanswered"] == 0
     assert len(server.requests) == DIALOGUES - len(second["rejected"]) + first["unanswered"]
@@ -170,6 +179,7 @@ def test_the_estimate_comes_before_the_first_call(
     changes = ["path=samples:sgd", f"output_dir={tmp_path}", "endpoint.base_url=http://127.0.0.1:9"]
     assert main(["cra", "generate", "-c", recipe, "--dry-run", *changes]) == 0
     plain = capsys.readouterr().out
+    changes.append("sampling.temperature=0.1")  # nothing was asked, so this may still change
     assert main(["cra", "generate", "-c", recipe, "--dry-run", "--batch", *changes]) == 0
     half = capsys.readouterr().out
     price = r"about \$([\d.]+), about [\d,]+ tokens in and [\d,]+ out, by 4 bytes"
@@ -196,6 +206,9 @@ def test_several_dialogues_in_one_answer():
     assert [t.user for t in read_turns(text, "stop", ["one", "two"])] == ["one", "two"]
     with pytest.raises(TranscriptError, match="raise max_tokens"):
         read_turns(text, "length", ["one"])
+    assert read_turns(one, "stop", ["\u201cOne!\u201d", "two"])
+    with pytest.raises(TranscriptError, match="another dialogue"):
+        read_turns(text, "stop", ["three", "four"])
 
 
 def command(server: ChatServer, folder: Path, *more: str) -> list[str]:
@@ -276,6 +289,15 @@ def test_what_a_batch_did_not_answer_is_asked_for_in_the_next_run(tmp_path: Path
     assert set(api.answered.values()) == {1}
 
 
+def test_a_batch_that_answered_nothing_is_not_taken_for_its_retry(tmp_path: Path):
+    refused = iter([failure(400)] * DIALOGUES)
+    api = BatchApi(lambda request: next(refused) if len(api.batches) == 1 else well(request))
+    with ChatServer(api) as server:
+        first = generate(config(server, tmp_path, limit=3), **BATCH)
+        second = generate(config(server, tmp_path, limit=3), **BATCH)
+    assert (first["unanswered"], second["unanswered"], len(api.batches)) == (3, 0, 2)
+
+
 def test_a_batch_whose_answer_was_lost_is_found_again(tmp_path: Path):
     api = BatchApi(well)
     api.lose_next_answer = True
@@ -289,6 +311,27 @@ def test_a_failed_batch_says_why(tmp_path: Path):
     api.status = "failed"
     with ChatServer(api) as server, pytest.raises(ChatError, match="batch_0 failed"):
         generate(config(server, tmp_path), **BATCH)
+    api.status = "completed"
+    with ChatServer(api) as server:  # the next run does not wait for it again
+        assert generate(config(server, tmp_path), **BATCH)["unanswered"] == 0
+
+
+def test_a_batch_under_way_is_not_asked_for_at_full_price(tmp_path: Path):
+    api = BatchApi(well, polls=10**6)
+    with ChatServer(api) as server:
+        process = subprocess.Popen(
+            command(server, tmp_path, "--batch", "--poll", "0.05"),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while not any(batch["polls"] for batch in api.batches.values()):
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        changes = ["path=samples:sgd", f"output_dir={tmp_path}", f"endpoint.base_url={server.url}"]
+        options = ["cra", "generate", "-c", str(REPO / "recipes/cra/local.yaml")]
+        assert main([*options, *changes]) == 1
+        assert len([r for r in server.requests if r.path == "/v1/chat/completions"]) == 0
+    assert not api.answered
 
 
 def test_kill_at_any_moment_pays_for_no_batch_twice(tmp_path: Path):
@@ -300,3 +343,59 @@ def test_kill_at_any_moment_pays_for_no_batch_twice(tmp_path: Path):
         )  # fmt: skip
     assert len(api.batches) == 1
     assert set(api.answered.values()) == {1}
+
+
+@contextmanager
+def transformers_serve(model: Path, log: Path) -> Iterator[str]:
+    """Transformers' own OpenAI-compatible server, with a real model, on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = Path(sys.executable).with_name("transformers")
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            [str(program), "serve", str(model), "--host", "127.0.0.1", "--port", str(port),
+             "--device", "cpu", "--dtype", "float32"],
+            stdout=stream, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert server.poll() is None, log.read_text()
+            try:
+                if httpx.get(f"{url}/health").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        yield f"{url}/v1"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.mark.e2e
+def test_a_real_model_from_the_prompt_to_the_mixture(demo_model: Path, tmp_path: Path):
+    """SmolLM2 of 135M parameters rarely keeps to the format: what it writes is real noise."""
+    output = tmp_path / "cra"
+    with transformers_serve(demo_model, tmp_path / "server.log") as url:
+        assert main(["cra", "generate", "-c", str(REPO / "recipes/cra/local.yaml"),
+                     "path=samples:sgd", f"output_dir={output}", "limit=1",
+                     f"endpoint.base_url={url}", f"endpoint.model={demo_model}",
+                     "sampling.max_tokens=24", "sampling.temperature=0.1"]) in (0, 2)  # fmt: skip
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["answers"] == 1 and summary["unanswered"] == 0
+    assert summary["input_tokens"] > 500 and 0 < summary["output_tokens"] <= 24
+    answers = [record["record"] for record in lines(output / "answers.jsonl")[1:]]
+    assert all(record["text"].strip() for record in answers)
+    assert {r["dialogue_id"] for r in lines(output / "failed.jsonl")} | {
+        r["dialogue_id"] for r in lines(output / "transcripts.jsonl")
+    } == {record["dialogue_id"] for record in answers}
+    # What it wrote goes through the validation as it is, and what can be read into the mixture.
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text("".join(json.dumps(record) + "\n" for record in answers))
+    assert main(["cra", "validate", str(raw), "--sgd", str(SGD)]) == 0
+    verdicts = lines(tmp_path / "validation/validation.jsonl")
+    assert {verdict["dialogue_id"] for verdict in verdicts} == {r["dialogue_id"] for r in answers}
+    assert main(["build", "-c", str(REPO / "recipes/data/demo.yaml"),
+                 f"sources.sgd.options.transcripts={output / 'transcripts.jsonl'}",
+                 f"output_dir={tmp_path / 'mixture'}"]) == 0  # fmt: skip

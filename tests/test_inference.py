@@ -3,13 +3,18 @@ import json
 from pathlib import Path
 
 import pytest
-from oumi.core.configs import EvaluationConfig, GenerationParams, ModelParams
-from oumi.core.inference.base_inference_engine import FailureDetail, InferenceResult
+from oumi.core.configs import EvaluationConfig, GenerationParams, ModelParams, RemoteParams
+from oumi.core.inference.base_inference_engine import (
+    FailureDetail,
+    InferenceErrorType,
+    InferenceResult,
+)
 from oumi.core.types.conversation import Message, Role
-from oumi.inference import NativeTextInferenceEngine
+from oumi.inference import NativeTextInferenceEngine, RemoteInferenceEngine
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.inference import Question, RecordedModel
+from tests.chat_server import ChatServer, failure
 
 
 def question(key: str, text: str = "hello") -> Question:
@@ -79,11 +84,60 @@ def test_what_was_answered_is_kept_when_others_fail(tmp_path: Path):
     with pytest.raises(CoalmError, match=r"failed at 1 of \d questions, first at b: the server is"):
         ask(Engine(failing), config(tmp_path, batch_size=4), *questions)
     engine = Engine()
+    engine.failing = {"c": failing["c"]}
     answers = ask(engine, config(tmp_path, batch_size=4), *questions)
-    assert engine.asked == ["b"]
-    assert answers[2] == ""  # refused for good, and said so in the record
-    (record,) = (tmp_path / "raw").glob("task.*.jsonl")
-    assert "too long for the context" in record.read_text()
+    assert sorted(engine.asked) == ["b", "c"]
+    assert answers[2] == ""  # refused for good, and a server with more room may answer it later
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(401, "bad key"), (404, "no such model"), (400, "unknown parameter"), (503, "busy")],
+)
+def test_a_server_that_answers_nothing_leaves_no_empty_answers(
+    tmp_path: Path, status: int, message: str
+):
+    questions = [question(str(n)) for n in range(5)]
+    model, run = ModelParams(model_name="m"), config(tmp_path, batch_size=8)
+    with ChatServer(lambda _: failure(status, message)) as server:
+        remote = RemoteParams(api_url=f"{server.url}/chat/completions", max_retries=0)
+        with pytest.raises(CoalmError, match=f"failed at 5 of 5 questions.*{message}"):
+            ask(RemoteInferenceEngine(model, remote_params=remote), run, *questions)
+    engine = Engine()
+    ask(engine, run, *questions)
+    assert len(engine.asked) == 5
+
+
+def test_a_server_may_find_every_question_too_long(tmp_path: Path):
+    questions = [question(str(n)) for n in range(5)]
+    with ChatServer(lambda _: failure(400, "This model's maximum context length is 9")) as server:
+        remote = RemoteParams(api_url=f"{server.url}/chat/completions", max_retries=0)
+        engine = RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote)
+        assert ask(engine, config(tmp_path, batch_size=8), *questions) == [""] * 5
+        assert len(server.requests) == 5
+
+
+def test_a_question_that_breaks_its_batch_does_not_break_the_others(tmp_path: Path):
+    class Whole(Engine):
+        """Fails as vLLM does: one prompt that is too long takes its whole batch with it."""
+
+        def infer_partial(self, conversations):
+            if any(c.conversation_id == "3" for c in conversations):
+                broke = FailureDetail(
+                    "longer than the maximum model length of 9",
+                    error_type=InferenceErrorType.ENGINE_FAILURE,
+                )
+                return InferenceResult([], dict.fromkeys(range(len(conversations)), broke))
+            return super().infer_partial(conversations)
+
+    answers = ask(Whole(), config(tmp_path, batch_size=8), *(question(str(n)) for n in range(8)))
+    assert [bool(text) for text in answers] == [True] * 3 + [False] + [True] * 4
+
+
+def test_an_engine_that_breaks_at_a_question_stops_the_run(tmp_path: Path):
+    broke = FailureDetail("out of memory", error_type=InferenceErrorType.ENGINE_FAILURE)
+    with pytest.raises(CoalmError, match="failed at 1 of 2 questions, first at a: out of memory"):
+        ask(Engine({"a": broke}), config(tmp_path, batch_size=2), question("a"), question("b"))
 
 
 def test_a_killed_run_goes_on(tmp_path: Path):

@@ -40,7 +40,9 @@ def test_a_record_cut_short_is_dropped_and_the_rest_goes_on(tmp_path: Path):
 
 def test_a_journal_of_another_run_is_not_continued(tmp_path: Path):
     file = tmp_path / "answers.jsonl"
-    Journal(file, made_by={"model": "a"}).close()
+    Journal(file, made_by={"model": "z"}).close()
+    with Journal(file, made_by={"model": "a"}) as journal:  # nothing is lost: it held no record
+        journal.append("1", "one")
     with pytest.raises(CoalmError, match=r"was made by .*a.*this run is .*b.*move the file away"):
         Journal(file, made_by={"model": "b"})
     with (

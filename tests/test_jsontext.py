@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from coalm_oumi import jsontext
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import stream_json_list
+from coalm_oumi.jsontext import stream_json_list, unfenced
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -79,3 +79,21 @@ def test_what_is_no_list(tmp_path: Path, content: bytes, message: str):
 def test_a_file_that_is_not_there(tmp_path: Path):
     with pytest.raises(CoalmError, match=r"nosuch.json: no such file"):
         streamed(tmp_path / "nosuch.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ("```json\n[1]\n```", "[1]"),
+        ("\n ``` \n[1] ``` \n", "[1]"),
+        ("``````", ""),
+        ("```", "```"),
+        ("````", "````"),
+        ("```json", "```json"),
+        ("so: ```[1]```", "so: ```[1]```"),
+        # A model may go on for ever; reading it may not.
+        ("```" + " " * 100_000 + "x", "```" + " " * 100_000 + "x"),
+    ],
+)
+def test_a_fence_is_taken_off(text: str, inside: str):
+    assert unfenced(text) == inside

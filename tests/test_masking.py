@@ -10,7 +10,7 @@ from coalm_oumi import calls
 from coalm_oumi.calls import FunctionCall
 from coalm_oumi.paths import resource_dir
 from coalm_oumi.sample import Sample
-from coalm_oumi.sources import hammer
+from coalm_oumi.sources import hammer, read
 from coalm_oumi.sources.masking import Masked, mask
 
 XLAM = resource_dir("samples") / "xlam/xlam_function_calling.json"
@@ -169,7 +169,7 @@ def test_a_new_default_is_not_the_next_old_one(seed: int):
 
 
 def test_two_thirds_are_masked_and_every_copy_differs():
-    samples = list(hammer.read(XLAM))
+    samples = list(read(hammer.Hammer(XLAM)))
     assert len(samples) == 3 * len(RECORDS)
     originals = {tool["name"] for record in RECORDS for tool in json.loads(record["tools"])}
 
@@ -179,16 +179,16 @@ def test_two_thirds_are_masked_and_every_copy_differs():
 
     share = sum(map(is_masked, samples)) / len(samples)
     assert 0.6 < share < 0.73
-    assert samples == list(hammer.read(XLAM))
-    assert samples != list(hammer.read(XLAM, seed=1))
-    assert all(not is_masked(sample) for sample in hammer.read(XLAM, masking=0, copies=1))
+    assert samples == list(read(hammer.Hammer(XLAM)))
+    assert samples != list(read(hammer.Hammer(XLAM, seed=1)))
+    assert all(not is_masked(sample) for sample in read(hammer.Hammer(XLAM, masking=0, copies=1)))
     masked_copies = [s for s in samples if isinstance(s, Sample) and is_masked(s)]
     assert len({s.instruction for s in masked_copies}) == len(masked_copies)
 
 
 def test_irrelevance_stays_an_empty_list():
     empty = sum(record["answers"] == "[]" for record in RECORDS)
-    outputs = [s.output for s in hammer.read(XLAM) if isinstance(s, Sample)]
+    outputs = [s.output for s in read(hammer.Hammer(XLAM)) if isinstance(s, Sample)]
     assert outputs.count("[]") == 3 * empty > 0
     for output in outputs:
         assert calls.to_json(calls.parse_json(output)) == output
@@ -199,7 +199,7 @@ def test_a_tool_that_is_listed_twice_counts_once(tmp_path: Path):
     record = {"query": "q", "tools": json.dumps([tool, tool]), "answers": "[]"}
     file = tmp_path / "x.json"
     file.write_text(json.dumps([record]))
-    for sample in hammer.read(file):
+    for sample in read(hammer.Hammer(file)):
         assert isinstance(sample, Sample)
         tools = sample.instruction.split("[BEGIN OF AVAILABLE TOOLS]\n")[1].split("\n[END")[0]
         assert len(json.loads(tools)) == 1

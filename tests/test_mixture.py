@@ -200,6 +200,7 @@ def test_a_missing_source_leaves_nothing(tmp_path: Path):
         ("output_dir: x\nspeed: 1", "speed"),
         ("output_dir: x\nseed: soon", "seed|soon"),
         ("output_dir: x\nsources: {snips: {path: y, limit: 0}}", "limit: 0 is not positive"),
+        ("output_dir: x\nsources: {snips: {path: 3}}", "snips: path: expected a path"),
         ("output_dir: x\nvalidation_fraction: 1\nsources: {snips: {path: y}}", "must lie in"),
         ("output_dir: [", "not valid YAML"),
         ("output_dir: x\nwithout: [chat]\nsources: {snips: {path: y}}", "unknown domain `chat`"),
@@ -412,6 +413,12 @@ def test_shards_together_are_the_whole(
     assert is_split and len(files) > 3
     assert list(read_samples(files)) == list(read_samples(split_files(mixture, "train")[0]))
     assert len(split_files(tmp_path, "validation")[0]) == 2
+
+
+def test_no_worker(tmp_path: Path):
+    config = BuildConfig(str(tmp_path), {"snips": SourceConfig("samples:snips")})
+    with pytest.raises(CoalmError, match="--workers 0: must be 1 or more"):
+        build(config, workers=0)
 
 
 def test_two_builds_of_one_folder(tmp_path: Path):

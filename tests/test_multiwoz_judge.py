@@ -16,6 +16,7 @@ from coalm_oumi.evaluation.multiwoz.data import Goal
 from coalm_oumi.evaluation.multiwoz.database import Database, Row
 from coalm_oumi.evaluation.multiwoz.judge import METRICS, DialogueRecords, Verdict, check, overall
 from coalm_oumi.evaluation.multiwoz.state import score, track
+from coalm_oumi.evaluation.multiwoz.values import VENUES
 from coalm_oumi.evaluation.multiwoz.world import Booking
 from coalm_oumi.jsontext import Json, read_jsonl
 from tests.multiwoz_data import TABLE, TRIP, write_databases
@@ -266,6 +267,22 @@ def test_the_language_model_s_questions_and_answers(table: data.Dialogue):
             llm_judge.parse(text)
 
 
+def test_every_goal_can_be_reached(shared: Path):
+    """But for two whose restaurant is spelled otherwise in the databases; AutoTOD compares letters."""
+    database = Database(shared / "multiwoz" / "db")
+    unreachable = {
+        dialogue.dialogue_id
+        for dialogue in data.read(shared / "multiwoz" / "multiwoz_2.1_test.json.zip", version="2.1")
+        for domain, goal in dialogue.goals.items()
+        if domain in VENUES
+        and not any(
+            check(domain, goal, {"name": row["name"]}, DialogueRecords(database, [])).inform
+            for row in database.search(domain, {k: v for k, v in goal.info.items() if k != "area"})
+        )
+    }
+    assert unreachable == {"PMUL2351", "PMUL3907"}
+
+
 def test_every_slot_of_every_goal_has_a_question(shared: Path):
     for dialogue in data.read(shared / "multiwoz" / "multiwoz_2.1_test.json.zip", version="2.1"):
         for domain in dialogue.goals:
@@ -368,5 +385,5 @@ def test_the_deterministic_judge_on_the_human_operators(shared: Path):
                     right[domain, metric] += value
     assert {key: round(right[key] / total[key], 2) for key in total} == {
         ("restaurant", "inform"): 0.97, ("restaurant", "book"): 0.97,
-        ("hotel", "inform"): 0.99, ("hotel", "book"): 0.99, ("attraction", "inform"): 0.96,
+        ("hotel", "inform"): 0.99, ("hotel", "book"): 0.99, ("attraction", "inform"): 0.97,
     }  # fmt: skip

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from coalm_oumi.calls import FunctionCall
 from coalm_oumi.chat import Usage
 from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation.inference import Generated, Question
 from coalm_oumi.evaluation.multiwoz import data
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS, Decision, StepError
 from coalm_oumi.evaluation.multiwoz.database import Database
-from coalm_oumi.evaluation.multiwoz.rollout import STOPPED_REPLY, Generated, roll_out
+from coalm_oumi.evaluation.multiwoz.rollout import STOPPED_REPLY, roll_out
 from coalm_oumi.evaluation.multiwoz.user import corpus
 from tests.chat_server import ChatServer, Reply, Request, completion, failure
-from tests.conftest import run
 from tests.multiwoz_data import TABLE, write_archive, write_databases
 
 COALM, AUTOTOD = FORMATS["coalm"], FORMATS["autotod"]
@@ -57,6 +57,8 @@ def test_coalm_s_format_is_read(text: str, decision: Decision):
              "name": "the oak, north wing", "people": "2", "day": "monday", "stay": "3"}))),
         ("Action: Train Query\nAction Input: departure: ely\n leave  time :  09:30" + " " * 500,
          Decision("", call=FunctionCall("query_train", {"departure": "ely", "leave time": "09:30"}))),
+        ("Action: query_hotel\nAction Input: " + "a " * 20_000 + ", - area = 'north'",  # and at once
+         Decision("", call=FunctionCall("query_hotel", {"area": "north"}))),
         ('Action: query_train\nAction Input: {"departure": "ely"}',
          Decision("", call=FunctionCall("query_train", {"departure": "ely"}))),
         ("Thought: Do I need to use a tool? No\nAI Assistant: Hello\nHuman: more",
@@ -87,9 +89,10 @@ def converse(tmp_path: Path, answers: Callable[[str], str], *, max_steps: int = 
     """Leads the dialogue about the table with a model that is a function."""
     asked: list[str] = []
 
-    def ask(messages):
-        asked.extend(messages)
-        return [Generated(answers(message), Usage(1, 1)) for message in messages]
+    def ask(questions: Sequence[Question]) -> list[Generated]:
+        prompts = [str(question.messages[-1].content) for question in questions]
+        asked.extend(prompts)
+        return [Generated(answers(prompt), Usage(1, 1)) for prompt in prompts]
 
     (rollout,) = roll_out(
         [data.dialogue("TABLE", TABLE, Path("x"))],
@@ -209,16 +212,17 @@ def test_corpus_mode_with_both_judges(tmp_path: Path, recipe: Callable[..., Path
     with ChatServer(respond) as server:
         judging = {"model": "gpt", "base_url": server.url, "usd_per_million_input": 1.0,
                    "usd_per_million_output": 2.0}  # fmt: skip
-        found = evaluate(recipe(server, judge=judging))
+        options = {"judge": judging, "usd_per_million_input": 1.0, "usd_per_million_output": 0.5}
+        found = evaluate(recipe(server, **options))
         assert (found["success"], found["inform"], found["book"]) == (1.0, 1.0, 1.0)
         assert (found["success_c2r"], found["inform_c2r"], found["readable"]) == (1.0, 1.0, 1.0)
         assert found["joint_goal_accuracy"] == 1.0
         assert found["llm_book"] == 0.0 and found["agreement"] == 4 / 5
         assert found["num_samples"] == 2 and found["version"] == "2.4"
-        assert found["spent"]["agent"] == {"input_tokens": 80, "output_tokens": 40, "usd": None}
+        assert found["spent"]["agent"] == {"input_tokens": 80, "output_tokens": 40, "usd": 100e-6}
         assert found["spent"]["judge"] == {"input_tokens": 20, "output_tokens": 10, "usd": 40e-6}
         before = len(server.requests)
-        assert evaluate(recipe(server, judge=judging)) == found
+        assert evaluate(recipe(server, **options)) == found
         assert len(server.requests) == before, "nothing is asked twice"
     page = (tmp_path / "out" / found["table"]).parent / "dialogues" / "TABLE.html"
     assert "Its phone is 01223000001" in page.read_text()
@@ -245,7 +249,9 @@ def test_a_broken_dialogue_is_recorded_and_tried_again(recipe: Callable[..., Pat
         found = evaluate(recipe(server))
         assert (found["finished"], found["success"]) == (0.5, 0.5)
         faults.clear()
+        before = len(server.requests)
         found = evaluate(recipe(server))
+        assert len(server.requests) == before + 1, "only what broke is asked again"
     assert (found["finished"], found["success"]) == (1.0, 1.0)
 
 
@@ -308,7 +314,7 @@ def test_a_local_model(tmp_path: Path, tiny_model: Path, recipe: Callable[..., P
 
 @pytest.mark.e2e
 def test_a_killed_run_goes_on(tmp_path: Path, recipe: Callable[..., Path]):
-    """`oumi evaluate`, killed after the first dialogue ended: the second run leads the other."""
+    """`oumi evaluate`, killed after the first dialogue ended: the second run leads only the other."""
     slow = [5.0]
 
     def respond_slowly(request: Request) -> Reply:
@@ -318,26 +324,25 @@ def test_a_killed_run_goes_on(tmp_path: Path, recipe: Callable[..., Path]):
 
     with ChatServer(respond_slowly) as server:
         file = recipe(server)
-        journal = tmp_path / "out" / "multiwoz.2.4.corpus.coalm" / "dialogues.jsonl"
+        folder = tmp_path / "out" / "multiwoz.2.4.corpus.coalm"
         environment = {k: v for k, v in os.environ.items() if k != "OUMI_EXTRA_DEPS_FILE"}
         oumi = Path(sys.executable).parent / "oumi"
         first = subprocess.Popen(
             [oumi, "evaluate", "-c", file], env=environment, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        deadline = time.monotonic() + 100
-        while not (journal.exists() and journal.read_text().count("\n") > 1):
+        deadline = time.monotonic() + 300
+        while not any(j.read_text().count("\n") > 1 for j in folder.glob("dialogues.*.jsonl")):
             assert time.monotonic() < deadline and first.poll() is None
             time.sleep(0.05)
         first.send_signal(signal.SIGKILL)
         first.wait()
         slow[0] = 0.0
         asked = len(server.requests)
-        done = run("oumi", "evaluate", "-c", file, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    assert not any("Ely" in r.json["messages"][-1]["content"] for r in server.requests[asked:])
-    (result,) = (tmp_path / "out").rglob("task_result.json")
-    (found,) = json.loads(result.read_text())["results"].values()
+        found = evaluate(file)
+    # Nor is what was answered in the other dialogue before the kill asked again.
+    again = [request.json["messages"][-1]["content"] for request in server.requests[asked:]]
+    assert again and all("18:00 then" in prompt for prompt in again)
     assert (found["success"], found["num_samples"]) == (1.0, 2)
 
 

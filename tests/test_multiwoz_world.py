@@ -15,6 +15,7 @@ from coalm_oumi.evaluation.multiwoz import data, fetch
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.values import canonical, clean_name, clean_time
 from coalm_oumi.evaluation.multiwoz.world import FUNCTIONS, World
+from tests.chat_server import ChatServer, Reply
 from tests.multiwoz_data import TABLE, write_archive, write_databases
 
 
@@ -236,6 +237,16 @@ def test_files_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert fetch.local_databases(address) == folder, "the server is gone, the copy is there"
     with pytest.raises(CoalmError, match="cannot be fetched"):
         fetch.local_file(f"{address}/other.zip")
+
+
+def test_a_file_cut_short_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with (
+        ChatServer(lambda _: Reply(b"PK of an archive", cut=4)) as server,
+        pytest.raises(CoalmError, match=r"cannot be fetched \(IncompleteRead"),
+    ):
+        fetch.local_file(f"{server.url}/MULTIWOZ2.4.zip")
+    assert not list(tmp_path.rglob("*.zip"))
 
 
 class FileServer:

@@ -9,7 +9,7 @@ import pytest
 from coalm_oumi.cli import main
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.mixture import overlap
-from coalm_oumi.mixture.store import read_all
+from coalm_oumi.mixture.store import read_all, split_files
 
 LONG = "please find me a cheap guesthouse in the north of town with free wifi for two"
 SHORT = "book a taxi to Cambridge station"
@@ -119,6 +119,11 @@ def test_nothing_is_written_where_everything_overlaps(mixture: Path, tmp_path: P
     with pytest.raises(CoalmError, match="every training sample overlaps"):
         overlap.write_clean(mixture, tmp_path / "out", known, flags)
     assert not (tmp_path / "out").exists()
+    flags[0] = False
+    overlap.write_clean(mixture, tmp_path / "out", known, flags)
+    assert len(read_all(tmp_path / "out")) == 1
+    # No validation split is left, so it is cut from the training split, as of any such mixture.
+    assert split_files(tmp_path / "out", "validation") == split_files(tmp_path / "out", "train")
     with pytest.raises(CoalmError, match="give each a name of its own"):
         overlap.find(read_all(mixture), known * 2)
 
@@ -131,6 +136,9 @@ def test_bad_arguments(mixture: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     same = ["overlap", str(mixture), "--benchmark", f"b={file}", "--output", str(mixture)]
     assert main(same) == 1
     assert "is the mixture itself" in capsys.readouterr().err
+    file_of_it = str(mixture / "train-00000.parquet")
+    assert main(["overlap", file_of_it, *same[2:-1], str(tmp_path / "out")]) == 1
+    assert "no folder that `coalm build` wrote" in capsys.readouterr().err
 
 
 def test_the_real_samples_and_the_real_benchmarks(mixture: Path, shared: Path):

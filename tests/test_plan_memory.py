@@ -25,6 +25,15 @@ TOLERANCE = 0.1
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads of OpenMP wait for each other much longer than these small models compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @dataclass(frozen=True)
 class Case:
     """A small model and how it is trained."""
@@ -138,10 +147,11 @@ def train(case: Case, model: torch.nn.Module) -> int:
     """Trains two steps; returns the bytes held before the second and its rise above them."""
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
     ids = torch.randint(0, case.vocabulary, (case.batch, case.tokens))
+    mask = torch.ones_like(ids)
+    mask[1:, -8:] = 0  # one sequence alone has no padding
 
     def step() -> None:
-        # Without a mask, as a single sequence has none and flash attention is taken.
-        model(input_ids=ids, labels=ids).loss.backward()
+        model(input_ids=ids, attention_mask=mask, labels=ids).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -163,16 +173,12 @@ def _constants(model: torch.nn.Module) -> list[torch.Tensor]:
     [
         Case(),
         Case(checkpointing=True),
-        Case(vocabulary=400),
         Case(vocabulary=400, checkpointing=True),
-        Case(vocabulary=400, dtype="float32"),
         Case(vocabulary=400, dtype="float32", checkpointing=True),
-        Case(vocabulary=400, lora=False),
         Case(lora=False, checkpointing=True),
         Case(tokens=64, vocabulary=400, lora=False, hidden=512, intermediate=1024),
         Case(tokens=1024, batch=2, vocabulary=1000, hidden=384, intermediate=1536, heads=6),
         Case(model_type="qwen2", vocabulary=400),
-        Case(model_type="mistral", vocabulary=400, checkpointing=True),
         Case(four_bit=True, vocabulary=400),
         Case(four_bit=True, vocabulary=400, checkpointing=True, hidden=512, intermediate=2048),
     ],

@@ -15,7 +15,8 @@ PROBE = """
 import json, os
 from oumi.core.registry import REGISTRY, RegistryType
 names = list(REGISTRY.get_all(RegistryType.DATASET)) + list(
-    REGISTRY.get_all(RegistryType.EVALUATION_FUNCTION))
+    REGISTRY.get_all(RegistryType.EVALUATION_FUNCTION)) + list(
+    REGISTRY.get_all(RegistryType.REWARD_FUNCTION))
 print("FOUND", json.dumps([[n for n in names if n.startswith(("coalm-oumi/", "own/"))],
                            os.environ["OUMI_EXTRA_DEPS_FILE"]]))
 """
@@ -29,7 +30,12 @@ def registered(tmp_path: Path, python: str | Path = sys.executable, **environmen
 
 def test_plain_oumi_finds_the_package(tmp_path: Path):
     names, variable = registered(tmp_path)
-    assert {"coalm-oumi/mixture", "coalm-oumi/state_tracking"} <= set(names)
+    assert {
+        "coalm-oumi/mixture",
+        "coalm-oumi/mixture_grpo",
+        "coalm-oumi/state_tracking",
+        "coalm-oumi/ast_match",
+    } <= set(names)
     assert variable == EXTRA_DEPS_FILE
 
 

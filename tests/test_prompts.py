@@ -9,7 +9,7 @@ from coalm_oumi.cra import dialogue as cra
 from coalm_oumi.cra.dialogue import ApiStep, CraDialogue, CraTurn
 from coalm_oumi.sample import Sample
 from coalm_oumi.schema import Function
-from coalm_oumi.sources import Rejected, hammer, snips, toolace
+from coalm_oumi.sources import Rejected, hammer, read, snips, toolace
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -34,7 +34,7 @@ def test_figure_4_snips(tmp_path: Path):
     (tmp_path / "train_BookRestaurant_full.json").write_text(
         json.dumps({"BookRestaurant": [{"data": data}]})
     )
-    (sample,) = snips.read(tmp_path)
+    (sample,) = read(snips.Snips(tmp_path))
     assert written(sample) == golden("snips")
 
 
@@ -57,7 +57,7 @@ def test_figure_5_hammer(tmp_path: Path):
     }
     file = tmp_path / "xlam.json"
     file.write_text(json.dumps([record]))
-    (sample,) = hammer.read(file, copies=1, masking=0)
+    (sample,) = read(hammer.Hammer(file, copies=1, masking=0))
     assert written(sample) == golden("hammer")
 
 
@@ -148,7 +148,7 @@ def test_toolace_with_history(tmp_path: Path):
         ],
     }
     (tmp_path / "data.json").write_text(json.dumps([record]))
-    first, second = toolace.read(tmp_path)
+    first, second = read(toolace.ToolAce(tmp_path))
     assert isinstance(first, Sample)
     assert "HISTORY" not in first.instruction
     assert first.input == "User: How do the markets look?"

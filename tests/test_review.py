@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -123,9 +124,13 @@ def test_the_sample_is_seeded_and_its_journal_is_its_own(tmp_path: Path):
     first.journal.close()
     again = opened(tmp_path, size=4)
     assert [case.dialogue_id for case in again.cases] == names
+    again.journal.append(names[0], {"scores": FINE, "feedback": ""})
     again.journal.close()
     with pytest.raises(CoalmError, match="move the file away"):
         opened(tmp_path, size=4, seed=1)
+    others = [replace(case, text=f"{case.text}!") for case in again.cases]
+    with pytest.raises(CoalmError, match="move the file away"):  # said of other texts
+        Reviews.open(others, tmp_path / "review/journal.jsonl", size=4, seed=0)
     with pytest.raises(CoalmError, match="must be positive"):
         opened(tmp_path, size=0)
 

@@ -155,6 +155,8 @@ def test_what_supports_a_value(value, text: str):
         ("3", "13 people"),
         ("3", "at 18:03"),
         ("12 Mill Road", "18 Mill Road"),
+        ("12:00", "this afternoon"),
+        ("18:30", "9" * 5000 + " past 5"),
         ("San Jose", "San Francisco"),
         ("Money", "Monday"),
         ("French", "some pizza"),
@@ -181,7 +183,7 @@ def annotated(folder: Path):
     services = sgd.read_services(folder)
     for _, record in sgd.records(folder):
         name, used = sgd.identify(record, services)
-        turns = source._annotated_turns(record, services, None)
+        turns = source.annotated_turns(record, services)
         yield name, transcript.write(turns), sgd.catalogue(services, used, "all")
 
 

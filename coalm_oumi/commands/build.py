@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=os.cpu_count(),
+        default=os.cpu_count() or 1,
         help="processes that render (default: one a core)",
     )
     parser.add_argument(

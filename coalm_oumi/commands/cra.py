@@ -94,7 +94,7 @@ def _generate(options: argparse.Namespace) -> int:
                     f"{folder / FAILED}: {summary['failed']} answers that could not be read, "
                     f"{summary['unanswered']} dialogues without one"
                 )
-    return 0 if not left else 2
+    return 2 if summary["unanswered"] else 0
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -124,8 +124,13 @@ def _validate(options: argparse.Namespace) -> int:
     )
     validation.write(folder, cases, verdicts, agreements)
     print(validation.as_text(validation.rates(v.faults for v in verdicts), agreements))
-    if options.judge and (silent := sum(v.faults["reasoning"] is None for v in verdicts)):
-        print(f"{silent} dialogues without a verdict of the judge; run again to ask for them")
+    if options.judge:
+        silent = len(cases) - len(judgements)
+        unreadable = sum(judgement.is_faulty is None for judgement in judgements.values())
+        if silent:
+            print(f"{silent} dialogues that the judge did not answer; run again to ask for them")
+        if unreadable:
+            print(f"{unreadable} dialogues with an answer of the judge that cannot be read")
     print(f"{folder / validation.VALIDATION}: every finding, with its place")
     print(f"{folder / validation.VALID}: the transcripts without one")
     return 0

@@ -27,6 +27,8 @@ def run(options: argparse.Namespace) -> int:
     from coalm_oumi.mixture import overlap
     from coalm_oumi.mixture.store import read_all
 
+    if options.output is not None:
+        overlap.check_clean(options.path, options.output)
     benchmarks = []
     for given in options.benchmark:
         name, _, path = given.partition("=")

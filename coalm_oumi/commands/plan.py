@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("recipe", type=Path, help="a training recipe, such as recipes/coalm_8b.yaml")
     add("changes", nargs="*", metavar="KEY=VALUE", help="changes to the recipe, before any option")
     add("--gpu", metavar="NAME", help="the kind of GPU (h100)")
-    add("--gpus", type=_positive(int), help="how many (one node, or as many as it needs)")
+    add("--gpus", type=_positive(int), help="how many (those that make the batch)")
     add("--here", action="store_true", help="take this machine's GPUs and check its packages too")
     add("--global-batch", type=_positive(int), help="sequences to a step (the paper's 8)")
     add("--price", type=_positive(float), help="of one GPU-hour")

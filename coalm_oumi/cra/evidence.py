@@ -32,6 +32,7 @@ _DAYS = "monday tuesday wednesday thursday friday saturday sunday"
 _WEEKDAY = {name: n for n, name in enumerate(_DAYS.split())} | {
     name[:3]: n for n, name in enumerate(_DAYS.split())
 }
+_NAMED_TIMES = {"noon": 720, "midday": 720, "midnight": 0}
 _IGNORED = {
     "the", "a", "an", "of", "in", "at", "on", "and", "for", "to", "with", "by", "has", "is", "does",
     "serves", "allowed", "suitable", "open",
@@ -266,8 +267,8 @@ def _times(plain: str, *, bare: bool) -> Iterable[int]:
             before = match["side"] in ("to", "before", "til")
             for minute in _minutes(match["h"], 0, None):
                 yield (minute + (-part if before else part)) % 1440
-    for word, minute in (("noon", 720), ("midnight", 0), ("midday", 720)):
-        if word in plain:
+    for word, minute in _NAMED_TIMES.items():
+        if re.search(rf"\b{word}\b", plain):
             yield minute
     if bare:
         for match in _BARE.finditer(plain):
@@ -287,7 +288,9 @@ def _minutes(hour: str, minute: int, half: str | None) -> Iterable[int]:
 
 
 def _number(word: str) -> int | None:
-    return int(word) if word.isdecimal() else _NUMBERS.get(word)
+    if word.isdecimal():
+        return int(word) if len(word) <= 2 else None
+    return _NUMBERS.get(word)
 
 
 def _dates(plain: str) -> Iterable[tuple[int | None, int, int]]:

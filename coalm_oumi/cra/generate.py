@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import itertools
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from coalm_oumi import chat_batch, prompts
 from coalm_oumi.chat import Answer, BudgetError, ChatClient, ChatError, Endpoint, Usage
-from coalm_oumi.chat_batch import MAX_BYTES, MAX_REQUESTS, BatchClient
+from coalm_oumi.chat_batch import MAX_BYTES, MAX_REQUESTS, BatchClient, BatchError
 from coalm_oumi.cra import sgd, transcript
 from coalm_oumi.cra.dialogue import CraTurn
 from coalm_oumi.cra.transcript import TranscriptError
@@ -153,9 +154,10 @@ class Generation:
                 "sampling": {k: v for k, v in self._sampling.items() if k not in _LIMITS},
                 "functions": config.functions,
                 "split": resolve(config.path).name,
+                "prompt": prompts.fingerprint("cra_generate"),
             },
         )
-
+        self._errors: dict[str, str] = {}
         self._spent = sum(record.get("usd") or 0.0 for record in self._journal.records.values())
 
     def __enter__(self) -> "Generation":
@@ -231,6 +233,11 @@ class Generation:
             BudgetError: The budget is used up.
             ChatError: The server fails lastingly.
         """
+        if not batch and self._batches("started"):
+            raise CoalmError(
+                f"{self.folder / JOURNAL}: a batch is under way, which is paid for; collect it "
+                "with --batch first"
+            )
         todo = dict(self.pending(retry_failed=retry_failed))
         with tqdm(total=len(todo), desc="dialogues", unit="", smoothing=0.05) as bar:
             self._show(bar)
@@ -256,12 +263,13 @@ class Generation:
                         request.messages, request_id=key, **self._sampling
                     )
                 except ChatError as error:
+                    self._errors[key] = str(error)
                     failures += 1
                     if isinstance(error, BudgetError) or failures >= patience:
                         stopped = error
                 else:
                     failures = 0
-                    self._record(key, request, answer, price=1.0)
+                    self._record(key, answer, price=1.0)
                     bar.update()
                     self._show(bar)
                 if stopped:  # those on their way are paid for: they come to their end
@@ -269,6 +277,11 @@ class Generation:
 
         async with ChatClient(self.endpoint, max_usd=budget) as client:
             await asyncio.gather(*(work() for _ in range(self.endpoint.concurrency)))
+        if isinstance(stopped, BudgetError):
+            raise BudgetError(
+                f"stopped at ${self.spent:.4f} of ${max_usd:g}, all runs together: the next "
+                f"request to {self.endpoint.model} may cost more than is left"
+            )
         if stopped:
             raise stopped
 
@@ -281,14 +294,14 @@ class Generation:
     ) -> None:
         async with BatchClient(self.endpoint, poll_seconds=poll_seconds) as client:
             # What a run that was stopped has started is paid for: collect it first.
-            for key, record in list(self._journal.records.items()):
-                if record.get("batch") == "started":
-                    await self._collect(client, key, todo, bar)
+            for batch_id in self._batches("started"):
+                await self._collect(client, batch_id, todo, bar)
             while todo:
                 chosen = self._affordable(todo, max_usd)
                 batch_id = await client.start(
                     {key: {"messages": request.messages, **self._sampling}
-                     for key, request in chosen.items()}
+                     for key, request in chosen.items()},
+                    ended=self._batches("collected"),
                 )  # fmt: skip
                 self._journal.append(batch_id, {"batch": "started"})
                 self._journal.sync()
@@ -305,12 +318,18 @@ class Generation:
             bar.n = before + done
             bar.refresh()
 
-        results = await client.collect(batch_id, progress)
+        try:
+            results = await client.collect(batch_id, progress)
+        except BatchError:
+            self._journal.append(batch_id, {"batch": "failed"})
+            raise
         bar.n = before
         for key, result in results.items():
-            if isinstance(result, Answer) and key in todo:
-                self._record(key, todo.pop(key), result, price=chat_batch.PRICE)
-                bar.update()
+            if isinstance(result, ChatError):
+                self._errors[key] = str(result)
+            elif key not in self._journal:
+                self._record(key, result, price=chat_batch.PRICE)
+                bar.update(todo.pop(key, None) is not None)
         self._journal.append(batch_id, {"batch": "collected"})
         self._show(bar)
 
@@ -344,7 +363,8 @@ class Generation:
         for request in self.requests:
             name, record = {"dialogue_id": request.dialogue_id}, self._last(request)
             if record is None:
-                failed.append({**name, "reason": "no answer yet", "text": None})
+                reason = self._errors.get(request.key(0), "not asked yet")
+                failed.append({**name, "reason": reason, "text": None})
                 continue
             try:
                 turns = read_turns(record["text"], record["finish_reason"], request.user_inputs)
@@ -370,13 +390,18 @@ class Generation:
         write_json(self.folder / SUMMARY, summary)
         return summary
 
-    def _record(self, key: str, request: Request, answer: Answer, *, price: float) -> None:
+    def _batches(self, state: str) -> list[str]:
+        """Lists the batches that were `started` and not collected, or `collected`."""
+        records = self._journal.records.items()
+        return [key for key, record in records if record.get("batch") == state]
+
+    def _record(self, key: str, answer: Answer, *, price: float) -> None:
         usd = self.endpoint.usd(answer.usage)
         self._spent += (usd or 0.0) * price
         self._journal.append(
             key,
             {
-                "dialogue_id": request.dialogue_id,
+                "dialogue_id": key.removeprefix("cra-").rsplit("-", 2)[0],
                 "text": answer.text,
                 "finish_reason": answer.finish_reason,
                 "input_tokens": answer.usage.input_tokens,
@@ -449,7 +474,8 @@ def read_turns(text: str, finish_reason: str, user_inputs: Sequence[str]) -> lis
             keeps most of it is taken; some models give each of the user's turns a dialogue.
 
     Raises:
-        TranscriptError: It is not a dialogue in the format of Table 6, or was cut off.
+        TranscriptError: It is not a dialogue in the format of Table 6, was cut off, or is another
+            one than was asked for.
     """
     if finish_reason == "length":
         raise TranscriptError(
@@ -460,13 +486,25 @@ def read_turns(text: str, finish_reason: str, user_inputs: Sequence[str]) -> lis
         )
     dialogues = transcript.parse_all(text)
     candidates = [*dialogues, [turn for dialogue in dialogues for turn in dialogue]]
-    wanted = [" ".join(said.casefold().split()) for said in user_inputs]
+    wanted = [_words(said) for said in user_inputs]
 
     def kept(turns: Sequence[CraTurn]) -> float:
-        said = [" ".join(turn.user.casefold().split()) for turn in turns]
+        said = [_words(turn.user) for turn in turns]
         return difflib.SequenceMatcher(None, said, wanted, autojunk=False).ratio()
 
-    return max(candidates, key=kept)
+    best = max(candidates, key=kept)
+    if not kept(best):  # such as the prompt's own example
+        raise TranscriptError(
+            "another dialogue: the user says nothing of what was asked for",
+            turn=None,
+            start=0,
+            end=len(text),
+        )
+    return best
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _endpoint(config: GenerateConfig) -> Endpoint:

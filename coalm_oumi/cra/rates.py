@@ -33,11 +33,6 @@ class Rate:
         half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
         return max(0.0, middle - half), min(1.0, middle + half)
 
-    def __str__(self) -> str:
-        """Writes it in percent with the 95% interval."""
-        low, high = self.interval()
-        return f"{self.count}/{self.total} = {self.value:.1%} (95% CI {low:.1%} to {high:.1%})"
-
 
 @dataclass(frozen=True, slots=True)
 class Agreement:

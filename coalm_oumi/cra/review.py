@@ -5,6 +5,7 @@ needs a remark, and every answer goes into a journal at once: close the page and
 """
 
 import csv
+import hashlib
 import io
 import random
 from collections.abc import Mapping, Sequence
@@ -95,13 +96,16 @@ class Reviews:
             seed: Seeds the sample.
 
         Raises:
-            CoalmError: The journal is of another sample, or there is nothing to review.
+            CoalmError: The journal is of another sample or of other texts, or there is nothing to
+                review.
         """
         if size < 1:
             raise CoalmError(f"--sample {size}: must be positive")
         sample = random.Random(seed).sample(list(cases), min(size, len(cases)))
         names = [case.dialogue_id for case in sample]
-        return cls(sample, Journal(journal, made_by={"sample": names}))
+        texts = hashlib.sha256("\0".join(case.text for case in sample).encode("utf-8", "replace"))
+        made_by = {"sample": names, "texts": texts.hexdigest()[:12]}
+        return cls(sample, Journal(journal, made_by=made_by))
 
     def records(self) -> list[Json]:
         """Returns the reviews so far, in the order of the sample."""

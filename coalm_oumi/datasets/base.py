@@ -238,7 +238,7 @@ class SampleDataset(BaseSftDataset):
                 self._max_length,
                 self._too_long,
                 self._completion_mask,
-                prompts.fingerprint(),
+                prompts.fingerprint("alpaca"),
                 inspect.getsource(tokens),
             )
         )

@@ -1,7 +1,5 @@
 """API-Bank in Hammer's form: `{query: [{role, content}], tools, answers}` records."""
 
-import hashlib
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +7,9 @@ from pathlib import Path
 from coalm_oumi import calls
 from coalm_oumi.calls import FunctionCall
 from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation.fetch import fetch
 from coalm_oumi.evaluation.styles import Prompt
-from coalm_oumi.files import cache_dir, write_bytes
+from coalm_oumi.files import cache_dir
 from coalm_oumi.jsontext import Json, read_json_list
 
 SOURCE = (
@@ -62,19 +61,7 @@ def locate(path: str) -> Path:
     if file.exists() or path not in SHA256:
         return file
     kept = cache_dir() / "api_bank" / path
-    if not kept.exists():
-        try:
-            with urllib.request.urlopen(f"{SOURCE}/{path}", timeout=60) as reply:
-                content = reply.read()
-        except OSError as error:
-            raise CoalmError(
-                f"{path}: no such file here, and {SOURCE}/{path} cannot be fetched ({error}); "
-                "give the path of a copy in eval_kwargs.data.path"
-            ) from error
-        if hashlib.sha256(content).hexdigest() != SHA256[path]:
-            raise CoalmError(f"{SOURCE}/{path}: what came is not the file expected; try again")
-        write_bytes(kept, content)
-    return kept
+    return fetch(f"{SOURCE}/{path}", kept, sha256=SHA256[path])
 
 
 def read(file: Path) -> list[Entry]:

@@ -3,15 +3,19 @@
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from oumi.core.types.conversation import Conversation, Message
+from oumi.utils.logging import logger
 from tqdm import tqdm
 
+from coalm_oumi.chat import Usage
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.journal import Journal
 from coalm_oumi.jsontext import Json, dumps
@@ -19,9 +23,19 @@ from coalm_oumi.jsontext import Json, dumps
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig
     from oumi.core.inference import BaseInferenceEngine
+    from oumi.core.inference.base_inference_engine import FailureDetail, InferenceResult
 
 CHUNK = 256
 """How many questions an engine that schedules them itself (vLLM, an API) gets at a time."""
+
+_TOO_LONG = re.compile(
+    r"too long|too many tokens|(?:model|context)[ _]length|context window|max_model_len",
+    re.IGNORECASE,
+)
+_REFUSALS = (400, 413, 422)
+
+_FEW = 3
+"""So many questions may all fail for reasons of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,88 @@ class Question:
             messages=list(self.messages),
             tools=None if self.tools is None else list(self.tools),
         )
+
+
+class Cause(Enum):
+    """Why a question has no answer."""
+
+    TOO_LONG = "longer than the model's context"
+    REFUSED = "refused for what it says"
+    BROKEN = "the engine broke at it"
+    UNASKED = "nothing can be asked: no connection, no access, no such model, a busy server"
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What the model wrote, or why it did not.
+
+    Attributes:
+        text: The text, None where there is none. Native tool calls are the JSON list of Figure 5.
+        usage: Its tokens, as far as the engine counts them.
+        cause: Why there is no text.
+        error: The same in the engine's words.
+    """
+
+    text: str | None
+    usage: Usage = field(default_factory=Usage)
+    cause: Cause | None = None
+    error: str = ""
+
+
+def generate(engine: "BaseInferenceEngine", questions: Sequence[Question]) -> list[Generated]:
+    """Asks one of Oumi's inference engines, all at once.
+
+    An engine that answers a batch as a whole also fails as a whole: then each half is asked alone,
+    so that one question that breaks it (too long for the model) does not break the others.
+    """
+    found = engine.infer_partial([question.conversation() for question in questions])
+    answers = [_failed(found.failures.get(index)) for index in range(len(questions))]
+    for index, conversation in found.successful:
+        if len(conversation.messages) > len(questions[index].messages):
+            counted = conversation.metadata.get("usage") or {}
+            usage = Usage(counted.get("prompt_tokens", 0), counted.get("completion_tokens", 0))
+            answers[index] = Generated(_text(conversation.messages[-1]), usage)
+    if len(questions) > 1 and _failed_whole(found):
+        half = len(questions) // 2
+        return generate(engine, questions[:half]) + generate(engine, questions[half:])
+    return answers
+
+
+def _failed_whole(found: "InferenceResult") -> bool:
+    from oumi.core.inference.base_inference_engine import InferenceErrorType
+
+    broke = InferenceErrorType.ENGINE_FAILURE
+    return not found.successful and all(d.error_type is broke for d in found.failures.values())
+
+
+def _failed(detail: "FailureDetail | None") -> Generated:
+    from oumi.core.inference.base_inference_engine import InferenceErrorType
+
+    if detail is None:
+        return Generated(None, cause=Cause.BROKEN, error="the inference engine gave no answer")
+    if _TOO_LONG.search(detail.error_message) and (detail.status_code or 400) in _REFUSALS:
+        cause = Cause.TOO_LONG
+    elif detail.status_code in _REFUSALS and not detail.is_retryable:
+        cause = Cause.REFUSED
+    elif detail.error_type in (
+        # Oumi's remote engine reports a connection that failed to the last try as RUNTIME.
+        InferenceErrorType.API_STATUS,
+        InferenceErrorType.CONNECTION,
+        InferenceErrorType.RUNTIME,
+        InferenceErrorType.CONFIG,
+    ):
+        cause = Cause.UNASKED
+    else:
+        cause = Cause.BROKEN
+    return Generated(None, cause=cause, error=detail.error_message)
+
+
+def is_hopeless(answers: Sequence[Generated]) -> bool:
+    """Says whether failures are no matter of the questions: asking on would find the same."""
+    causes = {answer.cause for answer in answers}
+    if not causes or None in causes:
+        return False
+    return causes == {Cause.UNASKED} or (len(answers) > _FEW and Cause.TOO_LONG not in causes)
 
 
 class RecordedModel:
@@ -72,12 +168,12 @@ class RecordedModel:
         Raises:
             CoalmError: Another process writes this record.
         """
-        made_by = _made_by(config)
-        file = Path(config.output_dir) / "raw" / f"{name}.{_digest(made_by)}.jsonl"
+        depends_on = made_by(config)
+        file = Path(config.output_dir) / "raw" / f"{name}.{digest(depends_on)}.jsonl"
         batch = config.generation.batch_size or 1
         self._engine = engine
         self._chunk = batch if config.inference_engine == "NATIVE" else max(batch, CHUNK)
-        self._journal = Journal(file, made_by=made_by)
+        self._journal = Journal(file, made_by=depends_on)
 
     def __enter__(self) -> "RecordedModel":
         """Returns the model itself."""
@@ -95,8 +191,8 @@ class RecordedModel:
     def ask(self, questions: Sequence[Question], *, progress: bool = True) -> list[str]:
         """Returns an answer to each question, recorded before or generated now.
 
-        Native tool calls come back as the JSON list of Figure 5. A question that the engine
-        refuses for good, such as a prompt longer than the model's context, has an empty answer.
+        A question that the engine refuses for good, such as a prompt longer than the model's
+        context, has an empty answer. It is not recorded, and the next run asks it again.
 
         Raises:
             CoalmError: The engine failed at some questions. The answers to the others are kept.
@@ -109,32 +205,58 @@ class RecordedModel:
         open_.reverse()
         done = len(keys) - len(open_)
         shown = progress and bool(open_)
+        refused: dict[int, str] = {}
         with tqdm(total=len(keys), initial=done, desc="answers", disable=not shown) as bar:
             for first in range(0, len(open_), self._chunk):
                 chunk = open_[first : first + self._chunk]
-                self._generate([(keys[n], questions[n]) for n in chunk])
+                answers = self.attempt([questions[n] for n in chunk])
+                self._check([questions[n] for n in chunk], answers)
+                refused |= {
+                    n: a.error for n, a in zip(chunk, answers, strict=True) if a.text is None
+                }
                 bar.update(len(chunk))
-        return [self._journal.records[key]["text"] for key in keys]
+        if refused:
+            first, error = next(iter(refused.items()))
+            logger.warning(
+                f"{len(refused)} of {len(keys)} questions were refused and count as answered with "
+                f"nothing, first {questions[first].key}: {error}"
+            )
+        return [
+            "" if n in refused else self._journal.records[key]["text"] for n, key in enumerate(keys)
+        ]
 
-    def _generate(self, chunk: Sequence[tuple[str, Question]]) -> None:
-        found = self._engine.infer_partial([question.conversation() for _, question in chunk])
-        for index, conversation in found.successful:
-            key, question = chunk[index]
-            if len(conversation.messages) <= len(question.messages):
-                raise CoalmError(f"the inference engine gave no answer to {question.key}")
-            self._journal.append(key, {"text": _text(conversation.messages[-1])})
-        lost = []
-        for index, failure in found.failures.items():
-            if failure.is_retryable:
-                lost.append(f"{chunk[index][1].key}: {failure.error_message}")
-            else:
-                refused = {"text": "", "refused": failure.error_message}
-                self._journal.append(chunk[index][0], refused)
+    def attempt(self, questions: Sequence[Question]) -> list[Generated]:
+        """Returns what came of each question: recorded before, or asked now, all at once."""
+        keys = [_key(question) for question in questions]
+        open_ = [n for n, key in enumerate(keys) if key not in self._journal]
+        found: dict[int, Generated] = {}
+        if open_:
+            found = dict(
+                zip(open_, generate(self._engine, [questions[n] for n in open_]), strict=True)
+            )
+        for n, answer in found.items():
+            if answer.text is not None:
+                record = {"text": answer.text, "usage": dataclasses.asdict(answer.usage)}
+                self._journal.append(keys[n], record)
+        return [found[n] if n in found else self._recorded(key) for n, key in enumerate(keys)]
+
+    def _recorded(self, key: str) -> Generated:
+        record = self._journal.records[key]
+        return Generated(record["text"], Usage(**record["usage"]))
+
+    def _check(self, questions: Sequence[Question], answers: Sequence[Generated]) -> None:
+        """Refuses to go on after failures that are no matter of the questions."""
+        tolerated = () if is_hopeless(answers) else (None, Cause.TOO_LONG, Cause.REFUSED)
+        lost = [
+            f"{question.key}: {answer.error}"
+            for question, answer in zip(questions, answers, strict=True)
+            if answer.cause not in tolerated
+        ]
         if lost:
             raise CoalmError(
-                f"the inference engine failed at {len(lost)} of {len(chunk)} questions, first at "
-                f"{lost[0]}; the other answers are kept in {self._journal.path}: run the command "
-                "again to go on"
+                f"the inference engine failed at {len(lost)} of {len(questions)} questions, first "
+                f"at {lost[0]}; the other answers are kept in {self._journal.path}: run the "
+                "command again to go on"
             )
 
 
@@ -156,21 +278,22 @@ def _call(name: str, arguments: str) -> Json:
 
 def _key(question: Question) -> str:
     content = [question.tools, *(m.model_dump(mode="json") for m in question.messages)]
-    return f"{question.key}#{_digest(content)}"
+    return f"{question.key}#{digest(content)}"
 
 
-def _digest(value: Json) -> str:
+def digest(value: Json) -> str:
+    """Returns a short hash of a value."""
     return hashlib.sha256(dumps(value).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def _made_by(config: "EvaluationConfig") -> dict[str, Json]:
-    """Says what the answers depend on besides the prompt."""
+def made_by(config: "EvaluationConfig") -> dict[str, Json]:
+    """Says what a model's answers depend on besides the prompt, its weights included."""
     model = _plain(dataclasses.asdict(config.model))
     folders = [config.model.model_name, config.model.adapter_model]
     remote = config.inference_remote_params
     return {
         "model": model,
-        "weights": [_digest(_files(Path(f))) for f in folders if f and Path(f).is_dir()],
+        "weights": [digest(_files(Path(f))) for f in folders if f and Path(f).is_dir()],
         "generation": _plain(dataclasses.asdict(config.generation)),
         "engine": str(config.inference_engine),
         "api_url": remote.api_url if remote else None,

@@ -1,5 +1,6 @@
 """What an evaluation leaves behind: the metrics for Oumi, and every answer for people."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from coalm_oumi import provenance
 from coalm_oumi.calls import FunctionCall
 from coalm_oumi.evaluation.failures import Failure
 from coalm_oumi.evaluation.generation import Answer
-from coalm_oumi.jsontext import Json, write_jsonl
+from coalm_oumi.jsontext import Json, dumps, write_jsonl
 
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig
@@ -81,7 +82,9 @@ def write(
     from oumi.core.evaluation.evaluation_result import EvaluationResult
 
     file = Path("answers") / f"{file_name(label)}.jsonl"
-    write_jsonl(Path(config.output_dir) / file, records)
+    # A model may write 1e999, and JSON has no infinity.
+    plain = [json.loads(dumps(found), parse_constant=str) for found in records]
+    write_jsonl(Path(config.output_dir) / file, plain)
     readable = sum(found["unreadable"] is None for found in records)
     values = {
         **metrics,

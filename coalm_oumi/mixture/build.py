@@ -44,9 +44,11 @@ def build(config: BuildConfig, *, workers: int = 1) -> Path:
         `manifest.json`, last. An earlier build there is replaced.
 
     Raises:
-        CoalmError: A source cannot be read, a record is bad in strict mode, a split is empty, or
-            the folder cannot be written.
+        CoalmError: There is no worker, a source cannot be read, a record is bad in strict mode, a
+            split is empty, or the folder cannot be written.
     """
+    if workers < 1:
+        raise CoalmError(f"--workers {workers}: must be 1 or more")
     output = Path(config.output_dir)
     check_output(output)
     chosen = {

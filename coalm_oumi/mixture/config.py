@@ -72,7 +72,11 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
     for name, source in config.sources.items():
         if name not in SOURCES:
             raise CoalmError(f"{file}: unknown source `{name}`; use some of {', '.join(SOURCES)}")
-        if not source.paths or not all(isinstance(path, str) for path in source.paths):
+        if (
+            not isinstance(source.path, str | list)
+            or not source.paths
+            or not all(isinstance(path, str) for path in source.paths)
+        ):
             raise CoalmError(f"{file}: {name}: path: expected a path or a list of paths")
         if source.limit is not None and source.limit <= 0:
             raise CoalmError(f"{file}: {name}: limit: {source.limit} is not positive")

@@ -6,8 +6,8 @@ it holds one of its texts whole, or shares 13 words in a row with one: the windo
 """
 
 import hashlib
-import json
 import re
+import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import Json, dumps, loads, read_json, read_jsonl
 from coalm_oumi.mixture.select import column
 from coalm_oumi.mixture.store import MANIFEST, STAGING, read_samples, split_files
-from coalm_oumi.mixture.write import write_mixture
+from coalm_oumi.mixture.write import check_output, write_mixture
 from coalm_oumi.sample import TEXT_COLUMNS
 
 WINDOW = 13
@@ -157,6 +157,20 @@ def find(
     return results, overlapping
 
 
+def check_clean(path: Path, output: Path) -> None:
+    """Checks, before the long search, that `write_clean` can be called.
+
+    Raises:
+        CoalmError: `path` is no folder that `coalm build` wrote, or `output` is the same one or
+            holds something else.
+    """
+    if output.resolve() == path.resolve():
+        raise CoalmError(f"{output}: is the mixture itself; name another folder")
+    if not (path / MANIFEST).is_file():
+        raise CoalmError(f"{path}: no folder that `coalm build` wrote; --output needs one")
+    check_output(output)
+
+
 def write_clean(
     path: Path, output: Path, benchmarks: Sequence[Benchmark], overlapping: np.ndarray
 ) -> None:
@@ -169,10 +183,9 @@ def write_clean(
         overlapping: What `find` says of each sample of `store.read_all(path)`.
 
     Raises:
-        CoalmError: `path` is no such folder, or is `output`, or nothing is left to write.
+        CoalmError: As `check_clean`, or nothing is left to write.
     """
-    if output.resolve() == path.resolve():
-        raise CoalmError(f"{output}: is the mixture itself; name another folder")
+    check_clean(path, output)
     manifest = read_json(path / MANIFEST)
     kept: dict[str, datasets.Dataset] = {}
     start = 0
@@ -182,10 +195,14 @@ def write_clean(
         start += len(table)
     if not len(kept["train"]):
         raise CoalmError(f"{path}: every training sample overlaps, so nothing is left to write")
+    kept = {split: table for split, table in kept.items() if len(table)}
     names = {split: list(counts) for split, counts in manifest["samples"].items()}
     sources = {split: Counter(column(rows, "source", str(path))) for split, rows in kept.items()}
     changes = {
-        "samples": {split: {name: sources[split][name] for name in names[split]} for split in kept},
+        "samples": {
+            split: {name: sources.get(split, Counter())[name] for name in group}
+            for split, group in names.items()
+        },
         "domains": {
             split: dict(Counter(column(rows, "domain", str(path)))) for split, rows in kept.items()
         },
@@ -194,7 +211,7 @@ def write_clean(
     key = hashlib.sha256(dumps(manifest).encode() + overlapping.tobytes()).hexdigest()[:16]
     try:
         write_mixture(output, kept, {**manifest, **changes}, key=key)
-        (output / STAGING).rmdir()
+        shutil.rmtree(output / STAGING)
     except OSError as error:
         raise CoalmError(f"{output}: cannot be written: {error}") from error
 
@@ -278,8 +295,8 @@ def _is_lines(path: Path) -> bool:
     try:
         with path.open(encoding="utf-8") as stream:
             first, second = stream.readline(), stream.readline()
-            json.loads(first)
-            json.loads(second)
+            loads(first)
+            loads(second)
     except (OSError, ValueError):
         return False
     return True

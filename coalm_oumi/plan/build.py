@@ -7,7 +7,7 @@ from pathlib import Path
 from coalm_oumi.doctor import Finding
 from coalm_oumi.plan import checks
 from coalm_oumi.plan.gpus import Gpu
-from coalm_oumi.plan.memory import NODE, Memory, Moment, peak, plan_memory
+from coalm_oumi.plan.memory import NODE, Memory, Moment, peak, plan_memory, plan_start
 from coalm_oumi.plan.schedule import (
     DataSize,
     Schedule,
@@ -96,7 +96,8 @@ def make_plan(
         recipe: The recipe.
         gpu: The kind of GPU.
         changes: Changes to the recipe, `key=value`.
-        gpus: How many; None takes one node, or the smallest number that fits where that is more.
+        gpus: How many; None takes as many as make the recipe's batch the one that is meant, or the
+            smallest number that fits where that is more.
         here: Whether this is the machine that it is to run on.
         global_batch: The global batch that is meant; None takes the paper's.
         mfu: The share of the GPU's speed that is used.
@@ -117,16 +118,17 @@ def make_plan(
     hf_config = read_config(model.model_name, trust_remote_code=model.trust_remote_code)
     shape = measure(model.model_name, hf_config, peft)
     data = data_size(config, samples=samples, tokens=tokens_per_sample)
-    paper = paper_training()
+    meant = global_batch or paper_training()["global_batch"]
+
+    start = plan_start(shape, setup)
 
     def memory(count: int) -> dict[Moment, Memory]:
         return plan_memory(shape, setup, gpus=count)
 
     def cluster(count: int) -> Cluster:
         moments = memory(count)
-        need = moments[peak(moments)].total
+        need = max(moments[peak(moments)].total, start)
         together = count * setup.micro_batch
-        meant = global_batch or paper["global_batch"]
         schedule = plan_schedule(
             shape,
             setup,
@@ -143,11 +145,12 @@ def make_plan(
         return Cluster(gpus=count, memory=need, fits=need <= gpu.memory, schedule=schedule)
 
     smallest = next((count for count in _COUNTS if cluster(count).fits), None)
-    chosen = gpus or max(smallest or paper["gpus"], paper["gpus"])
+    own = max(1, meant // (setup.micro_batch * setup.accumulation))
+    chosen = gpus or max(smallest or own, own)
     moments = memory(chosen)
     findings = [
-        *checks.check_memory(moments, setup, gpu, gpus=chosen, smallest=smallest),
-        *checks.check_batch(setup, gpus=chosen, global_batch=global_batch or paper["global_batch"]),
+        *checks.check_memory(moments, setup, gpu, gpus=chosen, smallest=smallest, start=start),
+        *checks.check_batch(setup, gpus=chosen, global_batch=meant),
         *checks.check_precision(config, gpu),
         *checks.check_quantisation(config, setup, here=here),
     ]

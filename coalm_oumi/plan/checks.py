@@ -41,7 +41,7 @@ def check_quantisation(config: "TrainingConfig", setup: Setup, *, here: bool) ->
             "pip install bitsandbytes (Linux)",
         )
     storage, dtype = config.peft.bnb_4bit_quant_storage, config.model.torch_dtype_str
-    if config.fsdp.enable_fsdp and storage != dtype:
+    if setup.sharding != "none" and storage != dtype:
         yield Finding(
             False,
             f"peft.bnb_4bit_quant_storage {storage}: FSDP shards 4-bit weights only where it is "
@@ -79,13 +79,14 @@ def check_batch(setup: Setup, *, gpus: int, global_batch: int) -> Iterator[Findi
         fitting = [
             n for n in range(1, global_batch + 1) if not global_batch % (n * setup.micro_batch)
         ]
-        counts = ", ".join(map(str, fitting)) or "no number of"
+        counts = ", ".join(map(str, fitting))
+        mend = f"use {counts} GPUs" if fitting else "training.per_device_train_batch_size=1"
         yield Finding(
             False,
             f"a global batch of {global_batch} cannot be split over {gpus} GPUs with "
             f"training.per_device_train_batch_size={setup.micro_batch}",
-            f"use {counts} GPUs, or say --global-batch {_next_multiple(global_batch, together)}, "
-            "which is another run",
+            f"{mend}, or say --global-batch {_next_multiple(global_batch, together)}, which is "
+            "another run",
         )
         return
     accumulation = global_batch // together
@@ -99,9 +100,24 @@ def check_batch(setup: Setup, *, gpus: int, global_batch: int) -> Iterator[Findi
 
 
 def check_memory(
-    moments: "Mapping[Moment, Memory]", setup: Setup, gpu: Gpu, *, gpus: int, smallest: int | None
+    moments: "Mapping[Moment, Memory]",
+    setup: Setup,
+    gpu: Gpu,
+    *,
+    gpus: int,
+    smallest: int | None,
+    start: int,
 ) -> Iterator[Finding]:
-    """Checks that the run fits on the GPUs."""
+    """Checks that the run fits on the GPUs, which starts with `start` bytes before FSDP shards."""
+    if start > gpu.memory:
+        yield Finding(
+            False,
+            f"the model is loaded whole on every {gpu.name} before FSDP shards it: "
+            f"{start / 2**30:.1f} GiB of {gpu.memory / 2**30:.1f}",
+            "load it on the CPU and shard it by the trainer's own FSDP (model.device_map=cpu, "
+            "training.trainer_kwargs.fsdp), as recipes/coalm_405b.yaml does",
+        )
+        return
     when = peak(moments)
     need = moments[when].total
     if need <= gpu.memory:

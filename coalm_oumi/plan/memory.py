@@ -92,10 +92,15 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
     states = int(shape.trainable * setup.optimizer_bytes) // shards
     buckets = trained if setup.sharding == "none" and gpus > 1 else 0
     gradients = trained + buckets
+    lora, temporary = lora * setup.trained_bytes // shards, trained
+    at_rest = rest // shards
+    if setup.offload:  # all that is sharded waits on the CPU, where the optimizer runs as well
+        at_rest = lora = states = gradients = temporary = 0
     kept, one_layer = _activations(shape, setup)
     layers = shape.layers * (_boundary(shape, setup) if setup.checkpointing else one_layer)
-    workspace = _workspace(shape, setup, sharded=shards > 1)
-    root, layer = _gathered(shape, setup, sharded=shards > 1)
+    sharded = shards > 1 or setup.offload
+    workspace = _workspace(shape, setup, sharded=sharded)
+    root, layer = _gathered(shape, setup, sharded=sharded)
     logits = _logits(shape, setup)
 
     def held(
@@ -109,9 +114,9 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
     ) -> Memory:
         fleeting = gradients + activations + workspace + gathered + logits
         return Memory(
-            weights=rest // shards,
+            weights=at_rest,
             constants=constants,
-            lora=lora * setup.trained_bytes // shards,
+            lora=lora,
             gradients=gradients,
             optimizer=optimizer,
             activations=activations,
@@ -154,13 +159,18 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
         "optimizer step": held(
             gradients=gradients,
             # The unfused AdamW computes on all parameters at once, into a tensor of its own.
-            optimizer=states + (trained if setup.optimizer == "adamw_torch" else 0),
+            optimizer=states + (temporary if setup.optimizer == "adamw_torch" else 0),
             activations=0,
             workspace=0,
             gathered=root,
             logits=0,
         ),
     }
+
+
+def plan_start(shape: ModelShape, setup: Setup) -> int:
+    """Counts what one GPU holds, in bytes, before FSDP shards the model it has loaded."""
+    return sum(_weights(shape, setup)) + CONTEXT if setup.whole_at_start else 0
 
 
 def _weights(shape: ModelShape, setup: Setup) -> tuple[int, int]:
@@ -192,7 +202,10 @@ def _activations(shape: ModelShape, setup: Setup) -> tuple[int, int]:
     norm = size * hidden if fused else 4 * hidden
     if whole and not fused:
         norm += size * hidden  # the normalised input, for the gradient of the norm's weight
-    attention = size * (2 * shape.query + 2 * shape.key) + 4 * shape.heads  # q, k, v, out, lse
+    # Queries, keys, values, output and log-sum-exp. Under a mask for padding, which a batch of one
+    # has not, Transformers repeats keys and values for each query head.
+    key = shape.key if setup.micro_batch == 1 else shape.query
+    attention = size * (2 * shape.query + 2 * key) + 4 * shape.heads
     mlp = size * wide * (2 if fused else 3)  # gate and up, and silu(gate), which Liger recomputes
     if copies:
         inputs = sum(setup.trained_bytes * width for _, width in shape.adapted)

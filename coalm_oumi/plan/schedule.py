@@ -29,6 +29,9 @@ GPU sees one sample of some 680 tokens at a time.
 NETWORK_GB_S = 50.0
 """1e9 bytes a second from a GPU to other nodes: 400 Gb/s (Dubey et al., 2024, section 3.3)."""
 
+PCIE_GB_S = 50.0
+"""1e9 bytes a second from the CPU to a GPU: PCIe 5 x16 has 63 at most. Assumed."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataSize:
@@ -197,6 +200,9 @@ def plan_schedule(
     speed = (gpu.link_gb_s if shards <= NODE else min(network_gb_s, gpu.link_gb_s)) * 1e9
     micro_batches = max(1, global_batch // (gpus * setup.micro_batch))
     gathering = times * micro_batches * size * (shards - 1) / shards / speed
+
+    if setup.offload:
+        gathering += times * micro_batches * size / shards / (PCIE_GB_S * 1e9)
 
     hours = steps * max(seconds, gathering) / 3600
     return Schedule(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import yaml
 from oumi.exceptions import OumiConfigError
 
 from coalm_oumi.errors import CoalmError
@@ -21,6 +22,8 @@ _SHARDING: dict[str, Sharding] = {
     "HYBRID_SHARD": "node",
     "NO_SHARD": "none",
 }
+# The trainer's own `fsdp_config` may say a bool, as FSDP 2 has it.
+_RESHARDING: dict[object, Sharding] = {**_SHARDING, True: "full", False: "optimizer"}
 _OPTIMIZER_BYTES = {
     "adamw_torch": (2.0, 0.0),
     "adamw_torch_fused": (2.0, 0.0),
@@ -51,6 +54,8 @@ class Setup:
         sharding: What FSDP shards: nothing (DDP), everything, all but weights in use, or
             everything within a node only.
         wrapped: Whether FSDP gathers layer by layer, and not the model in one piece.
+        offload: Whether FSDP keeps weights, gradients and optimizer states on the CPU.
+        whole_at_start: Whether each GPU loads the whole model before FSDP shards it.
         loss: How the loss meets the logits.
     """
 
@@ -67,6 +72,8 @@ class Setup:
     optimizer: str
     sharding: Sharding
     wrapped: bool
+    offload: bool
+    whole_at_start: bool
     loss: Loss
 
     @property
@@ -96,8 +103,8 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> "TrainingConfig":
     except OumiConfigError as error:
         first, *_ = str(error).splitlines()
         raise CoalmError(f"{path}: {first}") from error
-    except ValueError as error:  # such as an unknown torch_dtype_str
-        raise CoalmError(f"{path}: {error}") from error
+    except (ValueError, yaml.YAMLError) as error:  # such as an unknown torch_dtype_str
+        raise CoalmError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 def read_setup(config: "TrainingConfig") -> Setup:
@@ -106,11 +113,14 @@ def read_setup(config: "TrainingConfig") -> Setup:
     Raises:
         CoalmError: It trains in a way that the plan does not know.
     """
-    training, peft, fsdp = config.training, config.peft, config.fsdp
+    training, peft, fsdp = config.training, config.peft, read_fsdp(config)
+    if training.trainer_type.value not in ("trl_sft", "hf"):
+        raise CoalmError(
+            f"training.trainer_type {training.trainer_type.name}: the plan knows supervised "
+            "fine-tuning only (TRL_SFT, HF)"
+        )
     if config.deepspeed.enable_deepspeed:
         raise CoalmError("deepspeed.enable_deepspeed: the plan knows DDP and FSDP only")
-    if fsdp.enable_fsdp and fsdp.cpu_offload:
-        raise CoalmError("fsdp.cpu_offload: the plan knows weights on the GPU only")
     if config.model.model_max_length is None:
         raise CoalmError("model.model_max_length: set it, memory depends on it")
     if training.optimizer not in _OPTIMIZER_BYTES:
@@ -120,40 +130,93 @@ def read_setup(config: "TrainingConfig") -> Setup:
     quantised = training.use_peft and peft.q_lora
     if quantised and peft.q_lora_bits != 4:
         raise CoalmError(f"peft.q_lora_bits {peft.q_lora_bits}: the plan knows 4 bits only")
-    sharding = _SHARDING.get(fsdp.sharding_strategy.value) if fsdp.enable_fsdp else "none"
-    if sharding is None:
-        raise CoalmError(
-            f"fsdp.sharding_strategy {fsdp.sharding_strategy.value}: the plan knows "
-            f"{', '.join(_SHARDING)}"
-        )
 
     size = config.model.torch_dtype.itemsize if config.model.torch_dtype else 4
-    if quantised and not fsdp.enable_fsdp:
+    activations = size
+    if quantised and not config.fsdp.enable_fsdp:
         size = 4  # peft's prepare_model_for_kbit_training casts what is not in 4 bits to float32
+        # Transformers lets FSDP compute in the type of the storage, where that is a float's.
+        floats = peft.bnb_4bit_quant_storage in ("bfloat16", "float16")
+        activations = 2 if fsdp.sharding != "none" and floats else 4
     if not training.use_peft:
         trained = size
-    elif quantised and not fsdp.mixed_precision:
+    elif quantised and not config.fsdp.mixed_precision:
         trained = 2  # TRL casts the adapters of a quantised model to bfloat16
     else:
         trained = 4  # peft casts adapters to float32, as FSDP's mixed precision does
-    if not training.use_peft and fsdp.enable_fsdp and fsdp.mixed_precision:
+    if not training.use_peft and config.fsdp.enable_fsdp and config.fsdp.mixed_precision:
         trained = 4
     return Setup(
         tokens=config.model.model_max_length,
         micro_batch=training.per_device_train_batch_size,
         accumulation=training.gradient_accumulation_steps,
         weight_bytes=trained if not training.use_peft else size,
-        activation_bytes=2 if fsdp.enable_fsdp and fsdp.mixed_precision else size,
+        activation_bytes=(
+            2 if config.fsdp.enable_fsdp and config.fsdp.mixed_precision else activations
+        ),
         trained_bytes=trained,
         four_bit=quantised,
         nested=peft.use_bnb_nested_quant,
         compute_bytes=4 if peft.bnb_4bit_compute_dtype in ("float32", "float", "f32") else 2,
-        checkpointing=training.enable_gradient_checkpointing,
+        checkpointing=training.enable_gradient_checkpointing or fsdp.checkpointing,
         optimizer=training.optimizer,
-        sharding=sharding,
-        wrapped=training.use_peft or fsdp.auto_wrap_policy.value != "NO_WRAP",
+        sharding=fsdp.sharding,
+        wrapped=training.use_peft or fsdp.wrapped,
+        offload=fsdp.offload,
+        whole_at_start=fsdp.sharding != "none" and _loads_whole(config, quantised=quantised),
         loss=_loss(config),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Fsdp:
+    """FSDP, as a recipe asks for it; see `Setup`."""
+
+    sharding: Sharding = "none"
+    wrapped: bool = False
+    checkpointing: bool = False
+    offload: bool = False
+
+
+def read_fsdp(config: "TrainingConfig") -> Fsdp:
+    """Reads Oumi's `fsdp` section, or the trainer's own `fsdp_config` where a recipe has that.
+
+    Raises:
+        CoalmError: It names a strategy that the plan does not know.
+    """
+    fsdp, kwargs = config.fsdp, config.training.trainer_kwargs
+    if fsdp.enable_fsdp:
+        return Fsdp(
+            sharding=_SHARDING[fsdp.sharding_strategy.value],
+            wrapped=fsdp.auto_wrap_policy.value != "NO_WRAP",
+            offload=fsdp.cpu_offload,
+        )
+    if not kwargs.get("fsdp"):
+        return Fsdp()
+    own = kwargs.get("fsdp_config") or {}
+    strategy = own.get("reshard_after_forward", True)
+    if strategy not in _SHARDING and not isinstance(strategy, bool):
+        raise CoalmError(
+            f"training.trainer_kwargs.fsdp_config.reshard_after_forward {strategy}: the plan "
+            f"knows {', '.join(_SHARDING)}"
+        )
+    return Fsdp(
+        sharding=_RESHARDING[strategy],
+        wrapped=own.get("auto_wrap_policy") != "NO_WRAP",
+        checkpointing=bool(own.get("activation_checkpointing")),
+        offload=bool(own.get("cpu_offload") or own.get("offload_params")),
+    )
+
+
+def _loads_whole(config: "TrainingConfig", *, quantised: bool) -> bool:
+    """Says whether a process loads the model onto its GPU before FSDP shards it.
+
+    With its `fsdp` section Oumi passes no `device_map`, where Transformers takes the CPU, but for
+    bitsandbytes the process's own GPU. Without it, Oumi makes `auto` the process's own GPU.
+    """
+    if config.fsdp.enable_fsdp:
+        return quantised
+    return config.model.device_map != "cpu"
 
 
 def _loss(config: "TrainingConfig") -> Loss:

@@ -1,5 +1,6 @@
-"""The shape of a model: counted on the meta device, with the LoRA modules that peft would add."""
+"""The shape of a model: counted on the meta device, with the LoRA modules that peft adds."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -97,7 +98,7 @@ def read_config(name: str, *, trust_remote_code: bool = False) -> "PretrainedCon
 
 
 def measure(name: str, config: "PretrainedConfig", peft: "PeftParams | None") -> ModelShape:
-    """Builds the model without memory and counts it.
+    """Builds one layer of the model without memory and counts.
 
     Args:
         name: What to call it.
@@ -111,10 +112,13 @@ def measure(name: str, config: "PretrainedConfig", peft: "PeftParams | None") ->
     import transformers
     from peft import get_peft_model
 
-    # peft's LoRA layers look at where the base layer is, and follow it to the meta device.
+    # All layers are alike, so one is built and stands for the others.
+    single = copy.deepcopy(config)
+    single.num_hidden_layers = 1
+    if getattr(single, "layer_types", None):
+        single.layer_types = single.layer_types[:1]
     with torch.device("meta"):
-        model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config)
-    parameters = _count(model.parameters())
+        model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(single)
     layer = _decoder_layer(name, model)
     linears = {
         part: module.weight.numel()
@@ -127,11 +131,13 @@ def measure(name: str, config: "PretrainedConfig", peft: "PeftParams | None") ->
             f"{name}: the plan knows decoder layers like Llama's ({', '.join(sorted(_LINEARS))}); "
             f"this one's are {', '.join(sorted(found))}"
         )
-    layer_parameters = _count(layer.parameters())
+    others = int(config.num_hidden_layers) - 1
+    layer_parameters = _count(layer)
+    parameters = _count(model) + others * layer_parameters
     trainable, adapted = parameters, ()
     if peft is not None:
-        get_peft_model(model, peft.to_lora())
-        trainable = _count(p for p in model.parameters() if p.requires_grad)
+        get_peft_model(model, peft.to_lora())  # peft's layers follow the base layer's device
+        trainable = _count(model, trained=True) + others * _count(layer, trained=True)
         adapted = tuple(
             (part.rpartition(".")[2], int(module.in_features))
             for part, module in layer.named_modules()
@@ -158,8 +164,8 @@ def measure(name: str, config: "PretrainedConfig", peft: "PeftParams | None") ->
     )
 
 
-def _count(parameters: Any) -> int:
-    return sum(parameter.numel() for parameter in parameters)
+def _count(module: Any, *, trained: bool = False) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
 
 
 def _decoder_layer(name: str, model: Any) -> Any:

@@ -85,7 +85,7 @@ class Sgd:
         turns = (
             transcript.parse(self._recorded[name])
             if name in self._recorded
-            else _annotated_turns(record.content, self._services, self._max_results)
+            else annotated_turns(record.content, self._services, self._max_results)
         )
         functions = raw.functions(self._services, used, self._functions)
         return list(cra.samples(CraDialogue(f"sgd/{self._path.name}/{name}", functions, turns)))
@@ -96,7 +96,19 @@ class _Act(NamedTuple):
     slots: Sequence[str]
 
 
-def _annotated_turns(record: Json, services: Services, max_results: int | None) -> list[CraTurn]:
+def annotated_turns(
+    record: Json, services: Services, max_results: int | None = None
+) -> list[CraTurn]:
+    """Makes turns of a dialogue's own annotations, with templated thoughts.
+
+    Args:
+        record: The dialogue, as SGD has it.
+        services: The split's schema.
+        max_results: How many results of a call an observation keeps. All, if not given.
+
+    Raises:
+        CoalmError: It is not annotated as SGD is.
+    """
     turns = record.get("turns")
     if not isinstance(turns, list) or not turns:
         raise RecordError("`turns` is missing or empty")

@@ -106,7 +106,7 @@ class Worker:
         root = Path(self._folder.name)
         self._errors = (root / "stderr").open("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
-            [interpreter, "-I", Path(__file__).with_name("worker.py")],
+            [interpreter, "-I", "-X", "utf8", Path(__file__).with_name("worker.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -48,14 +48,14 @@ class Judged:
     failure: Failure | None
 
 
-def categories(names: Sequence[str]) -> list[str]:
+def categories(names: str | Sequence[str]) -> list[str]:
     """Returns the categories that names of categories and groups stand for, each once.
 
     Raises:
         CoalmError: There is none of that name.
     """
     chosen: dict[str, None] = {}
-    for name in names:
+    for name in [names] if isinstance(names, str) else names:
         if name not in scores.GROUPS and name not in scores.GROUPS["all"]:
             known = [*scores.GROUPS, *scores.GROUPS["all"]]
             raise CoalmError(f"BFCL V3 has no category {name!r}; use some of {', '.join(known)}")

@@ -27,8 +27,10 @@ import os
 import sys
 import tempfile
 import types
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # The package's model table imports the client of every API vendor, which takes longer than all
 # checks together. The checkers look up one flag in it: whether dots of names became underscores.
@@ -58,14 +60,14 @@ REFUSED = "refused_call()"
 
 
 @cache
-def entries(category):
+def entries(category: str) -> list[dict[str, Any]]:
     """Returns a category's samples in the official order."""
     path = eval_config.PROMPT_PATH / category_mapping.TEST_FILE_MAPPING[category]
     return files.load_file(path, sort_by_id=True)
 
 
 @cache
-def answers(category):
+def answers(category: str) -> dict[str, Any]:
     """Returns a category's references by id; relevance and irrelevance have none."""
     path = eval_config.POSSIBLE_ANSWER_PATH / category_mapping.TEST_FILE_MAPPING[category]
     return (
@@ -73,14 +75,14 @@ def answers(category):
     )
 
 
-def questions(category):
+def questions(category: str) -> list[dict[str, Any]]:
     """Returns what a model is asked, in each prompt style's parts."""
     # The functions of the multi-turn samples lie in files of their own, and are put in here.
     complete = generation.process_multi_turn_test_case(copy.deepcopy(entries(category)))
     return [_question(entry, category) for entry in complete]
 
 
-def _question(entry, category):
+def _question(entry: dict[str, Any], category: str) -> dict[str, Any]:
     functions = handling.func_doc_language_specific_pre_processing(entry["function"], category)
     prompted = handling.system_prompt_pre_processing_chat_model(
         copy.deepcopy(entry["question"][0]), functions, category
@@ -111,14 +113,14 @@ def _question(entry, category):
     }
 
 
-def _tools(functions):
+def _tools(functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return handling.convert_to_tool(functions, GORILLA_TO_OPENAPI, ModelStyle.OpenAI)
 
 
 # --- Executing ---
 
 
-def execute(category, index, calls):
+def execute(category: str, index: int, calls: list[str]) -> dict[str, list[str]]:
     """Executes one step's calls, and returns what each gave.
 
     The environment of a sample lives on from step to step, so steps come in their order.
@@ -126,7 +128,7 @@ def execute(category, index, calls):
     return {"results": [_execute(entries(category)[index], call) for call in calls]}
 
 
-def _execute(entry, call):
+def _execute(entry: dict[str, Any], call: str) -> str:
     reason = refusal(call, methods(tuple(entry["involved_classes"])))
     if reason:
         return f"Error during execution: {reason}"
@@ -134,7 +136,7 @@ def _execute(entry, call):
     return result
 
 
-def _official(entry, calls):
+def _official(entry: dict[str, Any], calls: list[str]) -> tuple[list[str], dict[str, Any]]:
     return multi_turn_utils.execute_multi_turn_func_call(
         calls,
         entry["initial_config"],
@@ -146,7 +148,7 @@ def _official(entry, calls):
 
 
 @cache
-def methods(class_names):
+def methods(class_names: tuple[str, ...]) -> set[str]:
     """Returns the names of the functions that environments of these classes offer."""
     paths = multi_turn_utils.CLASS_FILE_PATH_MAPPING
     classes = [getattr(importlib.import_module(paths[name]), name) for name in class_names]
@@ -158,7 +160,7 @@ def methods(class_names):
     }
 
 
-def refusal(call, allowed):
+def refusal(call: str, allowed: set[str]) -> str | None:
     """Says why a call is not executed, or returns None."""
     try:
         node = ast.parse(call, mode="eval").body
@@ -172,7 +174,7 @@ def refusal(call, allowed):
         return "nested too deeply"
 
 
-def _refusal(node, allowed):
+def _refusal(node: Any, allowed: set[str]) -> str | None:
     if isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.func.id not in allowed:
             return f"name '{ast.unparse(node.func)}' is not defined"
@@ -209,12 +211,14 @@ class Decoded:
     """A handler whose steps are lists of calls already, each of them allowed."""
 
     @staticmethod
-    def decode_execute(calls):
+    def decode_execute(calls: list[str]) -> list[str]:
         """Returns the calls."""
         return calls
 
 
-def score(model, form, rows, workers):
+def score(
+    model: str, form: str, rows: dict[str, list[list[Any]]], workers: int
+) -> dict[str, list[dict[str, Any]]]:
     """Judges answers with the package's own runners, a share of each category in each process."""
     for category in rows:  # before the processes part, so that each finds them read
         entries(category)
@@ -233,7 +237,7 @@ def score(model, form, rows, workers):
     return {"verdicts": [verdict for share in judged for verdict in share]}
 
 
-def _score(model, category, form, rows):
+def _score(model: str, category: str, form: str, rows: list[list[Any]]) -> list[dict[str, Any]]:
     handler = HANDLERS[form]
     samples = [dict(entries(category)[index]) for index, _ in rows]  # the runners drop keys of them
     expected = [{"ground_truth": answers(category).get(sample["id"])} for sample in samples]
@@ -264,7 +268,9 @@ def _score(model, category, form, rows):
     ]
 
 
-def _allowed_steps(handler, turns, entry):
+def _allowed_steps(
+    handler: Any, turns: list[list[str]], entry: dict[str, Any]
+) -> list[list[list[str]]]:
     """Decodes each step of each turn, and puts a harmless call in the place of a refused one."""
     allowed = methods(tuple(entry["involved_classes"]))
     return [
@@ -276,14 +282,16 @@ def _allowed_steps(handler, turns, entry):
     ]
 
 
-def _decoded(decode, text, *more):
+def _decoded(decode: Callable[..., Any], text: str, *more: str) -> Any:
     try:
         return decode(text, *more)
     except Exception:  # the package's own runners take any exception for an unreadable answer
         return None
 
 
-def _verdict(category, index, decoded, wrong):
+def _verdict(
+    category: str, index: int, decoded: Any, wrong: dict[str, Any] | None
+) -> dict[str, Any]:
     verdict = {"category": category, "index": index, "valid": wrong is None, "decoded": decoded}
     if wrong is None:
         return verdict
@@ -298,7 +306,7 @@ def _verdict(category, index, decoded, wrong):
 ACTIONS = {"questions": questions, "execute": execute, "score": score}
 
 
-def main():
+def main() -> None:
     """Answers requests until the input ends."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the package prints as it goes

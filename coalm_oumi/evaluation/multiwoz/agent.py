@@ -84,7 +84,8 @@ class AgentFormat:
     parse: Callable[[str], Decision]
 
 
-_PAIR = re.compile(r" ?([\w ]+?) ?[:=] ?(.+?) ?(?=, ?[\w ]+ ?[:=]|$)")
+_PAIR = re.compile(r"([^:=]*)[:=](.*)")
+_SLOT = re.compile(r"[\w ]+$")
 _AUTOTOD_TOOLS: Mapping[str, str] = {
     "restaurant query": "query_restaurant",
     "restaurant reservation": "book_restaurant",
@@ -154,12 +155,29 @@ def _input(text: str) -> dict[str, object]:
             raise StepError(f"the action input cannot be read: {error}") from error
         if isinstance(value, dict):
             return value
-    # One space at most in a row also keeps the pattern from backtracking over many.
-    text = ", ".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
-    pairs = {name.lower(): value.strip("'\"[] ") for name, value in _PAIR.findall(text)}
+    text = ", ".join(line for line in text.splitlines() if line.strip())
+    pairs = _pairs(text)
     if text and not pairs:
         raise StepError("the action input cannot be read; write it as `slot: value, slot: value`")
-    return dict(pairs)
+    return {name: value.strip("'\"[] ") for name, value in pairs.items()}
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Splits `slot: value, slot: value`. A comma that no slot follows is part of the value.
+
+    In time that grows with the text: a model may write a long one.
+    """
+    pairs: dict[str, str] = {}
+    last = ""
+    for part in text.split(","):
+        pair = _PAIR.fullmatch(part)
+        slot = _SLOT.search(pair[1]) if pair else None
+        if pair and slot and (name := " ".join(slot[0].lower().split())):
+            last = name
+            pairs[last] = pair[2]
+        elif last:
+            pairs[last] += f",{part}"
+    return pairs
 
 
 def _render_coalm(turns: Sequence[AgentTurn], user: str, steps: Sequence[Step]) -> str:

@@ -1,14 +1,11 @@
 """Brings MultiWOZ's files onto this machine, where a recipe gives their address."""
 
-import urllib.request
 from pathlib import Path
 
-from coalm_oumi.errors import CoalmError
-from coalm_oumi.files import cache_dir, write_bytes
+from coalm_oumi.evaluation.fetch import fetch
+from coalm_oumi.files import cache_dir
 
 DATABASES = ("restaurant", "hotel", "attraction", "train", "taxi", "hospital", "police")
-
-_SECONDS = 60
 
 
 def local_file(place: str) -> Path:
@@ -37,14 +34,4 @@ def _is_address(place: str) -> bool:
 
 
 def _fetched(address: str) -> Path:
-    file = cache_dir() / "multiwoz" / address.partition("://")[2]
-    if not file.exists():
-        try:
-            with urllib.request.urlopen(address, timeout=_SECONDS) as response:
-                write_bytes(file, response.read())
-        except (OSError, ValueError) as error:
-            raise CoalmError(
-                f"{address}: cannot be fetched: {error}; download it elsewhere and put its path "
-                "into the recipe"
-            ) from error
-    return file
+    return fetch(address, cache_dir() / "multiwoz" / address.partition("://")[2])

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from coalm_oumi.evaluation.multiwoz.data import Goal
 from coalm_oumi.evaluation.multiwoz.database import Database, Row
-from coalm_oumi.evaluation.multiwoz.values import clean_name, clean_time
+from coalm_oumi.evaluation.multiwoz.values import canonical, clean_name, clean_time
 from coalm_oumi.evaluation.multiwoz.world import Booking
 
 Answers = Mapping[str, str]
@@ -166,6 +166,8 @@ def _is_as(venue: Row, wanted: Mapping[str, str]) -> bool:
         if slot not in venue:
             return False
         known = venue[slot].lower()
+        if slot == "type":
+            known, value = canonical(slot, known), canonical(slot, value)
         same = known in value if slot == "address" else known == value
         if not same:
             return False

@@ -5,22 +5,18 @@ All live dialogues ask the model at once, so that batching and concurrency are t
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+
+from oumi.core.types.conversation import Message, Role
 
 from coalm_oumi.chat import ChatError, Usage
 from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation.inference import Generated, Question, is_hopeless
 from coalm_oumi.evaluation.multiwoz.agent import AgentFormat, AgentTurn, Step, StepError
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.user import User
 from coalm_oumi.evaluation.multiwoz.world import Booking, World
-
-if TYPE_CHECKING:
-    from oumi.core.inference import BaseInferenceEngine
-    from oumi.core.inference.base_inference_engine import FailureDetail
-
-_NO_ACCESS = (401, 403, 404, 429)
 
 _FEW = 3
 """So many dialogues may be left that all break for reasons of their own, too long ones say."""
@@ -29,25 +25,8 @@ STOPPED_REPLY = "I am sorry, I could not work that out. Could you say it another
 """What the user hears where the agent took all its steps without a reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """What the model wrote, or why it did not.
-
-    Attributes:
-        text: The text, None where there is none.
-        usage: Its tokens, as far as the engine counts them.
-        error: What went wrong.
-        unasked: Whether nothing could be asked at all: no connection, no access, no such model.
-    """
-
-    text: str | None
-    usage: Usage = field(default_factory=Usage)
-    error: str = ""
-    unasked: bool = False
-
-
-Ask = Callable[[Sequence[str]], list[Generated]]
-"""Puts user messages to the model, all at once."""
+Ask = Callable[[Sequence[Question]], list[Generated]]
+"""Puts questions to the model, all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +81,13 @@ class Episode:
         self._user = user
         self._steps = []
 
-    def prompt(self) -> str:
+    def question(self) -> Question:
         """Returns what to ask the model next."""
-        return self._format.render(self._turns, self._user, self._steps)
+        prompt = self._format.render(self._turns, self._user, self._steps)
+        return Question(
+            key=f"{self.dialogue.dialogue_id}/{len(self._turns)}/{len(self._steps)}",
+            messages=[Message(role=Role.USER, content=prompt)],
+        )
 
     def take(self, generated: Generated) -> bool:
         """Carries out what the model wrote.
@@ -190,10 +173,9 @@ def roll_out(
 
 def _step(live: Sequence[Episode], ask: Ask) -> tuple[list[Rollout], list[Episode], list[Episode]]:
     """Asks the model once for every live dialogue: those that broke, replied, and act on."""
-    answers = ask([episode.prompt() for episode in live])
-    failed = [answer for answer in answers if answer.text is None]
-    if len(failed) == len(live) and (len(live) > _FEW or all(one.unasked for one in failed)):
-        raise CoalmError(f"the agent's model answers nothing: {failed[0].error}")
+    answers = ask([episode.question() for episode in live])
+    if is_hopeless(answers):
+        raise CoalmError(f"the agent's model answers nothing: {answers[0].error}")
     broken, replied, acting = [], [], []
     for episode, answer in zip(live, answers, strict=True):
         if answer.text is None:
@@ -203,49 +185,3 @@ def _step(live: Sequence[Episode], ask: Ask) -> tuple[list[Rollout], list[Episod
         else:
             acting.append(episode)
     return broken, replied, acting
-
-
-def _failed(detail: "FailureDetail | None") -> Generated:
-    from oumi.core.inference.base_inference_engine import InferenceErrorType
-
-    if detail is None:
-        return Generated(None, error="the inference engine gave no answer")
-    status = detail.status_code or 0
-    # Oumi's remote engine reports a connection that failed to the last try as RUNTIME.
-    broken = (InferenceErrorType.CONNECTION, InferenceErrorType.RUNTIME)
-    unasked = detail.error_type in broken or status in _NO_ACCESS or status >= 500
-    return Generated(None, error=detail.error_message, unasked=unasked)
-
-
-def asker(engine: "BaseInferenceEngine") -> Ask:
-    """Returns how to ask one of Oumi's inference engines.
-
-    An engine that answers a batch as a whole fails as a whole: then each message is asked alone,
-    so that one that breaks it (too long for the model) does not break the others.
-    """
-    from oumi.core.types.conversation import Conversation, Message, Role
-
-    def one_batch(messages: Sequence[str]) -> list[Generated]:
-        conversations = [
-            Conversation(
-                conversation_id=str(index), messages=[Message(role=Role.USER, content=message)]
-            )
-            for index, message in enumerate(messages)
-        ]
-        result = engine.infer_partial(conversations)
-        answers = [_failed(result.failures.get(index)) for index in range(len(messages))]
-        for index, conversation in result.successful:
-            answer = conversation.messages[-1]
-            if answer.role == Role.ASSISTANT:
-                usage = conversation.metadata.get("usage") or {}
-                counted = Usage(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
-                answers[index] = Generated(str(answer.content or ""), counted)
-        return answers
-
-    def ask(messages: Sequence[str]) -> list[Generated]:
-        answers = one_batch(messages)
-        if len(messages) > 1 and all(answer.text is None for answer in answers):
-            return [one_batch([message])[0] for message in messages]
-        return answers
-
-    return ask

@@ -12,6 +12,7 @@ from oumi.core.registry import register_evaluation_function
 
 from coalm_oumi import prompts
 from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation.options import Options
 from coalm_oumi.jsontext import write_jsonl
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class MultiwozOptions(Options):
     """What to evaluate on and how, as `eval_kwargs.data` of a recipe says it.
 
     Attributes:
@@ -44,6 +45,8 @@ class Options:
         max_turns: After how many turns a simulated user leaves.
         concurrency: How many dialogues are live at a time. Give a remote engine as many
             `num_workers`.
+        usd_per_million_input: The price of a million tokens of the agent's prompts, in US dollars.
+        usd_per_million_output: The price of a million tokens that the agent writes.
         name: What to add to the result's name, where one evaluation holds several.
     """
 
@@ -57,28 +60,17 @@ class Options:
     max_steps: int = 5
     max_turns: int = 15
     concurrency: int = 64
+    usd_per_million_input: float | None = None
+    usd_per_million_output: float | None = None
     name: str | None = None
 
-    @classmethod
-    def from_mapping(cls, options: Mapping[str, Any]) -> Options:
-        """Reads the recipe's mapping.
-
-        Raises:
-            CoalmError: An option is unknown, missing, or has a value that it cannot have.
-        """
-        known = [field.name for field in fields(cls)]
-        found = set(options) if isinstance(options, Mapping) else set()
-        if not found <= set(known) or not {"path", "database", "version"} <= found:
-            raise CoalmError(
-                "eval_kwargs.data: expected path, database, version and some of "
-                f"{', '.join(known[3:])}; found {', '.join(sorted(found)) or 'nothing'}"
-            )
-        read = cls(**{**options, "version": str(options["version"])})
+    def __post_init__(self) -> None:
+        """Refuses values that an option cannot have. YAML reads a version as a number."""
+        object.__setattr__(self, "version", str(self.version))
         for name in ("max_steps", "max_turns", "concurrency"):
-            value = getattr(read, name)
+            value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise CoalmError(f"eval_kwargs.data.{name}: expected a number above 0")
-        return read
 
     @property
     def label(self) -> str:
@@ -97,14 +89,14 @@ def multiwoz(
 ) -> EvaluationResult:
     """A zero-shot agent that queries and books, on MultiWOZ (Table 2: Success and JGA).
 
-    Every dialogue is journaled when it ends: the same command goes on where a run was killed, and
-    tries again those that broke off.
+    The agent's answers are recorded as they come, and every dialogue when it ends: the same command
+    goes on where a run was killed, and tries again those that broke off.
 
     Args:
         task_params: Oumi's; `num_samples` takes the first dialogues of the split.
-        config: Oumi's; journal, transcripts and table are written under its `output_dir`.
+        config: Oumi's; records, transcripts and table are written under its `output_dir`.
         inference_engine: Oumi's, with the agent's model.
-        data: The fields of `Options`.
+        data: The fields of `MultiwozOptions`.
 
     Returns:
         `success` and `joint_goal_accuracy` first, and the other metrics of `result.summarise`;
@@ -118,7 +110,7 @@ def multiwoz(
     from coalm_oumi.evaluation.multiwoz import fetch, page, result
     from coalm_oumi.evaluation.multiwoz.database import Database
 
-    options = Options.from_mapping(data)
+    options = MultiwozOptions.from_options(data)
     dialogues = dialogues_of.read(
         fetch.local_file(options.path), version=options.version, split=options.split
     )[: task_params.num_samples]
@@ -185,17 +177,18 @@ def _lead(
     dialogues: Sequence[Dialogue],
     database: Database,
     engine: BaseInferenceEngine,
-    options: Options,
+    options: MultiwozOptions,
     config: EvaluationConfig,
     folder: Path,
 ) -> tuple[dict[str, Json], dict[str, Json]]:
     """Leads the dialogues that the journal does not hold. Returns all records, and the account."""
     from tqdm import tqdm
 
-    from coalm_oumi.chat import Usage
+    from coalm_oumi.chat import Endpoint, Usage
+    from coalm_oumi.evaluation.inference import RecordedModel, digest, made_by
     from coalm_oumi.evaluation.multiwoz.agent import FORMATS
     from coalm_oumi.evaluation.multiwoz.result import to_record
-    from coalm_oumi.evaluation.multiwoz.rollout import asker, roll_out
+    from coalm_oumi.evaluation.multiwoz.rollout import roll_out
     from coalm_oumi.evaluation.multiwoz.user import SimulatedUser, corpus
     from coalm_oumi.journal import Journal
 
@@ -203,20 +196,23 @@ def _lead(
         raise CoalmError(
             f"eval_kwargs.data.format: expected one of {', '.join(FORMATS)}, found {options.format}"
         )
-    made_by = {
-        "model": config.model.model_name,
-        "adapter": config.model.adapter_model and str(config.model.adapter_model),
-        "generation": asdict(config.generation),
+    depends_on = {
+        **made_by(config),
         "version": options.version,
         "split": options.split,
         "path": options.path,
+        "database": options.database,
         "format": options.format,
         "user": options.user and options.user.get("model"),
         "max_steps": options.max_steps,
         "max_turns": options.max_turns if options.user else None,
         "prompts": _prompts_hash(),
     }
-    with Journal(folder / "dialogues.jsonl", made_by=made_by) as journal:
+    file = folder / f"dialogues.{digest(depends_on)}.jsonl"
+    with (
+        RecordedModel(engine, config, folder.name) as model,
+        Journal(file, made_by=depends_on) as journal,
+    ):
         simulated = None
         if options.user:
             server, max_usd = endpoint(options.user, "user")
@@ -227,7 +223,7 @@ def _lead(
             [dialogue for dialogue in dialogues if dialogue.dialogue_id not in done],
             database=database,
             written=FORMATS[options.format],
-            ask=asker(engine),
+            ask=model.attempt,
             user=simulated or corpus,
             max_steps=options.max_steps,
             concurrency=options.concurrency,
@@ -241,7 +237,12 @@ def _lead(
                 bar.update()
         records = {name: journal.records[name] for name in names}
     agent = _used(record["usage"]["agent"] for record in records.values())
-    spent: dict[str, Json] = {"agent": _account(agent, None)}
+    priced = Endpoint(
+        config.model.model_name,
+        usd_per_million_input=options.usd_per_million_input,
+        usd_per_million_output=options.usd_per_million_output,
+    )
+    spent: dict[str, Json] = {"agent": _account(agent, priced)}
     if simulated:
         user = _used(record["usage"]["user"] for record in records.values())
         spent["user"] = _account(user, simulated.endpoint)
@@ -249,7 +250,10 @@ def _lead(
 
 
 def _judge(
-    dialogues: Sequence[Dialogue], records: Mapping[str, Json], options: Options, folder: Path
+    dialogues: Sequence[Dialogue],
+    records: Mapping[str, Json],
+    options: MultiwozOptions,
+    folder: Path,
 ) -> tuple[dict[str, dict[str, Any]], Json]:
     """Asks the language model that judges. Returns its answers by dialogue, and the account."""
     from tqdm import tqdm
@@ -303,13 +307,13 @@ def _used(usages: Iterable[Mapping[str, int]]) -> Usage:
     return sum((Usage(**usage) for usage in usages), Usage())
 
 
-def _account(usage: Usage, server: Endpoint | None) -> Json:
-    return {**asdict(usage), "usd": server.usd(usage) if server else None}
+def _account(usage: Usage, server: Endpoint) -> Json:
+    return {**asdict(usage), "usd": server.usd(usage)}
 
 
 def _prompts_hash() -> str:
     """Identifies the templates that this task renders: others may change under a run."""
-    return prompts.fingerprint(_templates())
+    return prompts.fingerprint(*_templates())
 
 
 def _templates() -> list[str]:

@@ -1,0 +1,98 @@
+"""Judging answers to BFCL V3: ours in parallel beside the official `bfcl evaluate`, in one run.
+
+    python benchmarks/score_bfcl.py [--seed 0]
+
+Both sides judge the same 4,441 answers, a third right and the rest damaged, from the start of their
+process to the last verdict, and are taken at their best of three, wall and processor time apart:
+the latter is the same on a busy machine. The last line prints the ratios, and on how many samples
+the verdicts differ, which is none.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from coalm_oumi.evaluation import styles
+from coalm_oumi.evaluation.bfcl import environment, run, scores
+from coalm_oumi.evaluation.bfcl.client import Worker
+from tests.damage import damaged, right_answer
+
+RUNS = 3
+MODEL = run.OFFICIAL_MODELS["bfcl"]
+
+
+def main() -> None:
+    """Measures both sides and prints them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    random_ = random.Random(parser.parse_args().seed)
+    style = styles.by_name("bfcl")
+    with Worker() as worker:
+        entries = [e for category in scores.GROUPS["all"] for e in worker.questions(category)]
+    answers = []
+    for entry in entries:
+        right = right_answer(entry, style.form)
+        if entry.is_multi_turn or random_.random() < 0.33:
+            answers.append(right)
+        else:
+            answers.append(damaged(right, ["[f(x=1)]", "no"], random_))
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        run.write_results(root, style, entries, answers)
+        judged = []
+        ours = best(lambda: judged.append(run.judge(style, entries, answers)))
+        official = best(lambda: evaluate(root))
+        wrong: Counter[str] = Counter()
+        for file in (root / "score" / MODEL).glob("*.json"):
+            wrong.update(json.loads(line)["id"] for line in file.read_text().splitlines()[1:])
+    differing = (wrong - failed(judged[-1])) + (failed(judged[-1]) - wrong)
+    print(f"{len(entries)} answers, {wrong.total()} wrong, {os.cpu_count()} cores")
+    for name, (wall, processor) in (("bfcl evaluate", official), ("coalm-oumi", ours)):
+        print(f"{name:<15}{wall:6.2f} s wall{processor:8.2f} s processor")
+    wall, processor = (theirs / own for theirs, own in zip(official, ours, strict=True))
+    print(
+        f"official / ours: {wall:.2f} wall, {processor:.2f} processor; "
+        f"verdicts that differ: {differing.total()}"
+    )
+
+
+def failed(judged: list[run.Judged]) -> Counter[str]:
+    return Counter(sample.entry.id for sample in judged if not sample.verdict.valid)
+
+
+def best(side: Callable[[], object]) -> tuple[float, float]:
+    """Returns the wall and the processor seconds of the fastest run, child processes included."""
+    measured = []
+    for _ in range(RUNS):
+        wall, processor = time.perf_counter(), processor_seconds()
+        side()
+        measured.append((time.perf_counter() - wall, processor_seconds() - processor))
+    return min(measured)
+
+
+def processor_seconds() -> float:
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def evaluate(root: Path) -> None:
+    subprocess.run(
+        [environment.python().with_name("bfcl"), "evaluate", "--model", MODEL.replace("_", "/")],
+        env=environment.variables(root),
+        check=True,
+        capture_output=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
