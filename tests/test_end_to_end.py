@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from coalm_oumi import provenance
+from coalm_oumi.report import runs
+from coalm_oumi.report.collect import collect
 from tests.conftest import run
 
 
 @pytest.mark.e2e
-def test_build_train_evaluate_report(
+def test_train_evaluate_report_as_one_chain(
     repo: Path, tiny_model: Path, mixture: Path, tmp_path: Path, demo_model: Path
 ):
     recipe = yaml.safe_load((repo / "recipes/coalm_demo.yaml").read_text())
@@ -27,16 +30,6 @@ def test_build_train_evaluate_report(
         "logging_steps": 1,
     }
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(recipe))
-    trained = run("oumi", "train", "-c", tmp_path / "train.yaml", cwd=tmp_path)
-    assert trained.returncode == 0, trained.stdout + trained.stderr
-    assert (tmp_path / "train/adapter_model.safetensors").is_file()
-    adapter = json.loads((tmp_path / "train/adapter_config.json").read_text())
-    assert (adapter["r"], adapter["lora_alpha"]) == (16, 32)
-    log = json.loads((tmp_path / "train/trainer_state.json").read_text())["log_history"]
-    losses = [entry["loss"] for entry in log if "loss" in entry]
-    assert len(losses) == 30
-    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
-
     recipe = yaml.safe_load((repo / "recipes/eval_demo.yaml").read_text())
     recipe["model"] |= {
         "model_name": str(tiny_model),
@@ -49,19 +42,53 @@ def test_build_train_evaluate_report(
         task["eval_kwargs"]["data"]["dataset_path"] = str(mixture)
         task["num_samples"] = 3
     (tmp_path / "eval.yaml").write_text(yaml.safe_dump(recipe))
-    evaluated = run("oumi", "evaluate", "-c", tmp_path / "eval.yaml", cwd=tmp_path)
-    assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
-    results: dict[str, dict[str, float]] = {}
-    for file in (tmp_path / "eval").rglob("task_result.json"):
-        results |= json.loads(file.read_text())["results"]
-    assert set(results) == {"coalm-oumi/state_tracking", "coalm-oumi/function_calling/hammer"}
-    assert all(metrics["num_samples"] == 3 for metrics in results.values())
+    stages = {
+        "train": {
+            "command": "oumi train -c train.yaml",
+            "inputs": [str(mixture / "manifest.json")],
+            "outputs": ["train/adapter_model.safetensors"],
+        },
+        "evaluate": {
+            "command": "oumi evaluate -c eval.yaml",
+            "inputs": ["train/adapter_model.safetensors"],
+            "outputs": ["eval/tuned/answers/state_tracking.jsonl"],
+        },
+        "report": {
+            "command": "coalm report .",
+            "inputs": ["eval"],
+            "outputs": ["report.html"],
+        },
+    }
+    chain = {"output_dir": ".", "stages": stages}
+    (tmp_path / "chain.yaml").write_text(yaml.safe_dump(chain, sort_keys=False))
+    done = run("coalm", "reproduce", "-c", "chain.yaml", "--run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    adapter = json.loads((tmp_path / "train/adapter_config.json").read_text())
+    assert (adapter["r"], adapter["lora_alpha"]) == (16, 32)
+    log = json.loads((tmp_path / "train/trainer_state.json").read_text())["log_history"]
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    assert len(losses) == 30
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
     answers = (tmp_path / "eval/tuned/answers/state_tracking.jsonl").read_text().splitlines()
     assert len(answers) == 3
 
-    reported = run("coalm", "report", tmp_path, cwd=tmp_path)
-    assert reported.returncode == 0, reported.stderr
-    assert (tmp_path / "report.html").is_file()
+    found = collect(tmp_path)
+    results = {result.task: result for result in found.results}
+    assert set(results) == {"coalm-oumi/state_tracking", "coalm-oumi/function_calling/hammer"}
+    (trained,) = found.training
+    assert len(trained.rates) == 30 and max(trained.rates) == pytest.approx(1e-2)
+    for of in (trained, *found.results):
+        assert of.made_with["data"] == provenance.data_hash(mixture)
+        assert of.made_with["packages"]["oumi"] and of.made_with["hardware"]
+    assert all(result.num_samples == 3 for result in found.results)
+    assert set(found.stages) == {"train", "evaluate"}
+    rows = {record.kind: record for record in runs.records(found)}
+    assert rows["train"].seeds == "train 42, training 42"
+    assert "not comparable" not in (tmp_path / "report.html").read_text().lower()
+
+    shown = run("coalm", "reproduce", "-c", "chain.yaml", "--dry-run", cwd=tmp_path)
+    assert shown.stdout.count(": done") == 3, shown.stdout
 
 
 @pytest.mark.e2e

@@ -225,13 +225,18 @@ def _results(file: Path, root: Path) -> list[tuple[str, TaskResult]]:
     model = _json(file.with_name("model_params.json"))
     evaluated = [str(model[key]) for key in ("model_name", "adapter_model") if model.get(key)]
     harness = _json(file.with_name("backend_config.json"))
+    asked = _json(file.with_name("task_params.json")).get("task_name")
     versions = _json(file.with_name("package_versions.json"))
     packages = {name: versions[name] for name in KNOWN_PACKAGES if name in versions}
     found = []
     for task, values in record.get("results", {}).items():
+        if harness and task != asked:
+            continue  # a part of a group such as MMLU
         metrics, errors = _numbers(values)
         made_with = values.get("made_with", {})
-        counted = harness.get("n-samples", {}).get(task, {}).get("effective", 0)
+        sizes = harness.get("n-samples", {})
+        parts = [sizes[task]] if task in sizes else sizes.values()
+        counted = sum(part["effective"] for part in parts)
         result = TaskResult(
             model=str(output_dir.relative_to(root)),
             task=task,

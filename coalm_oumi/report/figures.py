@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from coalm_oumi.report import paper
 from coalm_oumi.report.collect import Mixture, TaskResult, TrainingRun
 from coalm_oumi.report.failures import Task
+from coalm_oumi.report.intervals import interval
 from coalm_oumi.report.tables import Number, Table
 
 matplotlib.use("agg")
@@ -34,6 +35,7 @@ _KINDS = {
     "closed model": COLOURS[4],
 }
 _FAILURES = ("#2a9461", "#d9542b", "#b8860b", "#a862c6", "#2f7fd6", "#0e9aa7", "#d0487f", "#7b8794")
+_LEADER = {"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 5}
 _WIDTH = 5.2
 """Inches: narrow, so that text stays readable on a telephone."""
 _SMALL = 9.5
@@ -72,8 +74,19 @@ class Figure:
 
 
 def colours(models: Sequence[str]) -> dict[str, str]:
-    """Gives each model the colour that it has in all figures."""
-    return {model: COLOURS[number % len(COLOURS)] for number, model in enumerate(models)}
+    """Gives each model the colour that it has in all figures: grey to one that was not tuned."""
+    found: dict[str, str] = {}
+    for model in models:
+        plain = is_plain(model) and COLOURS[0] not in found.values()
+        others = len([colour for colour in found.values() if colour != COLOURS[0]])
+        found[model] = COLOURS[0] if plain else COLOURS[1 + others % (len(COLOURS) - 1)]
+    return found
+
+
+def is_plain(model: str) -> bool:
+    """Says whether a run is of a model as it was before training."""
+    run = model.rpartition("/")[2]
+    return run == "base" or paper.kind_of(run) == "open model"
 
 
 def draw_all(
@@ -143,43 +156,61 @@ def smoothed(values: Sequence[float], weight: float = 0.8) -> list[float]:
 def metric_bars(results: Sequence[TaskResult], models: Sequence[str]) -> Figure | None:
     """The first metric of each of our tasks, all models beside each other."""
     results = [r for r in results if r.metrics and not _is_general(r)]
-    tasks = list(dict.fromkeys(result.task for result in results))
+    leading = {r.task: next(iter(r.metrics)) for r in reversed(results)}
+    return _task_bars(results, models, leading, "tasks", "Our runs, by task")
+
+
+def forgetting(results: Sequence[TaskResult], models: Sequence[str]) -> Figure | None:
+    """General tasks of LM Evaluation Harness before and after training (section 7)."""
+    results = [r for r in results if r.metrics and _is_general(r)]
+    leading = {r.task: leading_metric(r) for r in reversed(results)}
+    title = "General tasks before and after training"
+    return _task_bars(results, models, leading, "forgetting", title)
+
+
+def _task_bars(
+    results: Sequence[TaskResult],
+    models: Sequence[str],
+    leading: Mapping[str, str],
+    name: str,
+    title: str,
+) -> Figure | None:
+    """Draws a group of bars for each task, one a model, with their intervals."""
+    found = {(r.model, r.task): r for r in results if leading[r.task] in r.metrics}
+    tasks = list(dict.fromkeys(task for _, task in found))
     if not tasks:
         return None
-    found = {(r.model, r.task): r for r in results}
-    leading = {r.task: next(iter(r.metrics)) for r in reversed(results)}
-    models = [model for model in models if any((model, task) in found for task in tasks)]
-    canvas = Canvas(
-        figsize=(_WIDTH, 0.9 + len(tasks) * (0.32 * len(models) + 0.5)), layout="constrained"
-    )
-    axes = canvas.subplots()
-    height = 0.76 / len(models)
     palette = colours(models)
-    for number, model in enumerate(models):
-        # A missing result draws no bar, which is not the same as a bar of nothing.
-        shares = [
-            100 * found[model, task].metrics.get(leading[task], float("nan"))
-            if (model, task) in found
-            else float("nan")
-            for task in tasks
-        ]
-        places = [place + (number - (len(models) - 1) / 2) * height for place in range(len(tasks))]
-        bars = axes.barh(places, shares, height * 0.92, color=palette[model])
-        labels = [f"{model}: {'missing' if share != share else f'{share:.1f}'}" for share in shares]
-        axes.bar_label(bars, labels=labels, padding=3, fontsize=_SMALL)
-    names = [f"{_short(task)}\n{_words(leading[task])}" for task in tasks]
-    axes.set_yticks(range(len(tasks)), names)
-    axes.invert_yaxis()
+    models = [model for model in models if any((model, task) in found for task in tasks)]
+    rows = len(tasks) * (len(models) + 1.4)
+    canvas = Canvas(figsize=(_WIDTH, 0.6 + 0.26 * rows), layout="constrained")
+    axes = canvas.subplots()
+    alts = []
+    y = 0.0
+    for task in tasks:
+        title_ = f"{_short(task)}: {_words(leading[task])}"
+        axes.text(1, y, title_, va="center", fontsize=_SMALL, fontweight="bold")
+        for model in models:
+            y += 1
+            result = found.get((model, task))
+            if result is None:
+                axes.text(1, y, f"{model}: missing", va="center", fontsize=_SMALL)
+                continue
+            value, bounds = 100 * result.metrics[leading[task]], interval(result, leading[task])
+            axes.barh(y, value, 0.8, color=palette[model])
+            end = value
+            if bounds:
+                end = 100 * bounds[1]
+                axes.plot((100 * bounds[0], end), (y, y), color=INK, linewidth=1.4)
+            axes.text(end + 2, y, f"{model}: {value:.1f}", va="center", fontsize=_SMALL)
+            alts.append(f"{_short(task)}, {_words(leading[task])}, {model}: {value:.1f} %")
+        y += 1.4
+    axes.set_yticks([])
+    axes.set_ylim(y - 0.6, -0.8)
     axes.set_xlim(0, 150)
     axes.set_xticks(range(0, 101, 25))
-    axes.set_xlabel("%")
-    alt = "; ".join(
-        f"{_short(r.task)}, {_words(leading[r.task])}, {r.model}: "
-        f"{100 * r.metrics[leading[r.task]]:.1f} %"
-        for r in results
-        if leading[r.task] in r.metrics
-    )
-    return _figure(canvas, "tasks", "Our runs, by task", alt)
+    axes.set_xlabel("%; the line is the 95 % interval")
+    return _figure(canvas, name, title, "; ".join(alts))
 
 
 def paper_bars(table: Table) -> Figure | None:
@@ -203,12 +234,9 @@ def paper_bars(table: Table) -> Figure | None:
                 axes.plot(cell.interval, (index, index), color=INK, linewidth=1.4)
             ends = [figure.value for figure in (cell.paper, cell.ours) if figure]
             if ends:
-                text = " / ".join(
-                    f"{figure.value:.1f}" if figure else "-"
-                    for figure in ((cell.paper, cell.ours) if cell.ours else (cell.paper,))
-                )
+                text = " / ".join(f"{end:.1f}" for end in ends)
                 end = max(*ends, *(cell.interval or ()), 0)
-                axes.text(end + 1.5, index, text, va="center", fontsize=_SMALL)
+                axes.text(end + 4, index, text, va="center", fontsize=_SMALL)
         axes.set_title(table.columns[number])
         axes.set_xlim(0, 185 if table.ours else 145)
         axes.set_xticks((0, 50, 100))
@@ -287,7 +315,7 @@ def _label_apart(canvas: Canvas, axes: Axes, points: Sequence[tuple[float, float
         for dx, dy, horizontal, vertical in placings:
             text = axes.annotate(
                 name, (x, y), (dx, dy), textcoords="offset points", ha=horizontal, va=vertical,
-                fontsize=_SMALL,
+                fontsize=_SMALL, arrowprops=_LEADER if abs(dy) >= 20 else None,
             )  # fmt: skip
             box = text.get_window_extent()
             covered = sum(
@@ -311,42 +339,42 @@ def ablations(table: Table) -> Figure | None:
     """Table 5: what each score loses when a domain is left out, against the full CoALM 8B."""
     full = next(row for row in table.rows if row.run == "coalm_8b")
     without = [row for row in table.rows if "_wo_" in row.run]
-    canvas = Canvas(figsize=(_WIDTH, 4.6), layout="constrained")
-    alts = []
-    limits = 0.0
-    grid = canvas.subplots(1, len(without), sharey=True, squeeze=False)[0]
-    for place, (axes, row) in enumerate(zip(grid, without, strict=True)):
-        for index, (cell, whole) in enumerate(zip(row.cells, full.cells, strict=True)):
-            texts = []
-            ends = [0.0]
-            for side, style in (
-                ("paper", {"height": 0.7, "facecolor": "none"}),
-                ("ours", {"height": 0.42}),
-            ):
+    rows = len(without) * (len(table.columns) + 1.6)
+    canvas = Canvas(figsize=(_WIDTH, 0.6 + 0.26 * rows), layout="constrained")
+    axes = canvas.subplots()
+    places, texts, alts = [], [], []
+    reach = y = 0.0
+    for row in without:
+        axes.text(
+            0, y, row.name, ha="right", va="center", fontweight="bold", fontsize=_SMALL,
+            transform=axes.get_yaxis_transform(),
+        )  # fmt: skip
+        for column, cell, whole in zip(table.columns, row.cells, full.cells, strict=True):
+            y += 1
+            places.append(y)
+            deltas = []
+            for side, height in (("paper", 0.8), ("ours", 0.46)):
                 one, other = getattr(cell, side), getattr(whole, side)
                 if not one or not other:
                     continue
                 delta = one.value - other.value
                 colour = COLOURS[3] if delta >= 0 else COLOURS[2]
-                filled = {"color": colour} if side == "ours" else {"edgecolor": colour}
-                axes.barh(index, delta, **style, **filled)
-                texts.append(f"{delta:+.1f}".replace("-", "\u2212"))
-                ends.append(delta)
-                alts.append(f"{row.name}, {table.columns[index]}, {side}: {delta:+.1f}")
-            if texts:
-                end = max(ends)
-                axes.text(end + 1.5, index, " / ".join(texts), va="center", fontsize=_SMALL)
-                limits = max(limits, *(abs(value) for value in ends))
-        axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_title(row.name.removeprefix("CoALM-IT "))
-        axes.tick_params(axis="y", length=0)
-        if place == 0:
-            labels = [column.replace(" ", "\n", 1) for column in table.columns]
-            axes.set_yticks(range(len(labels)), labels, fontsize=_SMALL)
-            axes.invert_yaxis()
-    for axes in grid:
-        axes.set_xlim(-limits - 4, limits * 0.75)
-    canvas.supxlabel("percentage points; outlined: the paper, filled: ours", fontsize=_SMALL)
+                fill = colour if side == "ours" else "none"
+                axes.barh(y, delta, height, facecolor=fill, edgecolor=colour)
+                deltas.append(f"{delta:+.1f}".replace("-", "\u2212"))
+                alts.append(f"{row.name}, {column}, {side}: {delta:+.1f}")
+                reach = max(reach, abs(delta))
+            texts.append(" / ".join(deltas))
+        y += 1.6
+    for place, text in zip(places, texts, strict=True):
+        axes.text(reach + 3, place, text, va="center", fontsize=_SMALL)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.spines["left"].set_visible(False)
+    axes.set_yticks(places, list(table.columns) * len(without), fontsize=_SMALL)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(y - 0.8, -0.8)
+    axes.set_xlim(-reach - 3, reach + 3 + (0.8 if table.ours else 0.45) * reach)
+    axes.set_xlabel("percentage points; outlined: the paper, filled: ours", fontsize=_SMALL)
     title = "What each domain gives: change against CoALM 8B (Table 5)"
     return _figure(canvas, "ablations", title, "; ".join(alts))
 
@@ -395,7 +423,7 @@ def failure_bars(tasks: Sequence[Task]) -> Figure | None:
     axes.set_ylim(place - 1, -1.1)
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of the answers")
-    canvas.legend(loc="outside lower center", ncols=4, fontsize=_SMALL, columnspacing=1.0)
+    canvas.legend(loc="outside lower center", ncols=3, fontsize=_SMALL, columnspacing=1.0)
     alt = "; ".join(
         f"{_short(task.name)}, {model}: "
         + ", ".join(
@@ -404,46 +432,6 @@ def failure_bars(tasks: Sequence[Task]) -> Figure | None:
         for task, model in rows
     )
     return _figure(canvas, "errors", "Right answers and failures by type (Figure 3)", alt)
-
-
-def forgetting(results: Sequence[TaskResult], models: Sequence[str]) -> Figure | None:
-    """General tasks of LM Evaluation Harness before and after training (section 7)."""
-    general = [result for result in results if _is_general(result)]
-    tasks = list(dict.fromkeys(result.task for result in general))
-    if not tasks:
-        return None
-    found = {(r.model, r.task): r for r in general}
-    models = [model for model in models if any((model, task) in found for task in tasks)]
-    palette = colours(models)
-    canvas = Canvas(
-        figsize=(_WIDTH, 0.9 + len(tasks) * (0.32 * len(models) + 0.4)), layout="constrained"
-    )
-    axes = canvas.subplots()
-    height = 0.76 / len(models)
-    alts = []
-    for number, model in enumerate(models):
-        for place, task in enumerate(tasks):
-            y = place + (number - (len(models) - 1) / 2) * height
-            result = found.get((model, task))
-            if result is None:
-                axes.text(1, y, f"{model}: missing", va="center", fontsize=_SMALL)
-                continue
-            metric = leading_metric(result)
-            value, margin = 100 * result.metrics[metric], 196 * result.errors.get(metric, 0.0)
-            axes.barh(y, value, height * 0.92, color=palette[model])
-            if margin:
-                axes.plot((value - margin, value + margin), (y, y), color=INK, linewidth=1.4)
-            axes.text(
-                value + margin + 1.5, y, f"{model}: {value:.1f}", va="center", fontsize=_SMALL
-            )
-            alts.append(f"{task}, {model}: {metric} {value:.1f} %")
-    labels = [f"{t}\n{leading_metric(next(r for r in general if r.task == t))}" for t in tasks]
-    axes.set_yticks(range(len(tasks)), labels)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 135)
-    axes.set_xticks(range(0, 101, 25))
-    axes.set_xlabel("%")
-    return _figure(canvas, "forgetting", "General tasks before and after training", "; ".join(alts))
 
 
 def leading_metric(result: TaskResult) -> str:

@@ -92,6 +92,8 @@ def _draw_categories(
         category: random.binomial(len(found), shares[category], RESAMPLES) / len(found)
         for category, found in verdicts.items()
     }
+    if metric.startswith("category/"):
+        return drawn[metric.removeprefix("category/")]
     rows = [dict(zip(drawn, row, strict=True)) for row in np.column_stack(list(drawn.values()))]
     found = [_bfcl_metric(row, sizes, metric) for row in rows]
     return np.array(found, dtype=float)

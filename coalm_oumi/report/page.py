@@ -22,7 +22,7 @@ class Share:
     Attributes:
         value: In %.
         interval: Its 95 % confidence interval.
-        best: Whether no other model has more.
+        best: Whether no other model has more, and another has less.
     """
 
     value: float
@@ -64,7 +64,7 @@ def write(folders: Sequence[Path], output: Path | None = None) -> Sequence[Path]
     output = output or folders[0]
     models = sorted(
         {result.model for result in found.results},
-        key=lambda model: (model.rpartition("/")[2] != "base", model),
+        key=lambda model: (not figures.is_plain(model), model),
     )
     compared = failures.compare(found.results)
     of_paper = tables.all_tables(found.results, found.mixtures)
@@ -146,7 +146,7 @@ def _shares(
             Share(
                 value=100 * values[model],
                 interval=None if bounds is None else (100 * bounds[0], 100 * bounds[1]),
-                best=values[model] == best,
+                best=values[model] == best and len(set(values.values())) > 1,
             )
         )
     return shares

@@ -13,6 +13,8 @@ from coalm_oumi.report.collect import Mixture, TaskResult
 from coalm_oumi.report.intervals import interval
 
 Mark = Literal["", "best", "second"]
+ABLATIONS = 5
+"""The table that has no rows but its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +131,10 @@ def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
         missing = [key for key, one in zip(columns, cells, strict=True) if one.ours is None]
         commands = (paper.command(row, columns[key]) for key in missing)
         rows.append(Row(row.name, row.run, cells, list(dict.fromkeys(filter(None, commands)))))
-    known = {row.run for row in printed.rows}
+    known = {row.run for each in paper.NUMBERS for row in paper.table(each).rows}
     for run in dict.fromkeys(result.run for result in results):
         cells = [cell(run, key, None) for key in columns]
-        if run not in known and any(one.ours for one in cells):
+        if number != ABLATIONS and run not in known and any(one.ours for one in cells):
             rows.append(Row(run, run, cells))
     by_command: dict[str, list[str]] = {}
     for row in rows:
