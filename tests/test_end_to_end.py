@@ -82,7 +82,7 @@ def test_train_evaluate_report_as_one_chain(
         assert of.made_with["data"] == provenance.data_hash(mixture)
         assert of.made_with["packages"]["oumi"] and of.made_with["hardware"]
     assert all(result.num_samples == 3 for result in found.results)
-    assert set(found.stages) == {"train", "evaluate"}
+    assert set(found.stages) == {"train", "evaluate", "report"}
     rows = {record.kind: record for record in runs.records(found)}
     assert rows["train"].seeds == "train 42, training 42"
     assert "not comparable" not in (tmp_path / "report.html").read_text().lower()

@@ -23,6 +23,7 @@ from coalm_oumi.evaluation.multiwoz.agent import FORMATS, Decision, StepError
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.rollout import STOPPED_REPLY, roll_out
 from coalm_oumi.evaluation.multiwoz.user import corpus
+from coalm_oumi.jsontext import read_jsonl
 from tests.chat_server import ChatServer, Reply, Request, completion, failure
 from tests.multiwoz_data import TABLE, write_archive, write_databases
 
@@ -236,7 +237,7 @@ def test_a_simulated_user(recipe: Callable[..., Path]):
     assert found["spent"]["user"]["output_tokens"] == 15
 
 
-def test_a_broken_dialogue_is_recorded_and_tried_again(recipe: Callable[..., Path]):
+def test_a_broken_dialogue_is_recorded_and_tried_again(tmp_path: Path, recipe: Callable[..., Path]):
     faults = ["TR0002"]
 
     def breaks(request: Request) -> Reply:
@@ -248,6 +249,10 @@ def test_a_broken_dialogue_is_recorded_and_tried_again(recipe: Callable[..., Pat
     with ChatServer(breaks) as server:
         found = evaluate(recipe(server))
         assert (found["finished"], found["success"]) == (0.5, 0.5)
+        verdicts = [row for _, row in read_jsonl(tmp_path / "out" / found["verdicts"])]
+        assert sum(row["success"] for row in verdicts) / len(verdicts) == found["success"]
+        right, turns = (sum(row[key] for row in verdicts) for key in ("turns_right", "turns"))
+        assert right / turns == found["joint_goal_accuracy"] < 1
         faults.clear()
         before = len(server.requests)
         found = evaluate(recipe(server))

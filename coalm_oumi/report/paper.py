@@ -137,7 +137,9 @@ def _label(task: Mapping[str, Any]) -> str:
         return f"{name}/{Path(data['path']).stem}"
     if name == "coalm-oumi/multiwoz":
         user = "simulated" if data.get("user") else "corpus"
-        return "/".join([name, data["version"], user, data.get("name") or data.get("format", "")])
+        return "/".join(
+            [name, str(data["version"]), user, data.get("name") or data.get("format", "")]
+        )
     return name
 
 
