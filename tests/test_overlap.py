@@ -99,6 +99,9 @@ def test_the_command_writes_a_clean_mixture(
         main(["overlap", str(mixture), "--benchmark", f"leak={file}", "--output", str(clean)]) == 0
     )
     assert "written without" in capsys.readouterr().out
+    found = json.loads((mixture / "overlap.json").read_text())["benchmarks"]["leak"]
+    assert found["exact"] + found["windows"] > 0
+    assert found["examples"]
     before, after = read_all(mixture), read_all(clean)
     assert leaked not in after["input"]
     assert 0 < len(before) - len(after) < 10

@@ -38,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
     table = read_all(options.path)
     results, overlapping = overlap.find(table, benchmarks, workers=options.workers)
     print(overlap.as_text(results, len(table)))
+    folder = options.path if options.path.is_dir() else options.path.parent
+    print(overlap.write(folder, results, len(table)))
     if options.output is not None:
         overlap.write_clean(options.path, options.output, benchmarks, overlapping)
         print(f"{options.output}: written without {overlapping.sum()} samples")

@@ -11,7 +11,7 @@ import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import datasets
 import numpy as np
 
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, dumps, loads, read_json, read_jsonl
+from coalm_oumi.jsontext import Json, dumps, loads, read_json, read_jsonl, write_json
 from coalm_oumi.mixture.select import column
 from coalm_oumi.mixture.store import MANIFEST, STAGING, read_samples, split_files
 from coalm_oumi.mixture.write import check_output, write_mixture
@@ -214,6 +214,14 @@ def write_clean(
         shutil.rmtree(output / STAGING)
     except OSError as error:
         raise CoalmError(f"{output}: cannot be written: {error}") from error
+
+
+def write(folder: Path, results: Sequence[Overlap], samples: int) -> Path:
+    """Writes the results as JSON; returns the file."""
+    file = folder / "overlap.json"
+    found = {result.benchmark: asdict(result) for result in results}
+    write_json(file, {"window": WINDOW, "samples": samples, "benchmarks": found})
+    return file
 
 
 def as_text(results: Sequence[Overlap], samples: int) -> str:

@@ -19,7 +19,8 @@ CARD = "README.md"
 STAGING = ".build"
 """Where a build keeps what it has done so far."""
 
-STATS = ("stats.json", "stats.png")
+FINDINGS = ("stats.json", "stats.png", "overlap.json")
+"""What was found out about a mixture after it was built."""
 SPLITS = ("train", "validation")
 
 SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}\.parquet(\..*)?")

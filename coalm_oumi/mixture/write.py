@@ -13,7 +13,7 @@ from coalm_oumi import hub
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.files import write_bytes, write_text
 from coalm_oumi.jsontext import Json, read_json, write_json
-from coalm_oumi.mixture.store import CARD, MANIFEST, SHARD, STAGING, STATS
+from coalm_oumi.mixture.store import CARD, FINDINGS, MANIFEST, SHARD, STAGING
 from coalm_oumi.prompts import templates
 from coalm_oumi.sources import SOURCES
 
@@ -77,7 +77,7 @@ def write_mixture(
                     start = number * SHARD_SAMPLES
                     rows = range(start, min(start + SHARD_SAMPLES, len(table)))
                     _write_shard(home / name, table.select(rows))
-        for name in (MANIFEST, CARD, *STATS):
+        for name in (MANIFEST, CARD, *FINDINGS):
             (folder / name).unlink(missing_ok=True)
         for file in _built(folder):
             file.unlink()
@@ -105,7 +105,7 @@ def push(folder: Path, repository: str) -> str:
         folder,
         repository,
         kind="dataset",
-        files=[CARD, MANIFEST, *STATS, *names],
+        files=[CARD, MANIFEST, *FINDINGS, *names],
         stale=["*.parquet"],  # the shards of a larger mixture sent before
         message="CoALM-IT, built with coalm-oumi",
     )
