@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from omegaconf import MISSING
 
@@ -163,6 +166,7 @@ def run(chain: Chain) -> None:
         CoalmError: A command failed, or did not give its outputs, or another process runs the
             chain.
     """
+    signal.signal(signal.SIGTERM, _stop)
     environment = {**os.environ, "PATH": _path()}
     with Journal(Path(chain.output_dir) / JOURNAL, made_by={"chain": "coalm reproduce"}) as journal:
         for number, (name, stage) in enumerate(chain.stages.items(), start=1):
@@ -176,14 +180,24 @@ def run(chain: Chain) -> None:
             journal.sync()
 
 
+def _stop(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
 def _finish(name: str, stage: Stage, environment: Mapping[str, str]) -> Json:
     """Runs one stage; returns what is recorded of it."""
     inputs = input_hashes(stage)
     started, start = datetime.now(timezone.utc), time.monotonic()
     try:
-        code = subprocess.run(stage.words, env=environment, check=False).returncode
+        process = subprocess.Popen(stage.words, env=environment)
     except OSError as error:
         raise CoalmError(f"{name}: {stage.words[0]} cannot be started: {error}") from error
+    with process:
+        try:
+            code = process.wait()
+        except BaseException:  # a training must not go on behind a chain that was stopped
+            process.terminate()
+            raise
     again = "what is finished is kept: mend it and run the same command again"
     if code:
         raise CoalmError(f"{name} failed with exit code {code}; {again}")

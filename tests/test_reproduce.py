@@ -111,9 +111,17 @@ def test_a_stage_without_its_output_is_not_done(tmp_path: Path):
     ]
 
 
-def test_a_killed_chain_goes_on(tmp_path: Path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_chain_goes_on(tmp_path: Path, how: signal.Signals):
     first, second, flag = tmp_path / "first", tmp_path / "second", tmp_path / "flag"
-    waits = f'{sys.executable} -c "import pathlib, time\nwhile not pathlib.Path({str(flag)!r}).exists(): time.sleep(0.05)"'
+    pid = tmp_path / "pid"
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import os, pathlib, time\n"
+        f"pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n"
+        f"while not pathlib.Path({str(flag)!r}).exists(): time.sleep(0.05)\n"
+    )
+    waits = f"{sys.executable} {script}"
     file = chain_of(
         tmp_path,
         one={"command": appends(first, "1"), "outputs": [str(first)]},
@@ -122,15 +130,17 @@ def test_a_killed_chain_goes_on(tmp_path: Path):
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "coalm_oumi", "reproduce", "-c", file, "--run"],
-        cwd=REPO, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=REPO, stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    assert process.stdout
-    for line in process.stdout:
-        if line.startswith("[2/3]"):
-            break
-    time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    while not (pid.exists() and pid.read_text()):
+        time.sleep(0.05)
+    if how == signal.SIGTERM:
+        process.terminate()
+    else:
+        os.killpg(process.pid, how)
+    process.wait(timeout=60)
+    child = Path(f"/proc/{pid.read_text()}")
+    assert not child.exists() or "zombie" in (child / "status").read_text()
     assert not second.exists()
     flag.touch()
     reproduce.run(reproduce.load_chain(file, []))

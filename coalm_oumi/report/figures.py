@@ -35,7 +35,6 @@ _KINDS = {
     "closed model": COLOURS[4],
 }
 _FAILURES = ("#2a9461", "#d9542b", "#b8860b", "#a862c6", "#2f7fd6", "#0e9aa7", "#d0487f", "#7b8794")
-_LEADER = {"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 5}
 _WIDTH = 5.2
 """Inches: narrow, so that text stays readable on a telephone."""
 _SMALL = 9.5
@@ -315,7 +314,7 @@ def _label_apart(canvas: Canvas, axes: Axes, points: Sequence[tuple[float, float
         for dx, dy, horizontal, vertical in placings:
             text = axes.annotate(
                 name, (x, y), (dx, dy), textcoords="offset points", ha=horizontal, va=vertical,
-                fontsize=_SMALL, arrowprops=_LEADER if abs(dy) >= 20 else None,
+                fontsize=_SMALL,
             )  # fmt: skip
             box = text.get_window_extent()
             covered = sum(
