@@ -17,6 +17,7 @@ import openai
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.jsontext import Json, dumps, loads
+from coalm_oumi.usage import Usage
 
 _TEMPLATE = 64
 """Tokens that a chat template may add of its own; generous."""
@@ -102,25 +103,6 @@ class Endpoint:
                 f"a budget for {self.model} needs its prices per million input and output tokens"
             )
         return usd
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens read and written.
-
-    Attributes:
-        input_tokens: Those of the prompt.
-        output_tokens: Those generated, hidden reasoning included.
-    """
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        """Returns the sum."""
-        return Usage(
-            self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ import traceback
 
 import pytest
 
-from coalm_oumi.chat import Answer, BudgetError, ChatClient, ChatError, Endpoint, Usage, most_tokens
+from coalm_oumi.chat import Answer, BudgetError, ChatClient, ChatError, Endpoint, most_tokens
 from coalm_oumi.errors import CoalmError
+from coalm_oumi.usage import Usage
 from tests.chat_server import ChatServer, Reply, completion, failure, in_turn
 
 HELLO = [{"role": "user", "content": "Hello!"}]

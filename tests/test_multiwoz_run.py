@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coalm_oumi.calls import FunctionCall
-from coalm_oumi.chat import Usage
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.inference import Generated, Question
 from coalm_oumi.evaluation.multiwoz import data
@@ -24,6 +23,7 @@ from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.rollout import STOPPED_REPLY, roll_out
 from coalm_oumi.evaluation.multiwoz.user import corpus
 from coalm_oumi.jsontext import read_jsonl
+from coalm_oumi.usage import Usage
 from tests.chat_server import ChatServer, Reply, Request, completion, failure
 from tests.multiwoz_data import TABLE, write_archive, write_databases
 

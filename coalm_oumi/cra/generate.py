@@ -20,7 +20,7 @@ from omegaconf import MISSING
 from tqdm import tqdm
 
 from coalm_oumi import chat_batch, prompts
-from coalm_oumi.chat import Answer, BudgetError, ChatClient, ChatError, Endpoint, Usage
+from coalm_oumi.chat import Answer, BudgetError, ChatClient, ChatError, Endpoint
 from coalm_oumi.chat_batch import MAX_BYTES, MAX_REQUESTS, BatchClient, BatchError
 from coalm_oumi.cra import sgd, transcript
 from coalm_oumi.cra.dialogue import CraTurn
@@ -29,6 +29,7 @@ from coalm_oumi.errors import CoalmError
 from coalm_oumi.journal import Journal
 from coalm_oumi.jsontext import Json, write_json, write_jsonl
 from coalm_oumi.paths import resolve
+from coalm_oumi.usage import Usage
 
 JOURNAL = "answers.jsonl"
 TRANSCRIPTS = "transcripts.jsonl"

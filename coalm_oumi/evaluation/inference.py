@@ -15,10 +15,10 @@ from oumi.core.types.conversation import Conversation, Message
 from oumi.utils.logging import logger
 from tqdm import tqdm
 
-from coalm_oumi.chat import Usage
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.journal import Journal
 from coalm_oumi.jsontext import Json, dumps
+from coalm_oumi.usage import Usage
 
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from coalm_oumi.calls import FunctionCall
-from coalm_oumi.chat import Usage
 from coalm_oumi.evaluation.multiwoz import judge, reader
 from coalm_oumi.evaluation.multiwoz.agent import AgentTurn
 from coalm_oumi.evaluation.multiwoz.context_to_response import SystemTurn, inform_success
@@ -17,6 +16,7 @@ from coalm_oumi.evaluation.multiwoz.state import score, track
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS
 from coalm_oumi.evaluation.multiwoz.world import Booking
 from coalm_oumi.jsontext import Json
+from coalm_oumi.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from oumi.core.types.conversation import Message, Role
 
-from coalm_oumi.chat import ChatError, Usage
+from coalm_oumi.chat import ChatError
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.inference import Generated, Question, is_hopeless
 from coalm_oumi.evaluation.multiwoz.agent import AgentFormat, AgentTurn, Step, StepError
@@ -17,6 +17,7 @@ from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.user import User
 from coalm_oumi.evaluation.multiwoz.world import Booking, World
+from coalm_oumi.usage import Usage
 
 _FEW = 3
 """So many dialogues may be left that all break for reasons of their own, too long ones say."""

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from oumi.core.evaluation.evaluation_result import EvaluationResult
     from oumi.core.inference import BaseInferenceEngine
 
-    from coalm_oumi.chat import Endpoint, Usage
+    from coalm_oumi.chat import Endpoint
     from coalm_oumi.evaluation.multiwoz.data import Dialogue
     from coalm_oumi.evaluation.multiwoz.database import Database
     from coalm_oumi.jsontext import Json
+    from coalm_oumi.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +185,14 @@ def _lead(
     """Leads the dialogues that the journal does not hold. Returns all records, and the account."""
     from tqdm import tqdm
 
-    from coalm_oumi.chat import Endpoint, Usage
+    from coalm_oumi.chat import Endpoint
     from coalm_oumi.evaluation.inference import RecordedModel, digest, made_by
     from coalm_oumi.evaluation.multiwoz.agent import FORMATS
     from coalm_oumi.evaluation.multiwoz.result import to_record
     from coalm_oumi.evaluation.multiwoz.rollout import roll_out
     from coalm_oumi.evaluation.multiwoz.user import SimulatedUser, corpus
     from coalm_oumi.journal import Journal
+    from coalm_oumi.usage import Usage
 
     if options.format not in FORMATS:
         raise CoalmError(
@@ -302,7 +304,7 @@ def _judge(
 
 
 def _used(usages: Iterable[Mapping[str, int]]) -> Usage:
-    from coalm_oumi.chat import Usage
+    from coalm_oumi.usage import Usage
 
     return sum((Usage(**usage) for usage in usages), Usage())
 

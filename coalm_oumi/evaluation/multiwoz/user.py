@@ -5,8 +5,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from coalm_oumi import prompts
-from coalm_oumi.chat import BudgetError, ChatClient, ChatError, Endpoint, Usage
+from coalm_oumi.chat import BudgetError, ChatClient, ChatError, Endpoint
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
+from coalm_oumi.usage import Usage
 
 Said = Sequence[tuple[str, str]]
 """What user and agent said in each turn so far."""
