@@ -28,9 +28,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.chat_server import ChatServer, completion
-text = "User: a\\nThought: b\\nSystem: c\\n" * 20
-with ChatServer(lambda _: completion(text, delay=float(sys.argv[2]))) as server:
+from tests.chat_server import ChatServer
+from tests.test_generate import well
+with ChatServer(lambda request: well(request, delay=float(sys.argv[2]))) as server:
     print(server.url, flush=True)
     sys.stdin.read()
 """
