@@ -59,7 +59,12 @@ def renderer(readers: Mapping[str, Reader], *, workers: int) -> Iterator[Submit]
         A function that takes a reader's name, a part's file and its records, and has it written.
     """
     if workers == 1:
-        yield lambda name, file, records: _done(write_part(readers[name], file, records))
+
+        def submit(name: str, file: Path, records: Sequence[Record | Rejected]) -> "Future[None]":
+            write_part(readers[name], file, records)
+            return _done()
+
+        yield submit
         return
     with ProcessPoolExecutor(
         workers,
@@ -95,7 +100,7 @@ def parts(name: str, reader: Reader, folder: Path, submit: Submit, *, ahead: int
         file = folder / f"{number:06}.arrow"
         known = [record.read for record in records if isinstance(record, Record)]
         part = Part(file, max(known, default=reader.size))
-        pending.append((part, _done(None) if file.exists() else submit(name, file, records)))
+        pending.append((part, _done() if file.exists() else submit(name, file, records)))
         if len(pending) > ahead:
             yield _finished(*pending.popleft())
     while pending:
@@ -139,9 +144,9 @@ def _write_part_of(name: str, file: Path, records: Sequence[Record | Rejected]) 
     write_part(_readers[name], file, records)
 
 
-def _done(result: None) -> "Future[None]":
+def _done() -> "Future[None]":
     future: Future[None] = Future()
-    future.set_result(result)
+    future.set_result(None)
     return future
 
 
