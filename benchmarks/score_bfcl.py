@@ -23,8 +23,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from coalm_oumi.evaluation import styles
-from coalm_oumi.evaluation.bfcl import environment, run, scores
+from coalm_oumi.evaluation.bfcl import environment, run
 from coalm_oumi.evaluation.bfcl.client import Worker
+from coalm_oumi.evaluation.bfcl.v3 import V3
 from tests.damage import damaged, right_answer
 
 RUNS = 3
@@ -37,20 +38,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     random_ = random.Random(parser.parse_args().seed)
     style = styles.by_name("bfcl")
-    with Worker() as worker:
-        entries = [e for category in scores.GROUPS["all"] for e in worker.questions(category)]
+    with Worker(V3) as worker:
+        entries = [e for category in V3.groups["all"] for e in worker.questions(category)]
     answers = []
     for entry in entries:
         right = right_answer(entry, style.form)
-        if entry.is_multi_turn or random_.random() < 0.33:
+        if entry.is_conversation or random_.random() < 0.33:
             answers.append(right)
         else:
             answers.append(damaged(right, ["[f(x=1)]", "no"], random_))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        run.write_results(root, style, entries, answers)
+        run.write_results(root, V3, style, entries, answers)
         judged = []
-        ours = best(lambda: judged.append(run.judge(style, entries, answers)))
+        ours = best(lambda: judged.append(run.judge(V3, style, entries, answers)))
         official = best(lambda: evaluate(root))
         wrong: Counter[str] = Counter()
         for file in (root / "score" / MODEL).glob("*.json"):
@@ -87,7 +88,7 @@ def processor_seconds() -> float:
 
 def evaluate(root: Path) -> None:
     subprocess.run(
-        [environment.python().with_name("bfcl"), "evaluate", "--model", MODEL.replace("_", "/")],
+        [environment.python(V3).with_name("bfcl"), "evaluate", "--model", MODEL.replace("_", "/")],
         env=environment.variables(root),
         check=True,
         capture_output=True,

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Sequence
 from typing import Any
+from xml.etree import ElementTree
 
 from coalm_oumi.evaluation.bfcl.client import Entry
 
@@ -39,7 +40,13 @@ def expected_calls(entry: Entry) -> list[tuple[str, dict[str, Any]]]:
 
 def right_answer(entry: Entry, form: str) -> Any:
     """Writes the reference of a sample as a model would."""
-    if entry.is_multi_turn:
+    if entry.is_agentic:
+        said = f"{{'answer': {entry.expected[0]!r}, 'context': 'It says so.'}}"
+        called = '[{"name": "look", "arguments": {}}]' if form == "json" else "[look(at='it')]"
+        return [[called, said]]
+    if entry.form:
+        return varied_answer(entry)
+    if entry.category.startswith("multi_turn"):
         return [
             [f"[{', '.join(turn)}]", "That is done."] if turn else ["No."]
             for turn in entry.expected
@@ -49,11 +56,41 @@ def right_answer(entry: Entry, form: str) -> Any:
     calls = expected_calls(entry) if entry.expected else [("f", {"x": 1})]
     if form == "json":
         return json.dumps([{"name": name, "arguments": given} for name, given in calls])
-    write = json.dumps if entry.category in ("java", "javascript") else repr
+    write = json.dumps if entry.category.endswith(("java", "javascript")) else repr
     written = (
         f"{n}({', '.join(f'{k}={write(v)}' for k, v in given.items())})" for n, given in calls
     )
     return f"[{', '.join(written)}]"
+
+
+def varied_answer(entry: Entry) -> str:
+    """Writes the reference in the form that a question of `format_sensitivity` asks for."""
+    asked = dict(part.split("=") for part in str(entry.form).split("&"))
+    found = expected_calls(entry)
+    if asked["ret_fmt"] == "python":
+        calls = (f"{n}({', '.join(f'{k}={v!r}' for k, v in given.items())})" for n, given in found)
+        text = f"[{', '.join(calls)}]"
+    elif asked["ret_fmt"] == "json":
+        text = json.dumps([{"function": n, "parameters": given} for n, given in found])
+    else:
+        text = _xml(found, verbose=asked["ret_fmt"] == "verbose_xml")
+    return f"<TOOLCALL>{text}</TOOLCALL>" if asked["tool_call_tag"] == "True" else text
+
+
+def _xml(found: list[tuple[str, dict[str, Any]]], *, verbose: bool) -> str:
+    kinds = {str: "string", bool: "boolean", int: "integer", float: "float", list: "array"}
+    root = ElementTree.Element("functions")
+    for name, given in found:
+        function = ElementTree.SubElement(root, "function", name=name)
+        params = ElementTree.SubElement(function, "params") if verbose else function
+        for key, value in given.items():
+            param = ElementTree.SubElement(params, "param", name=key)
+            param.set("type", kinds.get(type(value), "object"))
+            if verbose:
+                param.set("value", str(value))
+            else:
+                param.text = str(value)
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def damaged(text: str, others: Sequence[str], random_: random.Random) -> str:

@@ -1,7 +1,6 @@
 import csv
 import json
 import random
-import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +20,11 @@ from oumi.inference import NativeTextInferenceEngine
 from coalm_oumi.calls import CallError
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation import brackets, styles, tasks
-from coalm_oumi.evaluation.bfcl import environment, run, scores
+from coalm_oumi.evaluation.bfcl import environment, run
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
+from coalm_oumi.evaluation.bfcl.v3 import V3, columns
 from coalm_oumi.evaluation.failures import Failure
+from tests import official_bfcl
 from tests.damage import damaged, right_answer
 
 CATEGORIES = ("simple", "java", "javascript", "parallel_multiple", "irrelevance", "live_relevance",
@@ -35,14 +36,14 @@ CATEGORIES = ("simple", "java", "javascript", "parallel_multiple", "irrelevance"
 def official() -> Path:
     """The interpreter of bfcl-eval's environment."""
     try:
-        return environment.python()
+        return environment.python(V3)
     except CoalmError as error:
         pytest.skip(f"the environment of bfcl-eval cannot be built here: {error}")
 
 
 @pytest.fixture(scope="session")
 def entries(official: Path) -> dict[str, list[Entry]]:
-    with Worker() as worker:
+    with Worker(V3) as worker:
         return {category: worker.questions(category) for category in CATEGORIES}
 
 
@@ -53,7 +54,7 @@ def answers_of_all_qualities(entries: Sequence[Entry], form: str, seed: int) -> 
     """A third right, the rest damaged."""
     random_ = random.Random(seed)
     right = [right_answer(entry, form) for entry in entries]
-    if entries[0].is_multi_turn:
+    if entries[0].is_conversation:
         steps = [step for answer in right for turn in answer for step in turn]
         return [
             [
@@ -64,31 +65,6 @@ def answers_of_all_qualities(entries: Sequence[Entry], form: str, seed: int) -> 
         ]
     others = [*right, *(CALLED[form],) * len(right)]
     return [text if random_.random() < 0.33 else damaged(text, others, random_) for text in right]
-
-
-def evaluate_officially(
-    python: Path, root: Path, answers: dict[str, dict[str, list[tuple[str, Any]]]], *written: str
-) -> None:
-    """Runs `bfcl evaluate` on raw answers, by model folder and category, and on written ones."""
-    for model, categories in answers.items():
-        folder = root / "result" / model
-        folder.mkdir(parents=True)
-        for category, rows in categories.items():
-            lines = (json.dumps({"id": id_, "result": result}) for id_, result in rows)
-            (folder / f"BFCL_v3_{category}_result.json").write_text("\n".join(lines))
-    named = [*answers, *written]
-    models = [argument for model in named for argument in ("--model", model.replace("_", "/"))]
-    chosen = [a for c in CATEGORIES for a in ("--test-category", c)]
-    done = subprocess.run(
-        [python.with_name("bfcl"), "evaluate", *models, *chosen],
-        env={**environment.variables(root), "OPENAI_API_KEY": "unused"}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-
-
-def official_wrong(root: Path, model: str, category: str) -> Counter[str]:
-    file = root / "score" / model / f"BFCL_v3_{category}_score.json"
-    return Counter(json.loads(line)["id"] for line in file.read_text().splitlines()[1:])
 
 
 @pytest.fixture(scope="session")
@@ -149,8 +125,8 @@ def evaluated(official, entries, asked, native_answers, tmp_path_factory) -> Pat
         }
         for style, found in asked.items()
     }  # fmt: skip
-    run.write_results(root, styles.by_name("native"), entries["simple"], native_answers)
-    evaluate_officially(official, root, raw, run.OFFICIAL_MODELS["native"])
+    run.write_results(root, V3, styles.by_name("native"), entries["simple"], native_answers)
+    official_bfcl.evaluate(V3, root, raw, CATEGORIES, run.OFFICIAL_MODELS["native"])
     return root
 
 
@@ -158,21 +134,21 @@ def evaluated(official, entries, asked, native_answers, tmp_path_factory) -> Pat
 def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(entries, asked, evaluated, name):
     style, found = styles.by_name(name), asked[name]
     samples = [entry for category in found for entry in entries[category]]
-    judged = run.judge(style, samples, [a for answers in found.values() for a in answers])
+    judged = run.judge(V3, style, samples, [a for answers in found.values() for a in answers])
     assert all((j.failure is None) == j.verdict.valid for j in judged)
     for category in found:
         ours = [j for j in judged if j.entry.category == category]
         wrong = Counter(j.entry.id for j in ours if not j.verdict.valid)
-        assert wrong == official_wrong(evaluated, run.OFFICIAL_MODELS[name], category)
+        assert wrong == official_bfcl.wrong(V3, evaluated, run.OFFICIAL_MODELS[name], category)
         assert 0 < wrong.total() < len(ours), category
 
 
 def test_native_calls_are_judged_with_underscores_for_dots(entries, native_answers, evaluated):
     style, samples = styles.by_name("native"), entries["simple"]
     assert any("." in function["name"] for entry in samples for function in entry.functions)
-    judged = run.judge(style, samples, native_answers)
+    judged = run.judge(V3, style, samples, native_answers)
     wrong = Counter(j.entry.id for j in judged if not j.verdict.valid)
-    assert wrong == official_wrong(evaluated, run.OFFICIAL_MODELS["native"], "simple")
+    assert wrong == official_bfcl.wrong(V3, evaluated, run.OFFICIAL_MODELS["native"], "simple")
     assert 50 < wrong.total() < 350
 
 
@@ -183,18 +159,16 @@ def test_columns_are_those_of_the_leaderboard(official, tmp_path):
     folder = tmp_path / "score" / "uiuc-convai_CoALM-8B"
     folder.mkdir(parents=True)
     (data,) = official.parent.parent.glob("lib/*/site-packages/bfcl_eval/data")
-    for category in scores.GROUPS["all"]:
+    for category in V3.groups["all"]:
         sizes[category] = len((data / f"BFCL_v3_{category}.json").read_text().splitlines())
         accuracies[category] = random_.randrange(sizes[category] + 1) / sizes[category]
         row = {"accuracy": accuracies[category], "total_count": sizes[category]}
         (folder / f"BFCL_v3_{category}_score.json").write_text(json.dumps(row))
     assert sum(sizes.values()) == 4441
     (tmp_path / "result").mkdir()
-    evaluate_officially(official, tmp_path, {})
+    official_bfcl.evaluate(V3, tmp_path, {}, CATEGORIES)
     (row,) = csv.DictReader((tmp_path / "score" / "data_overall.csv").open())
-    printed = {
-        name: f"{100 * value:.2f}%" for name, value in scores.columns(accuracies, sizes).items()
-    }
+    printed = {name: f"{100 * value:.2f}%" for name, value in columns(accuracies, sizes).items()}
     assert printed == {
         "overall": row["Overall Acc"],
         "non_live_ast": row["Non-Live AST Acc"],
@@ -206,10 +180,8 @@ def test_columns_are_those_of_the_leaderboard(official, tmp_path):
 
 
 def test_a_column_with_a_category_missing_is_left_out():
-    assert scores.columns({"irrelevance": 1.0}, {}) == {}
-    assert scores.columns({"irrelevance": 1.0, "live_irrelevance": 0.5}, {}) == {
-        "irrelevance": 0.75
-    }
+    assert columns({"irrelevance": 1.0}, {}) == {}
+    assert columns({"irrelevance": 1.0, "live_irrelevance": 0.5}, {}) == {"irrelevance": 0.75}
 
 
 def test_brackets_are_read_as_bfcls_decoder_reads_them(official, entries):
@@ -227,7 +199,7 @@ def test_brackets_are_read_as_bfcls_decoder_reads_them(official, entries):
         "f(x=2 ** 3)", "f(x=1 if a else 2)", "f(x={})", "f(x={'a': {'b': 1}})", "f(x=%s)" % ("[" * 300), "f(x=y + 1)",
     ]  # fmt: skip
     rows = [(index % len(entries["irrelevance"]), text) for index, text in enumerate(texts)]
-    with Worker() as worker:
+    with Worker(V3) as worker:
         verdicts = worker.score("bracket", {"irrelevance": rows}, workers=1)
     refused = 0
     for text, verdict in zip(texts, verdicts, strict=True):
@@ -283,8 +255,8 @@ def test_only_the_samples_own_functions_are_executed(official, entries, tmp_path
         "cd",
         f"x=1) or open({str(owned)!r}, 'w') or f(",
     ]
-    with Worker() as worker:
-        results = worker.execute(entry, [*harmful, "cd(folder='document')"])
+    with Worker(V3) as worker:
+        (results,) = worker.execute([(entry, [*harmful, "cd(folder='document')"])])
         steps = [
             [f"[{', '.join(harmful)}]", "[cd(folder='document')]"],
             *([""] for _ in entry.expected[1:]),

@@ -342,20 +342,24 @@ def test_every_recipe_of_multiwoz_can_be_read(file: Path):
 
 
 @pytest.mark.parametrize("file", EVALUATE, ids=lambda file: file.name)
-def test_prompt_styles_suit_their_engines(file: Path):
+def test_prompt_styles_suit_their_engines(file: Path, monkeypatch):
     from oumi.inference.native_tool_calling import supports_native_tool_calling
 
     from coalm_oumi.evaluation import styles
-    from coalm_oumi.evaluation.bfcl.run import categories
+    from coalm_oumi.evaluation.bfcl.run import SEARCH_KEY, categories
+    from coalm_oumi.evaluation.bfcl.v3 import V3
+    from coalm_oumi.evaluation.bfcl.v4 import V4
 
+    monkeypatch.setenv(SEARCH_KEY, "key")
     config = EvaluationConfig.from_yaml(file)
     for task in config.tasks:
         data = task.eval_kwargs.get("data", {})
         if "style" in data and styles.by_name(data["style"]).native:
             assert supports_native_tool_calling(config.inference_engine)
             assert config.inference_engine != "VLLM" or config.model.tool_call_parser
-        if task.task_name == "coalm-oumi/bfcl_v3":
-            assert categories(data["categories"])
+        for version in (V3, V4):
+            if task.task_name == version.task:
+                assert categories(version, data["categories"], styles.by_name(data["style"]))
 
 
 def test_there_is_a_baseline_of_every_family_of_tables_3_and_4():

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from oumi.core.configs import EvaluationConfig
 
-from coalm_oumi.evaluation.bfcl import scores
+from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.report import paper, tables
 from coalm_oumi.report.collect import Mixture, TaskResult
 from coalm_oumi.report.intervals import interval
@@ -184,7 +184,7 @@ def test_dialogues_are_drawn_whole():
 
 def test_bfcl_is_drawn_by_category():
     random_ = random.Random(0)
-    categories = [*scores.GROUPS["all"]]
+    categories = [*V3.groups["all"]]
     answers = [
         {"source": name, "correct": random_.random() < 0.6, "unreadable": None}
         for name in categories
@@ -195,7 +195,7 @@ def test_bfcl_is_drawn_by_category():
         for name in categories
     }
     sizes = dict.fromkeys(categories, 200)
-    metrics = {**scores.columns(shares, sizes), "category/simple": shares["simple"]}
+    metrics = {**V3.columns(shares, sizes), "category/simple": shares["simple"]}
     found = result("coalm-oumi/bfcl_v3", answers=answers, metrics=metrics, sizes=sizes)
     for metric in ("overall", "live", "multi_turn", "category/simple"):
         bounds = interval(found, metric)

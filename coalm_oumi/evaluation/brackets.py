@@ -6,7 +6,9 @@ gives the same values, but computes arithmetic on literals itself and refuses al
 """
 
 import ast
+import itertools
 import operator
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +19,7 @@ MAX_TEXT = 100_000
 """Longer answers are refused: no benchmark has them."""
 
 _MAX_REPEAT = 1000
+_TAGGED = re.compile(r"<TOOLCALL>(.*?)</TOOLCALL>", re.DOTALL)
 _OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -51,6 +54,43 @@ def parse(text: str) -> list[FunctionCall]:
         raise CallError("nested too deeply") from error
     except (SyntaxError, ValueError, MemoryError, ArithmeticError, TypeError) as error:
         raise CallError(f"not a list of calls: {error}") from error
+
+
+def harmless(text: str) -> str:
+    """Returns the text itself, unless BFCL's decoder would evaluate more in it than `parse` does.
+
+    Unlike what `parse` accepts, it may be anything else: a message, or calls in another form.
+    """
+    seen = text.strip("`\n ")
+    seen = ("" if seen.startswith("[") else "[") + seen + ("" if seen.endswith("]") else "]")
+    tagged = _TAGGED.search(seen)
+    found = [seen, tagged.group(1)] if tagged else [seen]
+    return text if all(map(_is_harmless, found)) else ""
+
+
+def _is_harmless(text: str) -> bool:
+    """Says whether a text holds nothing that BFCL's decoder evaluates, or `parse` reads it."""
+    if len(text) > MAX_TEXT:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            body = ast.parse(text.strip().strip("'"), mode="eval").body
+    except (SyntaxError, ValueError):
+        return True  # the decoder parses it just so, and fails just so
+    except (RecursionError, MemoryError):
+        return False
+    # The decoder gives up at the first thing that is not a call.
+    nodes = [body] if isinstance(body, ast.Call) else getattr(body, "elts", [])
+    read = itertools.takewhile(lambda node: isinstance(node, ast.Call), nodes)
+    inner = itertools.chain.from_iterable(map(ast.walk, read))
+    if not any(isinstance(node, ast.BinOp | ast.Lambda) for node in inner):
+        return True
+    try:
+        parse(text)
+    except CallError:
+        return False
+    return True
 
 
 def to_execution(call: FunctionCall) -> str:

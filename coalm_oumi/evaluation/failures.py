@@ -32,6 +32,9 @@ class Failure(str, Enum):
     WRONG_STATE = "wrong state"
     """Calls of several turns left the environment in another state, or found something else."""
 
+    WRONG_ANSWER = "wrong answer"
+    """After all its calls an agent's last message does not hold the answer."""
+
 
 def classify(
     predicted: Sequence[FunctionCall] | None, expected: Sequence[FunctionCall]

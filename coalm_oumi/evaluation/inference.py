@@ -172,7 +172,8 @@ class RecordedModel:
         file = Path(config.output_dir) / "raw" / f"{name}.{digest(depends_on)}.jsonl"
         batch = config.generation.batch_size or 1
         self._engine = engine
-        self._chunk = batch if config.inference_engine == "NATIVE" else max(batch, CHUNK)
+        self._batch = batch if config.inference_engine == "NATIVE" else None
+        self._chunk = self._batch or max(batch, CHUNK)
         self._journal = Journal(file, made_by=depends_on)
 
     def __enter__(self) -> "RecordedModel":
@@ -198,11 +199,7 @@ class RecordedModel:
             CoalmError: The engine failed at some questions. The answers to the others are kept.
         """
         keys = [_key(question) for question in questions]
-        open_ = [n for n, key in enumerate(keys) if key not in self._journal]
-        # The native engine pads each batch to its longest prompt; with the longest first, memory
-        # runs out at once or never.
-        open_.sort(key=lambda n: sum(len(str(m.content)) for m in questions[n].messages))
-        open_.reverse()
+        open_ = self._open(questions, keys)
         done = len(keys) - len(open_)
         shown = progress and bool(open_)
         refused: dict[int, str] = {}
@@ -226,19 +223,33 @@ class RecordedModel:
         ]
 
     def attempt(self, questions: Sequence[Question]) -> list[Generated]:
-        """Returns what came of each question: recorded before, or asked now, all at once."""
+        """Returns what came of each question: recorded before, or asked now.
+
+        All at once, or batch by batch where that is what the engine does, recorded each time.
+        """
         keys = [_key(question) for question in questions]
-        open_ = [n for n, key in enumerate(keys) if key not in self._journal]
+        open_ = self._open(questions, keys)
         found: dict[int, Generated] = {}
-        if open_:
-            found = dict(
-                zip(open_, generate(self._engine, [questions[n] for n in open_]), strict=True)
-            )
-        for n, answer in found.items():
-            if answer.text is not None:
-                record = {"text": answer.text, "usage": dataclasses.asdict(answer.usage)}
-                self._journal.append(keys[n], record)
+        size = self._batch or max(len(open_), 1)
+        for first in range(0, len(open_), size):
+            chunk = open_[first : first + size]
+            answers = generate(self._engine, [questions[n] for n in chunk])
+            for n, answer in zip(chunk, answers, strict=True):
+                found[n] = answer
+                if answer.text is not None:
+                    record = {"text": answer.text, "usage": dataclasses.asdict(answer.usage)}
+                    self._journal.append(keys[n], record)
         return [found[n] if n in found else self._recorded(key) for n, key in enumerate(keys)]
+
+    def _open(self, questions: Sequence[Question], keys: Sequence[str]) -> list[int]:
+        """Returns the places of those that have no answer yet.
+
+        The native engine pads each batch to its longest prompt; with the longest first, memory runs
+        out at once or never.
+        """
+        found = [n for n, key in enumerate(keys) if key not in self._journal]
+        lengths = {n: sum(len(str(m.content)) for m in questions[n].messages) for n in found}
+        return sorted(found, key=lambda n: lengths[n], reverse=True)
 
     def _recorded(self, key: str) -> Generated:
         record = self._journal.records[key]

@@ -54,14 +54,17 @@ class ApiBankOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class BfclOptions(Options):
-    """How BFCL V3 is asked.
+    """How BFCL is asked.
 
     Attributes:
         style: The prompt style: `bfcl` (its default prompt mode, which its own table lists CoALM
             under), `coalm` (Figure 5) or `native` (the chat template's tools).
-        categories: Categories, or the groups `all`, `single_turn`, `multi_turn`, `live`,
-            `non_live`.
+        categories: Categories, or groups such as `all`, `single_turn`, `multi_turn`, `live`,
+            `non_live`; in V4 also `all_scoring`, `agentic`, `memory`, `web_search`.
+        encoder: The folder of `all-MiniLM-L6-v2`, which V4's vector memory takes from the hub
+            where none is given.
     """
 
     style: str = "bfcl"
     categories: Sequence[str] = ("all",)
+    encoder: str | None = None

@@ -15,7 +15,9 @@ from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation import api_bank as api_bank_data
 from coalm_oumi.evaluation import api_bank_metrics, generation, results, styles
 from coalm_oumi.evaluation.bfcl import run as bfcl
-from coalm_oumi.evaluation.bfcl import scores
+from coalm_oumi.evaluation.bfcl.v3 import V3
+from coalm_oumi.evaluation.bfcl.v4 import V4
+from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.evaluation.failures import classify
 from coalm_oumi.evaluation.generation import HeldOut
 from coalm_oumi.evaluation.inference import Question, RecordedModel
@@ -190,22 +192,63 @@ def bfcl_v3(
         The columns of Table 4 as far as their categories were evaluated, and the accuracy of each
         category, in [0, 1]; `non_live_exec` says `retired`; `readable` and `num_samples`.
     """
+    return _bfcl(V3, task_params, config, inference_engine, data)
+
+
+@register_evaluation_function("coalm-oumi/bfcl_v4")
+def bfcl_v4(
+    task_params: EvaluationTaskParams,
+    config: EvaluationConfig,
+    inference_engine: BaseInferenceEngine,
+    data: Mapping[str, Any],
+) -> EvaluationResult:
+    """The Berkeley Function-Calling Leaderboard V4, zero-shot: V3 with agents beside it.
+
+    Args:
+        task_params: Oumi's; `num_samples` takes a seeded choice of each category.
+        config: Oumi's; answers and BFCL's result files are written under its `output_dir`.
+        inference_engine: Oumi's.
+        data: The fields of `BfclOptions`.
+
+    Returns:
+        The columns of `coalm_oumi.evaluation.bfcl.v4.columns` as far as their categories were
+        evaluated, and the accuracy of each category and form of prompt, in [0, 1]; `readable` and
+        `num_samples`.
+    """
+    return _bfcl(V4, task_params, config, inference_engine, data)
+
+
+def _bfcl(
+    version: Version,
+    task_params: EvaluationTaskParams,
+    config: EvaluationConfig,
+    inference_engine: BaseInferenceEngine,
+    data: Mapping[str, Any],
+) -> EvaluationResult:
     options = BfclOptions.from_options(data)
     style = styles.by_name(options.style)
     _check_engine(style, config)
-    judged, sizes = bfcl.evaluate(
-        inference_engine, config, style, options.categories, task_params.num_samples
+    asked = bfcl.ask(
+        inference_engine,
+        config,
+        version,
+        style,
+        options.categories,
+        task_params.num_samples,
+        encoder=Path(options.encoder) if options.encoder else None,
     )
+    judged = bfcl.judge(version, style, asked.entries, asked.answers)
     accuracies = bfcl.accuracies(judged)
-    columns = scores.columns(accuracies, sizes)
-    write_text(Path(config.output_dir) / "bfcl_v3.md", bfcl.summary(judged, columns))
+    columns = version.columns(accuracies, asked.sizes)
+    table = Path(config.output_dir) / f"bfcl_{version.name}.md"
+    write_text(table, bfcl.summary(version, judged, columns))
     metrics = {**columns, **{f"category/{name}": share for name, share in accuracies.items()}}
     records = [bfcl.as_record(sample, style) for sample in judged]
     result = results.write(
-        "coalm-oumi/bfcl_v3", metrics, config, records, version=1, templates=styles.TEMPLATES
+        version.task, metrics, config, records, version=1, templates=styles.TEMPLATES
     )
-    values = result.task_result["results"]["coalm-oumi/bfcl_v3"]
-    values |= {scores.RETIRED: "retired", "sizes": sizes, "style": style.name}
+    values = result.task_result["results"][version.task]
+    values |= {**version.notes, "sizes": dict(asked.sizes), "style": style.name}
     return result
 
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from coalm_oumi.evaluation.bfcl import scores
+from coalm_oumi.evaluation.bfcl.v3 import V3
+from coalm_oumi.evaluation.bfcl.v4 import V4
+from coalm_oumi.evaluation.bfcl.version import Columns
 from coalm_oumi.jsontext import Json
 from coalm_oumi.report.collect import TaskResult
 
 RESAMPLES = 2000
-_BFCL = "coalm-oumi/bfcl_v3"
+_BFCL = {version.task: version for version in (V3, V4)}
 _VERDICTS = ("correct", "ast_match", "joint_goal_accuracy")
 _PERCENT = ("rouge_l", "rouge_1", "rouge_2", "bleu_4")
 
@@ -39,7 +41,7 @@ def interval(result: TaskResult, metric: str, *, seed: int = 0) -> tuple[float, 
         margin = 1.96 * result.errors[metric]
         return value - margin, value + margin
     random = np.random.default_rng(seed)
-    if result.task == _BFCL:
+    if result.task in _BFCL:
         drawn = _draw_categories(result, metric, value, random)
     else:
         drawn = _draw_shares(_parts(result, metric), value, random)
@@ -84,7 +86,8 @@ def _draw_categories(
         verdicts[row["source"]].append(row["correct"])
     sizes = result.sizes or {category: len(found) for category, found in verdicts.items()}
     shares = {category: sum(found) / len(found) for category, found in verdicts.items()}
-    known = _bfcl_metric(shares, sizes, metric)
+    columns = _BFCL[result.task].columns
+    known = _bfcl_metric(columns, shares, sizes, metric)
     if known is None or not math.isclose(known, value, abs_tol=1e-6):
         return None
     # A category of n verdicts resampled n times holds a binomial number of right ones.
@@ -95,11 +98,13 @@ def _draw_categories(
     if metric.startswith("category/"):
         return drawn[metric.removeprefix("category/")]
     rows = [dict(zip(drawn, row, strict=True)) for row in np.column_stack(list(drawn.values()))]
-    found = [_bfcl_metric(row, sizes, metric) for row in rows]
+    found = [_bfcl_metric(columns, row, sizes, metric) for row in rows]
     return np.array(found, dtype=float)
 
 
-def _bfcl_metric(shares: dict[str, float], sizes: Json, metric: str) -> float | None:
+def _bfcl_metric(
+    columns: Columns, shares: dict[str, float], sizes: Json, metric: str
+) -> float | None:
     if metric.startswith("category/"):
         return shares.get(metric.removeprefix("category/"))
-    return scores.columns(shares, sizes).get(metric)
+    return columns(shares, sizes).get(metric)

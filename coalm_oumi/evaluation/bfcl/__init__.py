@@ -1,5 +1,6 @@
-"""The Berkeley Function-Calling Leaderboard V3, judged by its own package in its own environment.
+"""The Berkeley Function-Calling Leaderboard, judged by its own package in its own environment.
 
-`environment` installs `bfcl-eval`; `worker` runs there and answers `client`; `dialogue` holds the
-conversations; `scores` weighs the categories as Table 4 does.
+`v3` and `v4` hold the categories of a version and weigh them as its leaderboard does. `environment`
+installs `bfcl-eval`; `worker` runs there and answers `client`; `dialogue` holds the conversations,
+and `execution` executes their calls.
 """

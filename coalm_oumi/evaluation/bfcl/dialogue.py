@@ -1,4 +1,4 @@
-"""The multi-turn conversations: calls are executed and their results fed back, as BFCL does it."""
+"""The conversations: calls are executed and their results fed back, as BFCL does it."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from coalm_oumi.calls import CallError
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
+from coalm_oumi.evaluation.bfcl.execution import Execute, Step
 from coalm_oumi.evaluation.inference import Question, RecordedModel
 from coalm_oumi.evaluation.styles import Prompt, Style
 
@@ -28,7 +29,11 @@ def opening(entry: Entry, style: Style) -> list[Message]:
 
 
 def converse(
-    model: RecordedModel, worker: Worker, style: Style, entries: Sequence[Entry]
+    model: RecordedModel,
+    worker: Worker,
+    execute: Execute,
+    style: Style,
+    entries: Sequence[Entry],
 ) -> list[list[list[str]]]:
     """Holds all conversations side by side, so that each step is one batch for the engine.
 
@@ -37,9 +42,10 @@ def converse(
 
     Args:
         model: Answers.
-        worker: Executes the calls. Its environments must not have been used before.
+        worker: Reads and writes the memories of the samples that have one.
+        execute: Executes the calls, in environments that have not been used before.
         style: How the model is asked.
-        entries: Multi-turn samples.
+        entries: Samples whose calls are executed. What one remembers was kept before.
 
     Returns:
         For each sample, for each turn, the answer of each step. A conversation that was ended by
@@ -48,14 +54,21 @@ def converse(
     Raises:
         CoalmError: The engine or the worker failed. Recorded answers are kept.
     """
-    talks = [_Talk(entry, style) for entry in entries]
+    begun = [worker.recall(entry) if entry.has_memory else entry for entry in entries]
+    talks = [_Talk(entry, style) for entry in begun]
     with tqdm(total=sum(len(entry.turns) for entry in entries), desc="turns") as bar:
         while open_ := [talk for talk in talks if not talk.finished]:
+            before = sum(talk.turn for talk in open_)
             answers = model.ask([talk.question() for talk in open_], progress=False)
-            for talk, answer in zip(open_, answers, strict=True):
-                before = talk.turn
-                talk.hear(answer, worker)
-                bar.update(talk.turn - before)
+            steps = [talk.hear(answer) for talk, answer in zip(open_, answers, strict=True)]
+            acting = [(talk, step) for talk, step in zip(open_, steps, strict=True) if step]
+            results = execute([step for _, step in acting])
+            for (talk, step), result in zip(acting, results, strict=True):
+                talk.tell(step, result)
+            bar.update(sum(talk.turn for talk in open_) - before)
+    for entry in entries:
+        if entry.writes_memory:
+            worker.keep(entry)
     return [talk.answers for talk in talks]
 
 
@@ -72,27 +85,34 @@ class _Talk:
         self._messages = opening(entry, style)
 
     def question(self) -> Question:
-        entry, step = self._entry, len(self.answers[-1])
         return Question(
-            key=f"{entry.category}/{entry.index}/{self.turn}/{step}",
+            key=self._key(len(self.answers[-1])),
             messages=self._messages,
             tools=self._tools if self._style.native else None,
         )
 
-    def hear(self, answer: str, worker: Worker) -> None:
-        """Takes the answer of a step: executes its calls, or goes to the next turn."""
+    def hear(self, answer: str) -> Step | None:
+        """Takes an answer: returns its calls, or goes to the next turn where it has none."""
+        key = self._key(len(self.answers[-1]))
         self.answers[-1].append(answer)
         try:
-            called = [self._style.execution(call) for call in self._style.read(answer)]
+            calls = [self._style.execution(call) for call in self._style.read(answer)]
         except CallError:
-            called = []
-        if not called:
-            self._messages = [*self._messages, Message(role=Role.ASSISTANT, content=answer)]
-            self._next_turn()
-            return
-        results = worker.execute(self._entry, called)
-        self._messages = [*self._messages, *self._style.tell(answer, called, results)]
+            calls = []
+        if calls:
+            return Step(key, self._entry, calls)
+        self._messages = [*self._messages, Message(role=Role.ASSISTANT, content=answer)]
+        self._next_turn()
+        return None
+
+    def tell(self, step: Step, results: Sequence[str]) -> None:
+        """Takes what the calls of the last answer gave."""
+        said = self._style.tell(self.answers[-1][-1], step.calls, results)
+        self._messages = [*self._messages, *said]
         self.finished = len(self.answers[-1]) > STEP_LIMIT
+
+    def _key(self, step: int) -> str:
+        return f"{self._entry.category}/{self._entry.index}/{self.turn}/{step}"
 
     def _next_turn(self) -> None:
         self.turn += 1

@@ -1,46 +1,59 @@
-"""The environment of `bfcl-eval`, which cannot live beside Oumi: it wants another numpy."""
+"""The environments of `bfcl-eval`, which cannot live beside Oumi: it wants another numpy."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
 from oumi.utils.logging import logger
 
 from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.files import cache_dir, write_text
 
-VERSION = "2025.6.16"
-"""A release with the data and checkers of BFCL V3, as all from 2025.6.8 to 2025.8.6.2."""
+_REQUIREMENTS = (
+    "import importlib.metadata, json; print(json.dumps(importlib.metadata.requires('bfcl_eval')))"
+)
 
 
-def python() -> Path:
-    """Returns the interpreter of the environment, installed by the first call.
+def python(version: Version, *, extras: bool = False) -> Path:
+    """Returns the interpreter of a version's environment, installed by the first call.
 
-    It lies in the user's cache folder. The first run takes about a minute and 620 MB.
+    It lies in the user's cache folder. The first run takes a minute or two and about 700 MB.
+
+    Args:
+        version: The version of the benchmark.
+        extras: Whether the package's large requirements are needed too, several GB in all.
 
     Raises:
         CoalmError: The installation failed; nothing of it is left.
     """
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    folder = cache_dir() / f"bfcl-eval-{VERSION}-python{version}"
+    release = f"bfcl-eval-{version.release}"
+    folder = cache_dir() / f"{release}-python{sys.version_info.major}.{sys.version_info.minor}"
     interpreter, complete = folder / "bin" / "python", folder / "complete"
-    if complete.exists():
+    with_extras = folder / "complete-extras" if extras and version.extras else complete
+    if complete.exists() and with_extras.exists():
         return interpreter
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not complete.exists():
-            logger.info(f"Installing bfcl-eval {VERSION} into {folder} (once, about a minute)")
+            logger.info(f"Installing {release} into {folder} (once, a minute or two)")
             shutil.rmtree(folder, ignore_errors=True)
             try:
-                _run(sys.executable, "-m", "venv", folder)
-                _run(interpreter, "-m", "pip", "install", "--quiet", f"bfcl-eval=={VERSION}")
+                _install(version, interpreter)
             except CoalmError:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            write_text(complete, f"bfcl-eval=={VERSION}\n")
+            write_text(complete, f"{release}\n")
+        if not with_extras.exists():
+            logger.info(f"Installing {', '.join(version.extras)} into {folder} (once, minutes)")
+            _pip(version, interpreter, version.extras)
+            write_text(with_extras, "\n".join(version.extras))
     return interpreter
 
 
@@ -50,16 +63,37 @@ def variables(root: Path) -> dict[str, str]:
     Args:
         root: Where bfcl-eval puts the folders that it makes as soon as it is imported.
     """
-    return {**os.environ, "BFCL_PROJECT_ROOT": str(root), "PYTHONUTF8": "1"}
+    own = {"BFCL_PROJECT_ROOT": str(root), "PYTHONUTF8": "1"}
+    # As the package sets them itself: faiss and torch bring an OpenMP each.
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return {**os.environ, **own, **threads}
 
 
-def _run(*command: str | Path) -> None:
+def _install(version: Version, interpreter: Path) -> None:
+    _run(version, sys.executable, "-m", "venv", interpreter.parent.parent)
+    _pip(version, interpreter, ["--no-deps", f"bfcl-eval=={version.release}"])
+    required = json.loads(_run(version, interpreter, "-c", _REQUIREMENTS))
+    declared = [line for line in required if "extra ==" not in line]
+    wanted = [line for line in declared if _name(line) not in version.extras]
+    _pip(version, interpreter, [*wanted, *version.undeclared])
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^\w-]", requirement, maxsplit=1)[0].lower()
+
+
+def _pip(version: Version, interpreter: Path, arguments: Sequence[str]) -> None:
+    _run(version, interpreter, "-m", "pip", "install", "--quiet", *arguments)
+
+
+def _run(version: Version, *command: str | Path) -> str:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise CoalmError(
-            f"bfcl-eval {VERSION} cannot be installed into an environment of its own: "
+            f"bfcl-eval {version.release} cannot be installed into an environment of its own: "
             f"`{' '.join(map(str, command))}` ended with {''.join(last)}; pip must reach a package "
             "index on the first run"
         )
+    return done.stdout

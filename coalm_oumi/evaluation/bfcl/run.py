@@ -1,8 +1,10 @@
-"""One evaluation on BFCL V3: questions, answers, verdicts, scores."""
+"""One evaluation on BFCL: questions, answers, verdicts."""
 
+import os
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +12,16 @@ from typing import TYPE_CHECKING
 from coalm_oumi import calls
 from coalm_oumi.calls import CallError
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.evaluation.bfcl import scores
-from coalm_oumi.evaluation.bfcl.client import Entry, Verdict, Worker
+from coalm_oumi.evaluation import brackets
+from coalm_oumi.evaluation.bfcl.client import ENCODER, Entry, Verdict, Worker
 from coalm_oumi.evaluation.bfcl.dialogue import converse, opening
+from coalm_oumi.evaluation.bfcl.execution import Execute, executor
+from coalm_oumi.evaluation.bfcl.v4 import FORMAT_SENSITIVITY
+from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.evaluation.failures import Failure
-from coalm_oumi.evaluation.inference import Question, RecordedModel
+from coalm_oumi.evaluation.inference import Question, RecordedModel, digest, made_by
 from coalm_oumi.evaluation.styles import Style
+from coalm_oumi.journal import Journal
 from coalm_oumi.jsontext import Json, dumps, write_jsonl
 
 if TYPE_CHECKING:
@@ -31,13 +37,34 @@ OFFICIAL_MODELS: Mapping[str, str] = {
 is named."""
 
 
+SEARCH_KEY = "SERPAPI_API_KEY"
+"""The environment variable from which the package takes the key of its search engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Samples, and what the model wrote.
+
+    Attributes:
+        entries: The samples.
+        answers: For each its text; for a conversation the texts of each step of each turn.
+        told: The conversations that it remembers, with the texts of each.
+        sizes: How many samples each category has in the benchmark.
+    """
+
+    entries: Sequence[Entry]
+    answers: Sequence[Json]
+    told: Sequence[tuple[Entry, Json]]
+    sizes: Mapping[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """A sample, what the model wrote, and what the official checker says.
 
     Attributes:
         entry: The sample.
-        answer: The text; for a multi-turn sample the texts of each step of each turn.
+        answer: The text; for a conversation the texts of each step of each turn.
         verdict: The official verdict.
         failure: The type of failure; None for a right answer.
     """
@@ -48,57 +75,94 @@ class Judged:
     failure: Failure | None
 
 
-def categories(names: str | Sequence[str]) -> list[str]:
+def categories(version: Version, names: str | Sequence[str], style: Style) -> list[str]:
     """Returns the categories that names of categories and groups stand for, each once.
 
+    A group's `format_sensitivity` is left out where the style is not BFCL's own, as the package
+    leaves it out for models that are given tools.
+
     Raises:
-        CoalmError: There is none of that name.
+        CoalmError: There is none of that name, or it cannot be asked.
     """
+    groups = version.groups
     chosen: dict[str, None] = {}
     for name in [names] if isinstance(names, str) else names:
-        if name not in scores.GROUPS and name not in scores.GROUPS["all"]:
-            known = [*scores.GROUPS, *scores.GROUPS["all"]]
-            raise CoalmError(f"BFCL V3 has no category {name!r}; use some of {', '.join(known)}")
-        chosen |= dict.fromkeys(scores.GROUPS.get(name, (name,)))
+        if name not in groups and name not in groups["all"]:
+            known = ", ".join([*groups, *groups["all"]])
+            title = version.name.upper()
+            raise CoalmError(f"BFCL {title} has no category {name!r}; use some of {known}")
+        found = groups.get(name, (name,))
+        if style.name != "bfcl" and name != FORMAT_SENSITIVITY:
+            found = tuple(category for category in found if category != FORMAT_SENSITIVITY)
+        chosen |= dict.fromkeys(found)
+    if style.name != "bfcl" and FORMAT_SENSITIVITY in chosen:
+        raise CoalmError(
+            f"{FORMAT_SENSITIVITY} varies BFCL's own prompt; give it `style: bfcl`, or leave it out"
+        )
+    if any(name.startswith("web_search") for name in chosen) and not os.environ.get(SEARCH_KEY):
+        raise CoalmError(
+            f"the web_search categories search through serpapi.com: set {SEARCH_KEY}, or name the "
+            "categories without them, such as [single_turn, multi_turn, memory]"
+        )
     return list(chosen)
 
 
-def evaluate(
+def ask(
     engine: "BaseInferenceEngine",
     config: "EvaluationConfig",
+    version: Version,
     style: Style,
     names: Sequence[str],
     num_samples: int | None,
-) -> tuple[list[Judged], dict[str, int]]:
-    """Asks the model and judges its answers.
+    encoder: Path | None = None,
+) -> Asked:
+    """Asks the model, and writes BFCL's result files under `<output_dir>/bfcl/result`.
 
-    Writes BFCL's result files under `<output_dir>/bfcl/result`, so that `bfcl evaluate` with
-    `BFCL_PROJECT_ROOT=<output_dir>/bfcl` reads them too, where every category is complete.
+    `bfcl evaluate` with `BFCL_PROJECT_ROOT=<output_dir>/bfcl` reads them too, where every category
+    is complete.
 
     Args:
         engine: Oumi's.
         config: Oumi's.
+        version: The version of the benchmark.
         style: How the model is asked.
         names: Categories, or groups of them.
-        num_samples: A seeded choice of so many of each category; None for all.
-
-    Returns:
-        The judged samples, and the size of each category.
+        num_samples: A seeded choice of so many of each category; None for all. Of
+            `format_sensitivity` so many questions, each in all its forms.
+        encoder: The folder of the model by which a vector memory finds what it holds.
 
     Raises:
-        CoalmError: The environment of bfcl-eval cannot be had, or the engine or the checker failed.
+        CoalmError: The environment of bfcl-eval cannot be had, or the engine or the worker failed.
     """
-    with Worker() as worker:
-        complete = {name: worker.questions(name) for name in categories(names)}
+    chosen = categories(version, names, style)
+    vectors = "memory_vector" in chosen
+    label = f"bfcl_{version.name}"
+    depends_on = made_by(config)
+    web = Path(config.output_dir) / "raw" / f"{label}.web.{digest(depends_on)}.jsonl"
+    with Worker(version, extras=vectors, encoder=encoder if vectors else None) as worker:
+        complete = {name: _questions(worker, name) for name in chosen}
         entries = [e for found in complete.values() for e in _choice(found, num_samples)]
-        with RecordedModel(engine, config, "bfcl_v3") as model:
-            answers = _ask(model, worker, style, entries)
-    folder = Path(config.output_dir) / "bfcl"
-    write_results(folder, style, entries, answers)
-    return judge(style, entries, answers), {name: len(found) for name, found in complete.items()}
+        searches = any(entry.searches_web for entry in entries)
+        with (
+            RecordedModel(engine, config, label) as model,
+            Journal(web, made_by=depends_on) if searches else nullcontext() as journal,
+        ):
+            execute = executor(worker, journal)
+            told = _tell(model, worker, execute, style, entries)
+            answers = _answers(model, worker, execute, style, entries)
+    write_results(
+        Path(config.output_dir) / "bfcl",
+        version,
+        style,
+        [*entries, *(entry for entry, _ in told)],
+        [*answers, *(answer for _, answer in told)],
+    )
+    return Asked(entries, answers, told, {name: len(found) for name, found in complete.items()})
 
 
-def judge(style: Style, entries: Sequence[Entry], answers: Sequence[Json]) -> list[Judged]:
+def judge(
+    version: Version, style: Style, entries: Sequence[Entry], answers: Sequence[Json]
+) -> list[Judged]:
     """Has answers judged by the official checker.
 
     Raises:
@@ -106,9 +170,13 @@ def judge(style: Style, entries: Sequence[Entry], answers: Sequence[Json]) -> li
     """
     rows: dict[str, list[tuple[int, Json]]] = defaultdict(list)
     for entry, answer in zip(entries, answers, strict=True):
-        rows[entry.category].append((entry.index, _official(style, entry, answer)))
+        result = _official(style, entry, answer)
+        if entry.is_agentic:  # the message counts, and what the decoder may see of it
+            result = [list(map(list, zip(*turns, strict=True)))
+                      for turns in zip(result, answer, strict=True)]  # fmt: skip
+        rows[entry.category].append((entry.index, result))
     # A process of its own: environments of multi-turn samples must be fresh.
-    with Worker() as worker:
+    with Worker(version) as worker:
         verdicts = {
             (v.category, v.index): v
             for v in worker.score(style.form, rows, without_dots=style.native)
@@ -121,26 +189,28 @@ def judge(style: Style, entries: Sequence[Entry], answers: Sequence[Json]) -> li
 
 
 def accuracies(judged: Sequence[Judged]) -> dict[str, float]:
-    """Returns the share of right answers in each category."""
+    """Returns the share of right answers in each category, and in each form of BFCL's prompt."""
     found: dict[str, list[bool]] = defaultdict(list)
     for sample in judged:
-        found[sample.entry.category].append(sample.verdict.valid)
+        entry = sample.entry
+        found[entry.category].append(sample.verdict.valid)
+        if entry.form:
+            found[f"{entry.category}/{entry.form}"].append(sample.verdict.valid)
     return {category: sum(valid) / len(valid) for category, valid in found.items()}
 
 
-def summary(judged: Sequence[Judged], columns: Mapping[str, float]) -> str:
-    """Writes Table 4's columns and each category as Markdown."""
+def summary(version: Version, judged: Sequence[Judged], columns: Mapping[str, float]) -> str:
+    """Writes the leaderboard's columns and each category as Markdown."""
     counts: dict[str, list[bool]] = defaultdict(list)
     for sample in judged:
         counts[sample.entry.category].append(sample.verdict.valid)
-    names = ("overall", "non_live_ast", "live", "multi_turn", "relevance", "irrelevance")
-    lines = ["| column of Table 4 | % |", "| --- | ---: |"]
+    lines = [f"| column of BFCL {version.name.upper()} | % |", "| --- | ---: |"]
     lines += [
         f"| {name} | {100 * columns[name]:.2f} |" if name in columns else f"| {name} | incomplete |"
-        for name in names
+        for name in version.shown
     ]
-    lines += [f"| {scores.RETIRED} | retired |", "", "| category | right | of | % |"]
-    lines += ["| --- | ---: | ---: | ---: |"]
+    lines += [f"| {name} | {note} |" for name, note in version.notes.items()]
+    lines += ["", "| category | right | of | % |", "| --- | ---: | ---: | ---: |"]
     lines += [
         f"| {name} | {sum(valid)} | {len(valid)} | {100 * sum(valid) / len(valid):.2f} |"
         for name, valid in counts.items()
@@ -148,18 +218,52 @@ def summary(judged: Sequence[Judged], columns: Mapping[str, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _questions(worker: Worker, category: str) -> list[Entry]:
+    try:
+        return worker.questions(category)
+    except CoalmError as error:
+        if category != "memory_vector":
+            raise
+        raise CoalmError(
+            f"{error}; memory_vector needs sentence-transformers/{ENCODER}: let it be downloaded, "
+            "give its folder as eval_kwargs.data.encoder, or leave the category out"
+        ) from error
+
+
 def _choice(entries: Sequence[Entry], count: int | None) -> list[Entry]:
-    if count is None or count >= len(entries):
-        return list(entries)
-    chosen = random.Random(0).sample(range(len(entries)), count)
-    return [entries[index] for index in sorted(chosen)]
+    questions: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:  # one question in several forms, or one of each; ids may be shared
+        name = entry.id.split(":")[2] if entry.form else str(entry.index)
+        questions[name].append(entry)
+    found = list(questions.values())
+    if count is not None and count < len(found):
+        chosen = random.Random(0).sample(range(len(found)), count)
+        found = [found[index] for index in sorted(chosen)]
+    return [entry for forms in found for entry in forms]
 
 
-def _ask(
-    model: RecordedModel, worker: Worker, style: Style, entries: Sequence[Entry]
+def _tell(
+    model: RecordedModel, worker: Worker, execute: Execute, style: Style, entries: Sequence[Entry]
+) -> list[tuple[Entry, Json]]:
+    """Holds the conversations that the samples remember, those of a scenario in their order."""
+    wanted = {(entry.category, entry.scenario) for entry in entries if entry.has_memory}
+    chains: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for category in sorted({category for category, _ in wanted}):
+        for entry in worker.questions(f"{category}_prereq"):
+            if (category, entry.scenario) in wanted:
+                chains[category, entry.scenario].append(entry)
+    told: list[tuple[Entry, Json]] = []
+    for place in range(max(map(len, chains.values()), default=0)):
+        stage = [chain[place] for chain in chains.values() if place < len(chain)]
+        told += zip(stage, converse(model, worker, execute, style, stage), strict=True)
+    return told
+
+
+def _answers(
+    model: RecordedModel, worker: Worker, execute: Execute, style: Style, entries: Sequence[Entry]
 ) -> list[Json]:
     answers: dict[int, Json] = {}
-    single = [n for n, entry in enumerate(entries) if not entry.is_multi_turn]
+    single = [n for n, entry in enumerate(entries) if not entry.is_conversation]
     questions = [
         Question(
             key=f"{entries[n].category}/{entries[n].index}",
@@ -169,46 +273,57 @@ def _ask(
         for n in single
     ]
     answers |= zip(single, model.ask(questions), strict=True)
-    several = [n for n, entry in enumerate(entries) if entry.is_multi_turn]
+    several = [n for n, entry in enumerate(entries) if entry.is_conversation]
     if several:
-        talks = converse(model, worker, style, [entries[n] for n in several])
+        talks = converse(model, worker, execute, style, [entries[n] for n in several])
         answers |= zip(several, talks, strict=True)
     return [answers[n] for n in range(len(entries))]
 
 
 def _official(style: Style, entry: Entry, answer: Json) -> Json:
-    """Writes an answer as it stands in a result file."""
-    if entry.is_multi_turn:
+    """Writes an answer for the package's decoder, harmless to evaluate."""
+    if entry.is_conversation:
         return [[style.official(step) for step in turn] for turn in answer]
-    if style.form == "bracket" and entry.category in ("java", "javascript"):
+    if entry.form:
+        return brackets.harmless(answer)
+    if style.form == "bracket" and entry.category.endswith(("java", "javascript")):
         return answer  # read by a grammar of its language, which evaluates nothing
     return style.official(answer)
 
 
+def _message(style: Style, answer: str) -> str:
+    """Writes an agent's step that may be its last message."""
+    kept = brackets.harmless(answer) if style.form == "bracket" else answer
+    return style.official(answer) or kept
+
+
 def write_results(
-    folder: Path, style: Style, entries: Sequence[Entry], answers: Sequence[Json]
+    root: Path, version: Version, style: Style, entries: Sequence[Entry], answers: Sequence[Json]
 ) -> None:
-    """Writes BFCL's result files, `result/<model>/BFCL_v3_<category>_result.json`."""
+    """Writes BFCL's result files, `result/<model>/.../BFCL_<version>_<category>_result.json`."""
     rows: dict[str, list[Json]] = defaultdict(list)
     for entry, answer in zip(entries, answers, strict=True):
-        result = _official(style, entry, answer)
-        if style.native:
-            result = (
-                [[_as_tool_calls(step) for step in turn] for turn in result]
-                if entry.is_multi_turn
-                else _as_tool_calls(result)
-            )
+        if entry.is_agentic:
+            result = [[_message(style, step) for step in turn] for turn in answer]
+        else:
+            result = _official(style, entry, answer)
+        result = _as_tool_calls(result) if style.native else result
         rows[entry.category].append({"id": entry.id, "result": result})
+    folder = root / "result" / OFFICIAL_MODELS[style.name]
     for category, written in rows.items():
-        file = folder / "result" / OFFICIAL_MODELS[style.name] / f"BFCL_v3_{category}_result.json"
-        write_jsonl(file, written)
+        file = f"BFCL_{version.name}_{category}_result.json"
+        write_jsonl(folder / version.folder(category) / file, written)
 
 
-def _as_tool_calls(official: str) -> Json:
-    """Writes calls as bfcl-eval records those of an API."""
-    if not official:
+def _as_tool_calls(official: Json) -> Json:
+    """Writes calls as bfcl-eval records those of an API. A message stays as it is."""
+    if isinstance(official, list):
+        return [_as_tool_calls(inner) for inner in official]
+    try:
+        found = calls.parse_json(official)
+    except CallError:
         return official
-    return [{call.name: dumps(dict(call.arguments))} for call in calls.parse_json(official)]
+    return [{call.name: dumps(dict(call.arguments))} for call in found]
 
 
 _FAILURES: Mapping[str, Failure] = {
@@ -218,6 +333,8 @@ _FAILURES: Mapping[str, Failure] = {
     "decoder_success": Failure.OVER_CALLING,
     "force_terminated": Failure.OVER_CALLING,
     "empty_turn_model_response": Failure.MISSING_CALL,
+    "no_last_message": Failure.OVER_CALLING,
+    "answer_not_found": Failure.WRONG_ANSWER,
     "wrong_func_name": Failure.WRONG_FUNCTION,
     "instance_state_mismatch": Failure.WRONG_STATE,
     "execution_response_mismatch": Failure.WRONG_STATE,

@@ -1,0 +1,124 @@
+"""BFCL V4: its categories, and the leaderboard's columns from them."""
+
+from collections.abc import Mapping
+from statistics import fmean, stdev
+
+from coalm_oumi.evaluation.bfcl.version import Version, by_samples, known
+
+_SIMPLE = ("simple_python", "simple_java", "simple_javascript")
+_MULTIPLE = ("multiple", "parallel", "parallel_multiple")
+_LIVE_AST = ("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple")
+_LIVE = (*_LIVE_AST, "live_irrelevance", "live_relevance")
+_MULTI_TURN = (
+    "multi_turn_base",
+    "multi_turn_miss_func",
+    "multi_turn_miss_param",
+    "multi_turn_long_context",
+)
+_WEB_SEARCH = ("web_search_base", "web_search_no_snippet")
+_MEMORY = ("memory_kv", "memory_vector", "memory_rec_sum")
+_NON_LIVE = (*_SIMPLE, *_MULTIPLE, "irrelevance")
+_IRRELEVANCE = ("irrelevance", "live_irrelevance")
+_SCORING = (*_NON_LIVE, *_LIVE, *_MULTI_TURN, *_WEB_SEARCH, *_MEMORY)
+
+FORMAT_SENSITIVITY = "format_sensitivity"
+"""200 questions in 26 forms of BFCL's own prompt each. It is no part of the overall accuracy."""
+
+_MEANS: Mapping[str, tuple[str, ...]] = {
+    "multi_turn": _MULTI_TURN,
+    "web_search": _WEB_SEARCH,
+    "memory": _MEMORY,
+    "relevance": ("live_relevance",),
+    "irrelevance": _IRRELEVANCE,
+}
+_WEIGHTS: Mapping[str, float] = {
+    "non_live_ast": 0.1,
+    "live": 0.1,
+    "irrelevance": 0.1,
+    "multi_turn": 0.3,
+    "agentic": 0.4,
+}
+
+
+def columns(accuracies: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, float]:
+    """Returns those of the leaderboard's columns whose categories were all evaluated.
+
+    As `generate_leaderboard_csv` of bfcl-eval 2026.3.23 computes them. Means are over categories,
+    all but `live`, which is over samples; `agentic` is the mean of web search and memory. A column
+    with a category missing is left out, where the leaderboard counts the category as zero.
+
+    Args:
+        accuracies: The share of right answers in each category, and in each form of prompt as
+            `format_sensitivity/<form>`.
+        sizes: How many samples each category has in the benchmark.
+
+    Returns:
+        `overall`, `non_live_ast`, `live`, `multi_turn`, `agentic`, `web_search`, `memory`,
+        `relevance`, `irrelevance`, in [0, 1]; the greatest difference between two forms of prompt
+        and their standard deviation, `format_max_delta` and `format_std`, likewise.
+    """
+    found: dict[str, float] = {}
+    if known((*_SIMPLE, *_MULTIPLE), accuracies):
+        simple = fmean(accuracies[category] for category in _SIMPLE)
+        found["non_live_ast"] = fmean([simple, *(accuracies[category] for category in _MULTIPLE)])
+    if known(_LIVE_AST, accuracies):
+        found["live"] = by_samples(_LIVE_AST, accuracies, sizes)
+    for column, categories in _MEANS.items():
+        if known(categories, accuracies):
+            found[column] = fmean(accuracies[category] for category in categories)
+    if "web_search" in found and "memory" in found:
+        found["agentic"] = fmean([found["web_search"], found["memory"]])
+    if known(tuple(_WEIGHTS), found):
+        found["overall"] = sum(weight * found[column] for column, weight in _WEIGHTS.items())
+    forms = [
+        share for name, share in accuracies.items() if name.startswith(f"{FORMAT_SENSITIVITY}/")
+    ]
+    if len(forms) > 1:
+        found["format_max_delta"] = max(forms) - min(forms)
+        found["format_std"] = stdev(forms)
+    return found
+
+
+def folder(category: str) -> str:
+    """Returns where below a model's folder the package wants a category's result file."""
+    name = category.removesuffix("_prereq")
+    if name in _MEMORY:
+        return f"agentic/memory/{name.removeprefix('memory_')}"
+    groups = {"agentic": _WEB_SEARCH, "multi_turn": _MULTI_TURN, "live": _LIVE}
+    found = (group for group, categories in groups.items() if name in categories)
+    return next(found, name if name == FORMAT_SENSITIVITY else "non_live")
+
+
+V4 = Version(
+    name="v4",
+    release="2026.3.23",
+    groups={
+        "all": (*_SCORING, FORMAT_SENSITIVITY),
+        "all_scoring": _SCORING,
+        "non_live": _NON_LIVE,
+        "live": _LIVE,
+        "single_turn": (*_NON_LIVE, *_LIVE),
+        "multi_turn": _MULTI_TURN,
+        "web_search": _WEB_SEARCH,
+        "memory": _MEMORY,
+        "agentic": (*_WEB_SEARCH, *_MEMORY),
+    },
+    columns=columns,
+    shown=(
+        "overall",
+        "non_live_ast",
+        "live",
+        "multi_turn",
+        "agentic",
+        "web_search",
+        "memory",
+        "relevance",
+        "irrelevance",
+        "format_max_delta",
+        "format_std",
+    ),
+    folder=folder,
+    extras=("sentence-transformers",),
+    undeclared=("soundfile",),  # of its qwen-agent, for the command `bfcl`
+)
+"""The version that followed: agents beside V3's categories."""

@@ -1,0 +1,52 @@
+"""What tells the versions of the benchmark apart, besides their data and checkers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+Columns = Callable[[Mapping[str, float], Mapping[str, int]], dict[str, float]]
+"""Computes the leaderboard's columns, in [0, 1], from accuracies and sizes of categories."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of the benchmark.
+
+    Attributes:
+        name: `v3` or `v4`.
+        release: The release of `bfcl-eval` whose data and checkers are used.
+        groups: The categories by the names of their groups; `all` holds every category.
+        columns: Computes those of the columns whose categories were all evaluated.
+        shown: The columns in the order of the table.
+        notes: Columns that have no number, and what stands for it.
+        folder: Where below a model's folder the package wants a category's result file.
+        extras: Requirements of the package that are large and that few categories need.
+        undeclared: Requirements that the package forgets to name.
+    """
+
+    name: str
+    release: str
+    groups: Mapping[str, tuple[str, ...]]
+    columns: Columns
+    shown: tuple[str, ...]
+    folder: Callable[[str], str]
+    notes: Mapping[str, str] = field(default_factory=dict)
+    extras: tuple[str, ...] = ()
+    undeclared: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """The name of the evaluation function."""
+        return f"coalm-oumi/bfcl_{self.name}"
+
+
+def known(categories: tuple[str, ...], accuracies: Mapping[str, float]) -> bool:
+    """Says whether all of the categories were evaluated."""
+    return all(category in accuracies for category in categories)
+
+
+def by_samples(
+    categories: tuple[str, ...], accuracies: Mapping[str, float], sizes: Mapping[str, int]
+) -> float:
+    """Returns the mean over the samples of several categories."""
+    right = sum(accuracies[category] * sizes[category] for category in categories)
+    return right / sum(sizes[category] for category in categories)

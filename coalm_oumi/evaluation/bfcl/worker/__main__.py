@@ -1,0 +1,134 @@
+"""Runs inside the environment of `bfcl-eval`: hands out its questions, executes and judges calls.
+
+    python -I worker v3 | v4
+
+Nothing of `coalm_oumi` is installed there, so the files of this folder import each other only. The
+worker reads one JSON request a line and writes one JSON reply a line:
+
+    {"do": "questions", "category": c}
+    {"do": "execute", "steps": [{"category": c, "index": i, "calls": ["f(a=1)"]}]}
+    {"do": "recall" | "keep", "category": c, "index": i}
+    {"do": "score", "model": m, "form": "json" | "bracket", "rows": {c: [[i, result]]},
+     "workers": n}
+
+A sample is named by its index in the official order of its category. Questions, function
+descriptions, prompts, decoders and checkers are the package's own.
+"""
+
+import importlib
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from safety import refusal
+
+package: Any = importlib.import_module(sys.argv[1])
+
+
+def questions(category: str) -> list[dict[str, Any]]:
+    """Returns a category's samples, and the reference of each."""
+    pairs = zip(package.questions(category), package.references(category), strict=True)
+    return [{**asked, "expected": reference} for asked, reference in pairs]
+
+
+def execute(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """Executes the calls of steps of different samples, and returns what each gave.
+
+    The environment of a sample lives on from step to step, so its steps come in their order. They
+    wait for the web side by side; the others are done one after another.
+    """
+    if all(step["category"].startswith("web_search") for step in steps):
+        with ThreadPoolExecutor(len(steps)) as pool:
+            return {"results": list(pool.map(_execute, steps))}
+    return {"results": [_execute(step) for step in steps]}
+
+
+def _execute(step: dict[str, Any]) -> list[str]:
+    entry = package.entries(step["category"])[step["index"]]
+    results = []
+    for call in step["calls"]:
+        reason = refusal(call, package.allowed(entry))
+        result = f"Error during execution: {reason}" if reason else package.execute(entry, call)
+        results.append(result)
+    return results
+
+
+def score(
+    model: str, form: str, rows: dict[str, list[list[Any]]], workers: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Judges answers with the package's own runners, a share of each category in each process."""
+    for category in rows:  # before the processes part, so that each finds them read
+        package.entries(category)
+        package.references(category)
+    jobs = [
+        (model, category, form, share)
+        for category, answered in rows.items()
+        for share in (answered[n::workers] for n in range(workers))
+        if share
+    ]
+    if workers == 1:
+        judged = [_score(*job) for job in jobs]
+    else:
+        with multiprocessing.get_context("fork").Pool(workers) as pool:
+            judged = pool.starmap(_score, jobs, chunksize=1)
+    return {"verdicts": [verdict for share in judged for verdict in share]}
+
+
+def _score(model: str, category: str, form: str, rows: list[list[Any]]) -> list[dict[str, Any]]:
+    # The runners drop keys of the samples. Some ids are not unique, and others say what to read.
+    samples = [dict(package.entries(category)[index]) for index, _ in rows]
+    ids = [
+        sample["id"] if ":" in sample["id"] else index
+        for sample, (index, _) in zip(samples, rows, strict=True)
+    ]
+    expected = [{"ground_truth": package.references(category)[index]} for index, _ in rows]
+    results = [{"id": id_, "result": row[1]} for id_, row in zip(ids, rows, strict=True)]
+    with tempfile.TemporaryDirectory() as folder:
+        where = Path(folder)
+        decoded = package.judge(category, form, model, samples, results, expected, where)
+        (file,) = where.rglob("*_score.json")
+        with file.open(encoding="utf-8") as lines:
+            _, *wrong_rows = map(json.loads, lines)
+    wrong = {row["id"]: row for row in wrong_rows}
+    return [
+        _verdict(category, row[0], calls, wrong.get(id_))
+        for id_, row, calls in zip(ids, rows, decoded, strict=True)
+    ]
+
+
+def _verdict(
+    category: str, index: int, decoded: Any, wrong: dict[str, Any] | None
+) -> dict[str, Any]:
+    verdict = {"category": category, "index": index, "valid": wrong is None, "decoded": decoded}
+    if wrong is None:
+        return verdict
+    error = wrong["error"]
+    if isinstance(error, dict):  # as the runners of conversations report
+        return {**verdict, "type": error["error_type"], "reason": error["error_message"]}
+    return {**verdict, "type": wrong["error_type"], "reason": error}
+
+
+# --- Protocol ---
+
+
+def main() -> None:
+    """Answers requests until the input ends."""
+    actions = {"questions": questions, "execute": execute, "score": score}
+    if hasattr(package, "recall"):
+        actions |= {"recall": package.recall, "keep": package.keep}
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the package prints as it goes
+    for line in sys.stdin:
+        request = json.loads(line)
+        reply = actions[request.pop("do")](**request)
+        replies.write(json.dumps(reply, default=str) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""BFCL V3, as releases 2025.6.8 to 2025.8.6.2 of the package carry it.
+
+A sample is named by its index in the official order of its category: two samples share an id.
+"""
+
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+
+import copy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import table
+from bfcl_eval import _llm_response_generation as generation
+from bfcl_eval import utils as files
+from bfcl_eval.constants import category_mapping, default_prompts, eval_config
+from bfcl_eval.constants.type_mappings import GORILLA_TO_OPENAPI
+from bfcl_eval.eval_checker import eval_runner
+from bfcl_eval.eval_checker.multi_turn_eval import multi_turn_utils
+from bfcl_eval.model_handler import utils as handling
+from bfcl_eval.model_handler.local_inference.hammer import HammerHandler
+from bfcl_eval.model_handler.model_style import ModelStyle
+from safety import Decoded, allowed_calls, decode, methods
+
+
+@cache
+def entries(category: str) -> list[dict[str, Any]]:
+    """Returns a category's samples in the official order."""
+    path = eval_config.PROMPT_PATH / category_mapping.TEST_FILE_MAPPING[category]
+    return files.load_file(path, sort_by_id=True)
+
+
+@cache
+def references(category: str) -> list[Any]:
+    """Returns the references in the same order: None for relevance and irrelevance."""
+    path = eval_config.POSSIBLE_ANSWER_PATH / category_mapping.TEST_FILE_MAPPING[category]
+    rows = files.load_file(path) if path.exists() else []
+    found = {row["id"]: row["ground_truth"] for row in rows}
+    return [found.get(entry["id"]) for entry in entries(category)]
+
+
+def questions(category: str) -> list[dict[str, Any]]:
+    """Returns what a model is asked, in each prompt style's parts."""
+    # The functions of the multi-turn samples lie in files of their own, and are put in here.
+    complete = generation.process_multi_turn_test_case(copy.deepcopy(entries(category)))
+    return [_question(entry, category) for entry in complete]
+
+
+def _question(entry: dict[str, Any], category: str) -> dict[str, Any]:
+    functions = handling.func_doc_language_specific_pre_processing(entry["function"], category)
+    prompted = handling.system_prompt_pre_processing_chat_model(
+        copy.deepcopy(entry["question"][0]), functions, category
+    )
+    additions = {}
+    tools = _tools(functions)
+    known = copy.deepcopy(functions)
+    for turn, missed in entry.get("missed_function", {}).items():
+        # The package describes all functions anew when it adds some, hints included.
+        known = handling.func_doc_language_specific_pre_processing(
+            known + copy.deepcopy(missed), category
+        )
+        additions[turn] = {
+            "prompt": default_prompts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING.format(
+                functions=missed
+            ),
+            "short_prompt": default_prompts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC,
+            "tools": _tools(known),
+        }
+    return {
+        "id": entry["id"],
+        "turns": entry["question"],
+        "functions": functions,
+        "prompted": prompted,
+        "tools": tools,
+        "additions": additions,
+    }
+
+
+def _tools(functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return handling.convert_to_tool(functions, GORILLA_TO_OPENAPI, ModelStyle.OpenAI)
+
+
+def allowed(entry: dict[str, Any]) -> set[str]:
+    """Returns the names of a sample's own functions."""
+    return methods(multi_turn_utils.CLASS_FILE_PATH_MAPPING, tuple(entry["involved_classes"]))
+
+
+def execute(entry: dict[str, Any], call: str) -> str:
+    """Executes an allowed call in the sample's environment, which lives on until the end."""
+    (result,), _ = multi_turn_utils.execute_multi_turn_func_call(
+        [call],
+        entry["initial_config"],
+        entry["involved_classes"],
+        table.MODEL,
+        entry["id"],
+        long_context="long_context" in entry["id"],
+    )
+    return result
+
+
+class _Brackets:
+    """The decoder of BFCL's prompt mode, which Llama's and CoALM's entries in its table use."""
+
+    decode_ast = staticmethod(handling.default_decode_ast_prompting)
+    decode_execute = staticmethod(handling.default_decode_execute_prompting)
+
+
+_HANDLERS = {"bracket": _Brackets(), "json": HammerHandler.__new__(HammerHandler)}
+
+
+def judge(
+    category: str,
+    form: str,
+    model: str,
+    samples: list[dict[str, Any]],
+    results: list[dict[str, Any]],
+    expected: list[dict[str, Any]],
+    where: Path,
+) -> list[Any]:
+    """Has the package's own runner judge answers, and returns the calls that it reads in them."""
+    handler = _HANDLERS[form]
+    texts = [result["result"] for result in results]
+    if files.is_relevance_or_irrelevance(category):
+        eval_runner.relevance_file_runner(handler, results, samples, model, category, where)
+        return [decode(handler.decode_ast, text, "Python") for text in texts]
+    if files.is_multi_turn(category):
+        for sample, result in zip(samples, results, strict=True):
+            result["result"] = [
+                [
+                    allowed_calls(decode(handler.decode_execute, step), allowed(sample))
+                    for step in turn
+                ]
+                for turn in result["result"]
+            ]
+        eval_runner.multi_turn_runner(Decoded, results, samples, expected, model, category, where)
+        return [result["result"] for result in results]
+    language = {"java": "Java", "javascript": "JavaScript"}.get(category, "Python")
+    eval_runner.ast_file_runner(
+        handler, results, samples, expected, language, category, model, where
+    )
+    return [decode(handler.decode_ast, text, language) for text in texts]

@@ -1,0 +1,333 @@
+import csv
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
+from oumi.core.inference.base_inference_engine import InferenceResult
+from oumi.core.types.conversation import Message, Role
+
+from coalm_oumi.errors import CoalmError
+from coalm_oumi.evaluation import brackets, styles, tasks
+from coalm_oumi.evaluation.bfcl import environment, run
+from coalm_oumi.evaluation.bfcl.client import Entry, Worker
+from coalm_oumi.evaluation.bfcl.v4 import V4, columns
+from tests import official_bfcl
+from tests.damage import damaged, right_answer
+
+CATEGORIES = ("simple_java", "simple_javascript", "multiple", "live_relevance", "multi_turn_miss_func",
+    "web_search_base", "memory_kv", "memory_rec_sum", "format_sensitivity")  # fmt: skip
+"""Enough to meet every runner of the package."""
+
+
+@pytest.fixture(scope="session")
+def official() -> Path:
+    """The interpreter of bfcl-eval's environment."""
+    try:
+        return environment.python(V4)
+    except CoalmError as error:
+        pytest.skip(f"the environment of bfcl-eval cannot be built here: {error}")
+
+
+@pytest.fixture(scope="session")
+def entries(official: Path) -> dict[str, list[Entry]]:
+    with Worker(V4) as worker:
+        return {category: worker.questions(category) for category in CATEGORIES}
+
+
+def answers_of_all_qualities(entries: Sequence[Entry], form: str, seed: int) -> list[Any]:
+    """A third right, the rest damaged; of conversations some of the steps."""
+    random_ = random.Random(seed)
+    right = [right_answer(entry, form) for entry in entries]
+    if not entries[0].is_conversation:
+        others = [*right, *["[f(x=1)]"] * len(right)]
+        return [
+            text if random_.random() < 0.33 else damaged(text, others, random_) for text in right
+        ]
+    steps = [step for answer in right for turn in answer for step in turn]
+    return [
+        [
+            [step if random_.random() < 0.7 else damaged(step, steps, random_) for step in turn]
+            for turn in answer
+        ]
+        for answer in right
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def asked(entries) -> dict[str, dict[str, list[Any]]]:
+    """Right and damaged answers, by style and category."""
+    asked: dict[str, dict[str, list[Any]]] = {"bfcl": {}, "coalm": {}}
+    for number, category in enumerate(CATEGORIES):
+        for style, form in (("bfcl", "bracket"), ("coalm", "json")):
+            if form == "json" and category.startswith(("multi_turn", "format")):
+                continue  # references are in brackets, and the prompt is BFCL's own
+            asked[style][category] = answers_of_all_qualities(entries[category], form, number)
+    return asked
+
+
+@pytest.fixture(scope="session")
+def evaluated(official, entries, asked, tmp_path_factory) -> Path:
+    """What one run of `bfcl evaluate` says of all of them."""
+    raw = {
+        run.OFFICIAL_MODELS[style]: {
+            category: list(zip((e.id for e in entries[category]), answers, strict=True))
+            for category, answers in found.items()
+        }
+        for style, found in asked.items()
+    }
+    root = tmp_path_factory.mktemp("bfcl_v4")
+    official_bfcl.evaluate(V4, root, raw, CATEGORIES)
+    return root
+
+
+@pytest.mark.parametrize("name", ["bfcl", "coalm"])
+def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(entries, asked, evaluated, name):
+    style, found = styles.by_name(name), asked[name]
+    samples = [entry for category in found for entry in entries[category]]
+    judged = run.judge(V4, style, samples, [a for answers in found.values() for a in answers])
+    assert all((j.failure is None) == j.verdict.valid for j in judged)
+    for category in found:
+        ours = [j for j in judged if j.entry.category == category]
+        wrong = Counter(j.entry.id for j in ours if not j.verdict.valid)
+        model = run.OFFICIAL_MODELS[name]
+        assert wrong == official_bfcl.wrong(V4, evaluated, model, category), category
+        assert 0 < wrong.total() < len(ours), category
+
+
+@pytest.mark.parametrize("name", ["bfcl", "native"])
+def test_result_files_give_the_same_when_bfcl_evaluate_reads_them(
+    entries, asked, official, tmp_path, name
+):
+    style = styles.by_name(name)
+    form = "coalm" if style.native else "bfcl"
+    chosen = ("memory_kv", "web_search_base", "multiple")
+    samples = [entry for category in chosen for entry in entries[category]]
+    answers = [answer for category in chosen for answer in asked[form][category]]
+    run.write_results(tmp_path, V4, style, samples, answers)
+    official_bfcl.evaluate(V4, tmp_path, {}, chosen, run.OFFICIAL_MODELS[name])
+    wrong = Counter(
+        j.entry.id for j in run.judge(V4, style, samples, answers) if not j.verdict.valid
+    )
+    found = (official_bfcl.wrong(V4, tmp_path, run.OFFICIAL_MODELS[name], c) for c in chosen)
+    assert wrong == sum(found, Counter())
+    assert 0 < wrong.total() < len(samples)
+
+
+def test_columns_are_those_of_the_leaderboard(official, entries, tmp_path):
+    """Against `data_overall.csv`, from accuracies that differ in every category."""
+    random_ = random.Random(1)
+    sizes, accuracies = {}, {}
+    folder = tmp_path / "score" / "uiuc-convai_CoALM-8B"
+    for category in V4.groups["all_scoring"]:
+        sizes[category] = random_.randrange(100, 300)
+        accuracies[category] = random_.randrange(sizes[category] + 1) / sizes[category]
+        row = {"accuracy": accuracies[category], "total_count": sizes[category]}
+        (folder / V4.folder(category)).mkdir(parents=True, exist_ok=True)
+        (folder / V4.folder(category) / f"BFCL_v4_{category}_score.json").write_text(
+            json.dumps(row)
+        )
+    (tmp_path / "result").mkdir()
+    official_bfcl.evaluate(V4, tmp_path, {}, ["multiple"])
+    (row,) = csv.DictReader((tmp_path / "score" / "data_overall.csv").open())
+    found = columns(accuracies, sizes)
+    assert {name: f"{100 * value:.2f}%" for name, value in found.items() if name != "agentic"} == {
+        "overall": row["Overall Acc"],
+        "non_live_ast": row["Non-Live AST Acc"],
+        "live": row["Live Acc"],
+        "multi_turn": row["Multi Turn Acc"],
+        "web_search": row["Web Search Acc"],
+        "memory": row["Memory Acc"],
+        "relevance": row["Relevance Detection"],
+        "irrelevance": row["Irrelevance Detection"],
+    }
+    (row,) = csv.DictReader((tmp_path / "score" / "data_agentic.csv").open())
+    assert f"{100 * found['agentic']:.2f}%" == row["Agentic Overall Acc"]
+
+
+def test_forms_of_the_prompt_are_compared_as_the_leaderboard_does(entries, asked, evaluated):
+    style, samples = styles.by_name("bfcl"), entries["format_sensitivity"]
+    judged = run.judge(V4, style, samples, asked["bfcl"]["format_sensitivity"])
+    found = columns(run.accuracies(judged), {})
+    file = "format_sensitivity/BFCL_v4_format_sensitivity_score.json"
+    with (evaluated / "score" / run.OFFICIAL_MODELS["bfcl"] / file).open() as lines:
+        header = json.loads(next(lines))
+    assert round(100 * found["format_max_delta"], 2) == header["accuracy_max_delta"] > 0
+    assert round(100 * found["format_std"], 2) == header["accuracy_std"]
+
+
+def test_a_column_with_a_category_missing_is_left_out():
+    accuracies = dict.fromkeys(V4.groups["all_scoring"], 1.0)
+    sizes = dict.fromkeys(accuracies, 10)
+    assert columns(accuracies, sizes)["overall"] == pytest.approx(1.0)
+    del accuracies["memory_vector"]
+    assert not {"overall", "agentic", "memory"} & set(columns(accuracies, sizes))
+
+
+class Engine:
+    """Answers by a function of sample, turn and step, and keeps what it was asked."""
+
+    def __init__(self, answer) -> None:
+        self.answer, self.asked = answer, {}
+
+    def infer_partial(self, conversations):
+        answered = []
+        for place, conversation in enumerate(conversations):
+            key = conversation.conversation_id
+            self.asked[key] = "\n".join(str(m.content) for m in conversation.messages)
+            said = Message(role=Role.ASSISTANT, content=self.answer(*key.split("/")))
+            messages = [*conversation.messages, said]
+            answered.append((place, conversation.model_copy(update={"messages": messages})))
+        return InferenceResult(successful=answered, failures={})
+
+
+def evaluate(engine, folder: Path, data: dict[str, Any], count: int | None = None):
+    config = EvaluationConfig(output_dir=str(folder))
+    params = EvaluationTaskParams(task_name="t", evaluation_backend="custom", num_samples=count)
+    result = tasks.bfcl_v4(params, config, engine, data=data)
+    values = result.task_result["results"]["coalm-oumi/bfcl_v4"]
+    rows = [json.loads(line) for line in (folder / values["answers"]).read_text().splitlines()]
+    return values, rows
+
+
+def test_what_was_told_is_remembered(entries, tmp_path):
+    """Each conversation adds a fact; the next ones see it, those of other people do not."""
+
+    def answer(category, index, turn=None, step=None):
+        if category.endswith("_prereq"):
+            return f"[memory_append(text='fact {index}. ')]" if turn == step == "0" else "Noted."
+        (expected, *_) = entries[category][int(index)].expected
+        return f"{{'answer': {expected!r}, 'context': ''}}"
+
+    engine = Engine(answer)
+    data = {"categories": ["memory_rec_sum"]}
+    values, rows = evaluate(engine, tmp_path, data)
+    assert (values["category/memory_rec_sum"], values["num_samples"]) == (1.0, 155)
+    assert all(row["correct"] and row["failure"] is None for row in rows)
+    with Worker(V4) as worker:
+        told = worker.questions("memory_rec_sum_prereq")
+    for entry in told:
+        before = [e.index for e in told if e.scenario == entry.scenario and e.index < entry.index]
+        prompt = engine.asked[f"memory_rec_sum_prereq/{entry.index}/0/0"]
+        assert [n for n in range(len(told)) if f"fact {n}. " in prompt] == before
+    question = entries["memory_rec_sum"][0]
+    prompt = engine.asked["memory_rec_sum/0/0/0"]
+    facts = [e.index for e in told if e.scenario == question.scenario]
+    assert [n for n in range(len(told)) if f"fact {n}. " in prompt] == facts
+    written = tmp_path / "bfcl/result/uiuc-convai_CoALM-8B/agentic/memory/rec_sum"
+    lines = (written / "BFCL_v4_memory_rec_sum_prereq_result.json").read_text().splitlines()
+    assert len(lines) == len(told)
+    engine.asked.clear()
+    assert evaluate(engine, tmp_path, data)[0]["category/memory_rec_sum"] == 1.0
+    assert not engine.asked, "a second run asks nothing"
+
+
+def test_a_choice_holds_only_the_conversations_that_it_needs(entries, tmp_path):
+    engine = Engine(lambda *key: "I do not know.")
+    values, rows = evaluate(engine, tmp_path, {"categories": ["memory_kv"]}, count=1)
+    assert (values["num_samples"], values["category/memory_kv"]) == (1, 0.0)
+    assert rows[0]["failure"] == "wrong answer"
+    chosen = next(e for e in entries["memory_kv"] if e.id == rows[0]["dialogue_id"])
+    with Worker(V4) as worker:
+        told = worker.questions("memory_kv_prereq")
+    expected = {e.index for e in told if e.scenario == chosen.scenario}
+    assert {int(key.split("/")[1]) for key in engine.asked if "prereq" in key} == expected
+
+
+VISITS: list[str] = []
+
+
+class Page(BaseHTTPRequestHandler):
+    """Counts its visitors."""
+
+    def do_GET(self) -> None:
+        VISITS.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+
+
+def test_the_web_is_public_and_what_it_gave_is_recorded(entries, tmp_path, monkeypatch):
+    """A page of this very machine is no page for a model to read."""
+    monkeypatch.setenv(run.SEARCH_KEY, "secret-key")
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    server = HTTPServer(("127.0.0.1", 0), Page)
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/secret-key"
+
+    def answer(category, index, turn, step):
+        if step == "0":
+            return f"[fetch_url_content(url={address!r}), search_engine_query()]"
+        return "I do not know."
+
+    engine = Engine(answer)
+    data = {"categories": ["web_search_base"]}
+    values, _ = evaluate(engine, tmp_path, data, count=3)
+    server.shutdown()
+    assert (values["num_samples"], values["category/web_search_base"], VISITS) == (3, 0.0, [])
+    (file,) = (tmp_path / "raw").glob("bfcl_v4.web.*.jsonl")
+    _, *records = map(json.loads, file.read_text().splitlines())
+    assert len(records) == 3
+    fetched, searched = records[0]["record"]
+    assert "127.0.0.1 is not an address of the public internet" in fetched
+    assert "secret-key" not in fetched, "an error shows the address, and the key of a search in it"
+    assert searched.startswith("Error during execution: ")
+    told = next(text for key, text in engine.asked.items() if key.endswith("/0/1"))
+    assert "not an address of the public internet" in told
+    before = file.read_bytes()
+    evaluate(engine, tmp_path, data, count=3)
+    assert file.read_bytes() == before
+
+
+def test_a_choice_of_forms_takes_questions_whole(entries, tmp_path):
+    by_place = entries["format_sensitivity"]
+    engine = Engine(lambda category, index: right_answer(by_place[int(index)], "bracket"))
+    values, rows = evaluate(engine, tmp_path, {"categories": ["format_sensitivity"]}, count=3)
+    assert values["num_samples"] == 3 * 26
+    questions = Counter(row["dialogue_id"].split(":")[2] for row in rows)
+    assert list(questions.values()) == [26] * 3
+    assert values["category/format_sensitivity"] > 0.8
+    assert 0 <= values["format_std"] <= values["format_max_delta"] < 1
+    assert "| format_max_delta |" in (tmp_path / "bfcl_v4.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ("{'answer': 'a - b', 'context': 'c'}", True),
+        ("2019 - 2020", True),
+        ("[f(x=1 + 2)]", True),
+        ("<TOOLCALL>[f(x=1 + 2)]</TOOLCALL>", True),
+        ("It is [f(x=", True),
+        ("[f(x=__import__('os').system('touch owned') + 1)]", False),
+        ("<TOOLCALL>[f(x=__import__('os').system('touch owned') + 1)]</TOOLCALL>", False),
+        ("Fine. <TOOLCALL>'[f(x=open('a') + 1)]'</TOOLCALL>", False),
+        ("[f(x=9 ** 9 ** 9 ** 9), [g]]", False),
+        ("'f(x=(lambda: 1)() + 1)'", True),
+        ("f(x=(lambda: 1)() + 1)", False),
+        ("[g, f(x=9 ** 9)]", True),
+    ],
+)
+def test_a_message_passes_unless_something_in_it_would_be_evaluated(text: str, passes: bool):
+    assert brackets.harmless(text) == (text if passes else "")
+
+
+def test_bad_options(tmp_path, monkeypatch):
+    monkeypatch.delenv(run.SEARCH_KEY, raising=False)
+    for data, message in (
+        ({"categories": ["simple"]}, "BFCL V4 has no category 'simple'"),
+        ({"categories": ["all"]}, f"set {run.SEARCH_KEY}"),
+        ({"categories": ["format_sensitivity"], "style": "coalm"}, "give it `style: bfcl`"),
+    ):
+        with pytest.raises(CoalmError, match=message):
+            evaluate(None, tmp_path, data)
+    style = styles.by_name("coalm")
+    monkeypatch.setenv(run.SEARCH_KEY, "key")
+    assert run.categories(V4, ["all"], style) == list(V4.groups["all_scoring"])
