@@ -11,6 +11,8 @@ import yaml
 from oumi.core.configs import EvaluationConfig
 
 from coalm_oumi.evaluation.bfcl.v3 import V3
+from coalm_oumi.evaluation.bfcl.v4 import V4
+from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.report import paper, tables
 from coalm_oumi.report.collect import Mixture, TaskResult
 from coalm_oumi.report.intervals import interval
@@ -182,9 +184,10 @@ def test_dialogues_are_drawn_whole():
     assert interval(found, "success") is None, "no dialogue has a verdict"
 
 
-def test_bfcl_is_drawn_by_category():
+@pytest.mark.parametrize("version", [V3, V4], ids=lambda version: version.name)
+def test_bfcl_is_drawn_by_category(version: Version):
     random_ = random.Random(0)
-    categories = [*V3.groups["all"]]
+    categories = [*version.groups["all"]]
     answers = [
         {"source": name, "correct": random_.random() < 0.6, "unreadable": None}
         for name in categories
@@ -195,13 +198,14 @@ def test_bfcl_is_drawn_by_category():
         for name in categories
     }
     sizes = dict.fromkeys(categories, 200)
-    metrics = {**V3.columns(shares, sizes), "category/simple": shares["simple"]}
-    found = result("coalm-oumi/bfcl_v3", answers=answers, metrics=metrics, sizes=sizes)
-    for metric in ("overall", "live", "multi_turn", "category/simple"):
+    one = f"category/{categories[1]}"
+    metrics = {**version.columns(shares, sizes), one: shares[categories[1]]}
+    found = result(version.task, answers=answers, metrics=metrics, sizes=sizes)
+    for metric in ("overall", "live", "multi_turn", one):
         bounds = interval(found, metric)
         assert bounds is not None and bounds[0] < metrics[metric] < bounds[1]
-    overall, simple = interval(found, "overall"), interval(found, "category/simple")
-    assert overall and simple and overall[1] - overall[0] < simple[1] - simple[0]
+    overall, single = interval(found, "overall"), interval(found, one)
+    assert overall and single and overall[1] - overall[0] < single[1] - single[0]
 
 
 def test_no_interval_where_samples_do_not_tell():

@@ -239,7 +239,8 @@ def _bfcl(
     )
     judged = bfcl.judge(version, style, asked.entries, asked.answers)
     accuracies = bfcl.accuracies(judged)
-    columns = version.columns(accuracies, asked.sizes)
+    found = version.columns(accuracies, asked.sizes)
+    columns = {name: found[name] for name in version.shown if name in found}
     table = Path(config.output_dir) / f"bfcl_{version.name}.md"
     write_text(table, bfcl.summary(version, judged, columns))
     metrics = {**columns, **{f"category/{name}": share for name, share in accuracies.items()}}
