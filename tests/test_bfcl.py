@@ -275,7 +275,7 @@ class Expert:
     def __init__(self, entries: dict[str, list[Entry]], form: str) -> None:
         self.entries, self.form, self.asked = entries, form, 0
 
-    def infer_partial(self, conversations):
+    def infer_partial(self, conversations, how=None):
         answered = []
         for place, conversation in enumerate(conversations):
             self.asked += 1
@@ -326,7 +326,7 @@ def test_multi_turn_feeds_results_back(entries, tmp_path):
 
 def test_a_model_that_calls_for_ever_is_stopped(entries, tmp_path):
     class Restless:
-        def infer_partial(self, conversations):
+        def infer_partial(self, conversations, how=None):
             answered = [
                 (
                     n,

@@ -176,7 +176,7 @@ class Engine:
     def __init__(self, answer) -> None:
         self.answer, self.asked = answer, {}
 
-    def infer_partial(self, conversations):
+    def infer_partial(self, conversations, how=None):
         answered = []
         for place, conversation in enumerate(conversations):
             key = conversation.conversation_id

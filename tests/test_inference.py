@@ -1,9 +1,18 @@
 import dataclasses
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from oumi.core.configs import EvaluationConfig, GenerationParams, ModelParams, RemoteParams
+from oumi.core.configs import (
+    EvaluationConfig,
+    GenerationParams,
+    InferenceEngineType,
+    ModelParams,
+    RemoteParams,
+)
 from oumi.core.inference.base_inference_engine import (
     FailureDetail,
     InferenceErrorType,
@@ -14,7 +23,8 @@ from oumi.inference import NativeTextInferenceEngine, RemoteInferenceEngine
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.inference import Question, RecordedModel
-from tests.chat_server import ChatServer, failure
+from tests.chat_server import ChatServer, completion, failure
+from tests.conftest import REPO
 
 
 def question(key: str, text: str = "hello") -> Question:
@@ -31,7 +41,7 @@ class Engine:
     def __init__(self, failing: dict[str, FailureDetail] | None = None) -> None:
         self.failing, self.asked = failing or {}, []
 
-    def infer_partial(self, conversations):
+    def infer_partial(self, conversations, how=None):
         successful, failures = [], {}
         for place, conversation in enumerate(conversations):
             self.asked.append(conversation.conversation_id)
@@ -121,7 +131,7 @@ def test_a_question_that_breaks_its_batch_does_not_break_the_others(tmp_path: Pa
     class Whole(Engine):
         """Fails as vLLM does: one prompt that is too long takes its whole batch with it."""
 
-        def infer_partial(self, conversations):
+        def infer_partial(self, conversations, how=None):
             if any(c.conversation_id == "3" for c in conversations):
                 broke = FailureDetail(
                     "longer than the maximum model length of 9",
@@ -152,9 +162,54 @@ def test_a_killed_run_goes_on(tmp_path: Path):
     assert sorted(engine.asked) == ["3", "4", "5"]
 
 
+ASK = """
+import sys
+from pathlib import Path
+from tests.test_inference import RemoteInferenceEngine, ask_server
+ask_server(sys.argv[1], Path(sys.argv[2]))
+"""
+
+
+def ask_server(url: str, folder: Path) -> list[str]:
+    """Asks eight questions at once."""
+    remote = RemoteParams(api_url=f"{url}/chat/completions", num_workers=8, max_retries=0)
+    run = dataclasses.replace(
+        config(folder), inference_engine=InferenceEngineType.REMOTE, inference_remote_params=remote
+    )
+    engine = RemoteInferenceEngine(run.model, remote_params=remote)
+    return ask(engine, run, *(question(str(n), f"question {n}") for n in range(8)))
+
+
+def test_answers_that_came_before_a_kill_are_not_paid_for_twice(tmp_path: Path):
+    """Killed while five of eight answers of one batch were there, and three still on their way."""
+    asked: list[str] = []
+
+    def respond(request):
+        text = request.json["messages"][-1]["content"]
+        asked.append(text)
+        slow = int(text.split()[1]) > 4 and asked.count(text) == 1
+        return completion(f"answer to {text}", delay=600 if slow else 0)
+
+    with ChatServer(respond) as server:
+        process = subprocess.Popen([sys.executable, "-c", ASK, server.url, tmp_path], cwd=REPO)
+        scratch = tmp_path / "raw" / "scratch"
+        deadline = time.monotonic() + 60
+        while sum(len(f.read_bytes().splitlines()) for f in scratch.glob("*")) < 5:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        answers = ask_server(server.url, tmp_path)
+    assert answers == [f"answer to question {n}" for n in range(8)]
+    assert {text: asked.count(text) for text in asked} == {
+        f"question {n}": 2 if n > 4 else 1 for n in range(8)
+    }
+    assert not any(scratch.iterdir())
+
+
 def test_native_calls_are_recorded_as_figure_5_writes_them(tmp_path: Path):
     class Calling(Engine):
-        def infer_partial(self, conversations):
+        def infer_partial(self, conversations, how=None):
             (conversation,) = conversations
             tool_calls = [
                 {"id": "1", "function": {"name": "f", "arguments": '{"x": 1}'}},

@@ -21,7 +21,7 @@ from coalm_oumi.jsontext import Json, dumps
 from coalm_oumi.usage import Usage
 
 if TYPE_CHECKING:
-    from oumi.core.configs import EvaluationConfig
+    from oumi.core.configs import EvaluationConfig, InferenceConfig
     from oumi.core.inference import BaseInferenceEngine
     from oumi.core.inference.base_inference_engine import FailureDetail, InferenceResult
 
@@ -33,6 +33,9 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _REFUSALS = (400, 413, 422)
+
+_ASKED = "asked"
+"""Under this name Oumi's conversations carry the key of their answer's record."""
 
 _FEW = 3
 """So many questions may all fail for reasons of their own."""
@@ -58,6 +61,7 @@ class Question:
             conversation_id=self.key,
             messages=list(self.messages),
             tools=None if self.tools is None else list(self.tools),
+            metadata={_ASKED: _key(self)},
         )
 
 
@@ -87,23 +91,36 @@ class Generated:
     error: str = ""
 
 
-def generate(engine: "BaseInferenceEngine", questions: Sequence[Question]) -> list[Generated]:
+def generate(
+    engine: "BaseInferenceEngine",
+    questions: Sequence[Question],
+    how: "InferenceConfig | None" = None,
+) -> list[Generated]:
     """Asks one of Oumi's inference engines, all at once.
 
     An engine that answers a batch as a whole also fails as a whole: then each half is asked alone,
     so that one question that breaks it (too long for the model) does not break the others.
+
+    Args:
+        engine: Oumi's.
+        questions: What to ask.
+        how: What the engine was built from, with the file that answers go to; None for neither.
     """
-    found = engine.infer_partial([question.conversation() for question in questions])
+    found = engine.infer_partial([question.conversation() for question in questions], how)
     answers = [_failed(found.failures.get(index)) for index in range(len(questions))]
     for index, conversation in found.successful:
         if len(conversation.messages) > len(questions[index].messages):
-            counted = conversation.metadata.get("usage") or {}
-            usage = Usage(counted.get("prompt_tokens", 0), counted.get("completion_tokens", 0))
-            answers[index] = Generated(_text(conversation.messages[-1]), usage)
+            answers[index] = _answered(conversation)
     if len(questions) > 1 and _failed_whole(found):
         half = len(questions) // 2
-        return generate(engine, questions[:half]) + generate(engine, questions[half:])
+        return generate(engine, questions[:half], how) + generate(engine, questions[half:], how)
     return answers
+
+
+def _answered(conversation: Conversation) -> Generated:
+    counted = conversation.metadata.get("usage") or {}
+    usage = Usage(counted.get("prompt_tokens", 0), counted.get("completion_tokens", 0))
+    return Generated(_text(conversation.messages[-1]), usage)
 
 
 def _failed_whole(found: "InferenceResult") -> bool:
@@ -148,7 +165,8 @@ class RecordedModel:
 
     The record lies under `<output_dir>/raw`. Its name holds a hash of model, engine and generation
     parameters, and each answer stands under its sample and a hash of its prompt: where one of them
-    changes, the question is asked again. A killed run goes on where it stopped.
+    changes, the question is asked again. A killed run goes on where it stopped, and takes over
+    the single answers that had come from an API by then.
 
     Example:
         >>> with RecordedModel(engine, config, "api_bank.l1") as model:
@@ -170,11 +188,14 @@ class RecordedModel:
         """
         depends_on = made_by(config)
         file = Path(config.output_dir) / "raw" / f"{name}.{digest(depends_on)}.jsonl"
+        self._unread = file.with_suffix(".unread.jsonl")
         batch = config.generation.batch_size or 1
         self._engine = engine
         self._batch = batch if config.inference_engine == "NATIVE" else None
         self._chunk = self._batch or max(batch, CHUNK)
+        self._how = None if self._batch else _with_output(config, self._unread)
         self._journal = Journal(file, made_by=depends_on)
+        self._take_over()
 
     def __enter__(self) -> "RecordedModel":
         """Returns the model itself."""
@@ -233,13 +254,31 @@ class RecordedModel:
         size = self._batch or max(len(open_), 1)
         for first in range(0, len(open_), size):
             chunk = open_[first : first + size]
-            answers = generate(self._engine, [questions[n] for n in chunk])
+            answers = generate(self._engine, [questions[n] for n in chunk], self._how)
             for n, answer in zip(chunk, answers, strict=True):
                 found[n] = answer
-                if answer.text is not None:
-                    record = {"text": answer.text, "usage": dataclasses.asdict(answer.usage)}
-                    self._journal.append(keys[n], record)
+                self._record(keys[n], answer)
+            self._unread.unlink(missing_ok=True)
         return [found[n] if n in found else self._recorded(key) for n, key in enumerate(keys)]
+
+    def _record(self, key: str, answer: Generated) -> None:
+        if answer.text is not None:
+            record = {"text": answer.text, "usage": dataclasses.asdict(answer.usage)}
+            self._journal.append(key, record)
+
+    def _take_over(self) -> None:
+        """Records what came before a kill of answers that Oumi's engine was still collecting.
+
+        It writes each into a scratch file as it comes, and returns them when all are there.
+        """
+        for file in (self._unread.parent / "scratch").glob(f"{self._unread.stem}_*"):
+            for line in file.read_bytes().splitlines(keepends=True):
+                if line.endswith(b"\n"):
+                    conversation = Conversation.from_dict(json.loads(line))
+                    key = conversation.metadata[_ASKED]
+                    if key not in self._journal:
+                        self._record(key, _answered(conversation))
+            file.unlink()
 
     def _open(self, questions: Sequence[Question], keys: Sequence[str]) -> list[int]:
         """Returns the places of those that have no answer yet.
@@ -269,6 +308,19 @@ class RecordedModel:
                 f"at {lost[0]}; the other answers are kept in {self._journal.path}: run the "
                 "command again to go on"
             )
+
+
+def _with_output(config: "EvaluationConfig", file: Path) -> "InferenceConfig":
+    """Returns what an engine was built from, and a file to write to."""
+    from oumi.core.configs import InferenceConfig
+
+    return InferenceConfig(
+        model=config.model,
+        generation=config.generation,
+        engine=config.inference_engine,
+        remote_params=config.inference_remote_params,
+        output_path=str(file),
+    )
 
 
 def _text(message: Message) -> str:
