@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -320,12 +321,14 @@ def test_a_local_model(tmp_path: Path, tiny_model: Path, recipe: Callable[..., P
 @pytest.mark.e2e
 def test_a_killed_run_goes_on(tmp_path: Path, recipe: Callable[..., Path]):
     """`oumi evaluate`, killed after the first dialogue ended: the second run leads only the other."""
-    slow = [5.0]
+    slow, waiting = [600.0], threading.Event()
 
     def respond_slowly(request: Request) -> Reply:
         prompt = request.json["messages"][-1]["content"]
-        late = slow[0] if "Indian food" in prompt and "18:00 then" in prompt else 0.0
-        return completion(model(prompt), delay=late)
+        late = "Indian food" in prompt and "18:00 then" in prompt
+        if late:
+            waiting.set()
+        return completion(model(prompt), delay=slow[0] if late else 0.0)
 
     with ChatServer(respond_slowly) as server:
         file = recipe(server)
@@ -337,7 +340,9 @@ def test_a_killed_run_goes_on(tmp_path: Path, recipe: Callable[..., Path]):
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + 300
-        while not any(j.read_text().count("\n") > 1 for j in folder.glob("dialogues.*.jsonl")):
+        while not waiting.is_set() or not any(
+            journal.read_text().count("\n") > 1 for journal in folder.glob("dialogues.*.jsonl")
+        ):
             assert time.monotonic() < deadline and first.poll() is None
             time.sleep(0.05)
         first.send_signal(signal.SIGKILL)
