@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coalm_oumi.calls import FunctionCall
+from coalm_oumi.cli import main
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.inference import Generated, Question
 from coalm_oumi.evaluation.multiwoz import data
@@ -254,6 +255,13 @@ def test_a_broken_dialogue_is_recorded_and_tried_again(tmp_path: Path, recipe: C
         assert sum(row["success"] for row in verdicts) / len(verdicts) == found["success"]
         right, turns = (sum(row[key] for row in verdicts) for key in ("turns_right", "turns"))
         assert right / turns == found["joint_goal_accuracy"] < 1
+        by_failure = {row["failure"]: row for row in verdicts}
+        assert set(by_failure) == {None, "broken off"}
+        assert "too long" in by_failure["broken off"]["reason"]
+        assert by_failure[None]["correct"] and "query_restaurant" in by_failure[None]["response"]
+        assert main(["errors", str(tmp_path / "out")]) == 0
+        page = (tmp_path / "out" / "errors.html").read_text()
+        assert "broken off" in page and by_failure["broken off"]["dialogue_id"] in page
         faults.clear()
         before = len(server.requests)
         found = evaluate(recipe(server))

@@ -33,7 +33,16 @@ class Failure(str, Enum):
     """Calls of several turns left the environment in another state, or found something else."""
 
     WRONG_ANSWER = "wrong answer"
-    """After all its calls an agent's last message does not hold the answer."""
+    """What an agent says in the end is not, or not all, of what was asked for."""
+
+    WRONG_VENUE = "wrong venue"
+    """The agent of a dialogue names no venue, train or taxi that satisfies the goal."""
+
+    WRONG_BOOKING = "wrong booking"
+    """All was found and answered, and not booked as the goal asks."""
+
+    BROKEN_OFF = "broken off"
+    """The dialogue did not come to its end."""
 
 
 def classify(

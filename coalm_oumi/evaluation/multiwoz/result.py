@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from coalm_oumi.calls import FunctionCall
+from coalm_oumi.evaluation.failures import Failure
 from coalm_oumi.evaluation.multiwoz import judge, reader
 from coalm_oumi.evaluation.multiwoz.agent import AgentTurn
 from coalm_oumi.evaluation.multiwoz.context_to_response import SystemTurn, inform_success
@@ -15,7 +16,7 @@ from coalm_oumi.evaluation.multiwoz.rollout import Rollout
 from coalm_oumi.evaluation.multiwoz.state import score, track
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS
 from coalm_oumi.evaluation.multiwoz.world import Booking
-from coalm_oumi.jsontext import Json
+from coalm_oumi.jsontext import Json, dumps
 from coalm_oumi.usage import Usage
 
 
@@ -167,16 +168,57 @@ def summarise(judged: Sequence[Judged], *, with_states: bool) -> dict[str, float
 
 
 def verdict_record(judged: Judged) -> Json:
-    """Writes a dialogue's verdict: what the metrics over all dialogues are shares of."""
+    """Writes a dialogue's verdict: what the metrics over all dialogues are shares of.
+
+    And the dialogue itself beside the reference, for `coalm errors`.
+    """
     pairs = _states(judged)
     turns = {"turns": len(pairs), "turns_right": 0}
     if pairs:
         turns["turns_right"] = round(score(pairs).joint_goal_accuracy * len(pairs))
+    failed = failure(judged)
+    missed = [
+        f"{domain}: {metric}"
+        for domain, verdict in judged.verdicts.items()
+        for metric in METRICS
+        if getattr(verdict, metric) is False
+    ]
     return {
         "dialogue_id": judged.dialogue.dialogue_id,
         **asdict(overall(judged.verdicts)),
         **turns,
+        "source": " ".join(judged.dialogue.goals),
+        "input": " ".join(judged.dialogue.message),
+        "target": "\n".join(f"User: {t.user}\nAgent: {t.system}" for t in judged.dialogue.turns),
+        "response": _transcript(judged.record),
+        "correct": failed is None,
+        "failure": failed and failed.value,
+        "reason": judged.record["error"] or ", ".join(missed),
+        "unreadable": None,
     }
+
+
+def failure(judged: Judged) -> Failure | None:
+    """Names the first thing that is wrong with a dialogue, by the deterministic judge."""
+    verdict = overall(judged.verdicts)
+    steps = [step for turn in judged.record["turns"] for step in turn["steps"]]
+    found = (
+        (judged.record["error"], Failure.BROKEN_OFF),
+        (all(step["unreadable"] for step in steps), Failure.FORMAT),
+        (verdict.inform is False, Failure.WRONG_VENUE),
+        (verdict.success is False, Failure.WRONG_ANSWER),
+        (verdict.book is False, Failure.WRONG_BOOKING),
+    )
+    return next((kind for is_so, kind in found if is_so), None)
+
+
+def _transcript(record: Json) -> str:
+    lines = []
+    for turn in record["turns"]:
+        lines.append(f"User: {turn['user']}")
+        lines += [f"  {dumps(step['call'])}" for step in turn["steps"] if step["call"]]
+        lines.append(f"Agent: {turn['reply']}")
+    return "\n".join(lines)
 
 
 def _states(judged: Judged) -> list[tuple[dict[str, str], State]]:

@@ -132,14 +132,16 @@ def multiwoz(
     ]
     metrics = result.summarise(judged, with_states=not options.user)
     index = page.write(folder, f"{options.label}: {config.model.model_name}", judged, metrics)
-    write_jsonl(folder / "verdicts.jsonl", [result.verdict_record(entry) for entry in judged])
+    verdicts = folder / "verdicts.jsonl"
+    write_jsonl(verdicts, [result.verdict_record(entry) for entry in judged])
     values = {
         **metrics,
         "num_samples": len(judged),
         "version": options.version,
         "spent": spent,
         "table": str(index.relative_to(config.output_dir)),
-        "verdicts": str((folder / "verdicts.jsonl").relative_to(config.output_dir)),
+        "verdicts": str(verdicts.relative_to(config.output_dir)),
+        "answers": str(verdicts.relative_to(config.output_dir)),
         "task_version": 1,
         "made_with": {
             **provenance.made_with(templates=_templates()),
