@@ -1,6 +1,7 @@
 import csv
 import json
 import random
+import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -331,3 +332,53 @@ def test_bad_options(tmp_path, monkeypatch):
     style = styles.by_name("coalm")
     monkeypatch.setenv(run.SEARCH_KEY, "key")
     assert run.categories(V4, ["all"], style) == list(V4.groups["all_scoring"])
+
+
+ENCODER = """
+import sys
+from transformers import BertConfig, BertModel, BertTokenizerFast
+from sentence_transformers import SentenceTransformer, models
+folder = sys.argv[1]
+words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz0123456789"]
+open(f"{folder}/vocab.txt", "w").write("\\n".join(words))
+BertTokenizerFast(f"{folder}/vocab.txt").save_pretrained(folder)
+sizes = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
+word = models.Transformer(folder)
+SentenceTransformer(modules=[word, models.Pooling(32)]).save(f"{folder}/encoder")
+"""
+
+
+def test_a_vector_memory_is_searched_with_an_encoder_from_a_folder(official, tmp_path):
+    if not (official.parent.parent / "complete-extras").exists():
+        pytest.skip("takes several GB: environment.python(V4, extras=True) installs them")
+    subprocess.run([official, "-I", "-c", ENCODER, tmp_path], check=True, capture_output=True)
+    tmp = tmp_path / "out"
+
+    def answer(category, index, turn=None, step=None):
+        if category.endswith("_prereq"):
+            return (
+                f"[archival_memory_add(text='fact {index}')]" if turn == step == "0" else "Noted."
+            )
+        return "[archival_memory_retrieve(query='fact')]" if step == "0" else "I do not know."
+
+    engine = Engine(answer)
+    data = {"categories": ["memory_vector"], "encoder": str(tmp_path / "encoder")}
+    values, _ = evaluate(engine, tmp, data, count=2)
+    assert values["category/memory_vector"] == 0.0
+    found = [
+        text for key, text in engine.asked.items() if key.endswith("/0/1") and "prereq" not in key
+    ]
+    assert len(found) == 2 and all(
+        "fact" in text.split("archival_memory_retrieve")[-1] for text in found
+    )
+
+
+def test_an_encoder_out_of_reach_is_an_error_before_anything_is_asked(
+    official, tmp_path, monkeypatch
+):
+    if not (official.parent.parent / "complete-extras").exists():
+        pytest.skip("takes several GB: environment.python(V4, extras=True) installs them")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CoalmError, match=r"give its folder as eval_kwargs\.data\.encoder"):
+        evaluate(None, tmp_path, {"categories": ["memory_vector"]})

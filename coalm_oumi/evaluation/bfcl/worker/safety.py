@@ -95,9 +95,17 @@ def decode(read: Callable[..., Any], text: str, *more: Any) -> Any:
         return None
 
 
-def allowed_calls(decoded: list[str] | None, allowed: set[str]) -> list[str]:
-    """Puts a harmless call in the place of each refused one."""
-    return [REFUSED if refusal(call, allowed) else call for call in decoded or []]
+def allowed_steps(
+    turns: list[list[str]], names: set[str], read: Callable[..., Any], *more: Any
+) -> list[list[list[str]]]:
+    """Decodes each step of each turn, and puts a harmless call in the place of a refused one."""
+    return [
+        [
+            [REFUSED if refusal(call, names) else call for call in decode(read, step, *more) or []]
+            for step in turn
+        ]
+        for turn in turns
+    ]
 
 
 # --- The web ---

@@ -20,7 +20,7 @@ from bfcl_eval.eval_checker.multi_turn_eval import multi_turn_utils
 from bfcl_eval.model_handler import utils as handling
 from bfcl_eval.model_handler.local_inference.hammer import HammerHandler
 from bfcl_eval.model_handler.model_style import ModelStyle
-from safety import Decoded, allowed_calls, decode, methods
+from safety import Decoded, allowed_steps, decode, methods
 
 
 @cache
@@ -125,13 +125,9 @@ def judge(
         return [decode(handler.decode_ast, text, "Python") for text in texts]
     if files.is_multi_turn(category):
         for sample, result in zip(samples, results, strict=True):
-            result["result"] = [
-                [
-                    allowed_calls(decode(handler.decode_execute, step), allowed(sample))
-                    for step in turn
-                ]
-                for turn in result["result"]
-            ]
+            result["result"] = allowed_steps(
+                result["result"], allowed(sample), handler.decode_execute
+            )
         eval_runner.multi_turn_runner(Decoded, results, samples, expected, model, category, where)
         return [result["result"] for result in results]
     language = {"java": "Java", "javascript": "JavaScript"}.get(category, "Python")

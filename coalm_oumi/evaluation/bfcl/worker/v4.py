@@ -21,7 +21,7 @@ from bfcl_eval.eval_checker import eval_runner
 from bfcl_eval.eval_checker.multi_turn_eval import multi_turn_utils
 from bfcl_eval.model_handler import utils as handling
 from bfcl_eval.model_handler.local_inference.hammer import HammerHandler
-from safety import Decoded, allowed_calls, decode, methods, public_addresses_only
+from safety import Decoded, allowed_steps, decode, methods, public_addresses_only
 
 
 @cache
@@ -171,15 +171,20 @@ def judge(
     if files.is_relevance_or_irrelevance(category):
         eval_runner.relevance_file_runner(handler, results, samples, model, category, where)
         return [decode(handler.decode_ast, text, ReturnFormat.PYTHON, False) for text in texts]
-    if files.is_multi_turn(category) or files.is_agentic(category):
-        agentic = files.is_agentic(category)
-        run = eval_runner.agentic_runner if agentic else eval_runner.multi_turn_runner
-        for sample, result in zip(samples, results, strict=True):
+    if files.is_agentic(category):  # nothing is executed here
+        for result in results:
             result["result"] = [
-                [_step(handler, step, allowed(sample)) for step in turn]
+                [decode(handler.decode_execute, seen, False) or text for seen, text in turn]
                 for turn in result["result"]
             ]
-        run(Decoded, results, samples, expected, model, category, where)
+        eval_runner.agentic_runner(Decoded, results, samples, expected, model, category, where)
+        return [result["result"] for result in results]
+    if files.is_multi_turn(category):
+        for sample, result in zip(samples, results, strict=True):
+            result["result"] = allowed_steps(
+                result["result"], allowed(sample), handler.decode_execute, False
+            )
+        eval_runner.multi_turn_runner(Decoded, results, samples, expected, model, category, where)
         return [result["result"] for result in results]
     if files.is_format_sensitivity(category):
         eval_runner.format_sensitivity_runner(
@@ -191,12 +196,6 @@ def judge(
     eval_runner.ast_file_runner(handler, results, samples, expected, category, model, where)
     format_ = written.get(category, ReturnFormat.PYTHON)
     return [decode(handler.decode_ast, text, format_, False) for text in texts]
-
-
-def _step(handler: Any, step: str | list[str], names: set[str]) -> list[str] | str:
-    text, message = step if isinstance(step, list) else (step, None)
-    calls = allowed_calls(decode(handler.decode_execute, text, False), names)
-    return calls if calls or message is None else message
 
 
 def _read_varied(handler: Any, id_: str, text: str) -> Any:
