@@ -1,9 +1,10 @@
-"""Judging answers to BFCL V3: ours in parallel beside the official `bfcl evaluate`, in one run.
+"""Judging answers to BFCL: ours in parallel beside the official `bfcl evaluate`, in one run.
 
-    python benchmarks/score_bfcl.py [--seed 0]
+    python benchmarks/score_bfcl.py [--version v3 | v4] [--seed 0]
 
-Both sides judge the same 4,441 answers, a third right and the rest damaged, from the start of their
-process to the last verdict, and are taken at their best of three, wall and processor time apart:
+Both sides judge the same answers to V3, or to V4 without its vector memory, whose questions
+take an encoder: a third right and the rest damaged. Each is measured from the start of its
+process to the last verdict, and taken at its best of three, wall and processor time apart:
 the latter is the same on a busy machine. The last line prints the ratios, and on how many samples
 the verdicts differ, which is none.
 """
@@ -26,9 +27,12 @@ from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.bfcl import environment, run
 from coalm_oumi.evaluation.bfcl.client import Worker
 from coalm_oumi.evaluation.bfcl.v3 import V3
+from coalm_oumi.evaluation.bfcl.v4 import V4
+from coalm_oumi.evaluation.bfcl.version import Version
 from tests.damage import damaged, right_answer
 
 RUNS = 3
+VERSIONS = {version.name: version for version in (V3, V4)}
 MODEL = run.OFFICIAL_MODELS["bfcl"]
 
 
@@ -36,10 +40,13 @@ def main() -> None:
     """Measures both sides and prints them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    random_ = random.Random(parser.parse_args().seed)
+    parser.add_argument("--version", choices=VERSIONS, default="v3")
+    options = parser.parse_args()
+    random_, version = random.Random(options.seed), VERSIONS[options.version]
     style = styles.by_name("bfcl")
-    with Worker(V3) as worker:
-        entries = [e for category in V3.groups["all"] for e in worker.questions(category)]
+    categories = [name for name in version.groups["all"] if name != "memory_vector"]
+    with Worker(version) as worker:
+        entries = [e for category in categories for e in worker.questions(category)]
     answers = []
     for entry in entries:
         right = right_answer(entry, style.form)
@@ -49,13 +56,15 @@ def main() -> None:
             answers.append(damaged(right, ["[f(x=1)]", "no"], random_))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        run.write_results(root, V3, style, entries, answers)
+        run.write_results(root, version, style, entries, answers)
         judged = []
-        ours = best(lambda: judged.append(run.judge(V3, style, entries, answers)))
-        official = best(lambda: evaluate(root))
+        ours = best(lambda: judged.append(run.judge(version, style, entries, answers)))
+        official = best(lambda: evaluate(version, root, categories))
         wrong: Counter[str] = Counter()
-        for file in (root / "score" / MODEL).glob("*.json"):
-            wrong.update(json.loads(line)["id"] for line in file.read_text().splitlines()[1:])
+        for file in (root / "score" / MODEL).rglob("*.json"):
+            with file.open(encoding="utf-8") as lines:
+                next(lines)
+                wrong.update(json.loads(line)["id"] for line in lines)
     differing = (wrong - failed(judged[-1])) + (failed(judged[-1]) - wrong)
     print(f"{len(entries)} answers, {wrong.total()} wrong, {os.cpu_count()} cores")
     for name, (wall, processor) in (("bfcl evaluate", official), ("coalm-oumi", ours)):
@@ -86,9 +95,11 @@ def processor_seconds() -> float:
     return used.user + used.system + used.children_user + used.children_system
 
 
-def evaluate(root: Path) -> None:
+def evaluate(version: Version, root: Path, categories: list[str]) -> None:
+    chosen = [argument for name in categories for argument in ("--test-category", name)]
+    command = environment.python(version).with_name("bfcl")
     subprocess.run(
-        [environment.python(V3).with_name("bfcl"), "evaluate", "--model", MODEL.replace("_", "/")],
+        [command, "evaluate", "--model", MODEL.replace("_", "/"), *chosen],
         env=environment.variables(root),
         check=True,
         capture_output=True,
