@@ -2,8 +2,9 @@
 
     python benchmarks/fuzz_readers.py [--answers 100000] [--seed 0]
 
-Any other exception stops the run and shows the answer. The last lines print how many answers each
-reader took, how many it refused, and answers a second.
+Any other exception stops the run and shows the answer. BFCL's own decoder reads them too, in its
+worker. The last lines print how many answers each reader took, how many it refused, and answers a
+second.
 """
 
 import argparse
@@ -15,6 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from coalm_oumi.calls import CallError
+from coalm_oumi.evaluation.bfcl.client import Worker
+from coalm_oumi.evaluation.bfcl.v3 import V3
+from coalm_oumi.evaluation.bfcl.v4 import V4
 from tests.damage import damaged
 from tests.test_styles import READERS, RIGHT
 
@@ -45,8 +49,17 @@ def main() -> None:
             except Exception:
                 print(f"{name} stumbled over {text!r}")
                 raise
-        speed = len(answers) / (time.perf_counter() - start)
-        print(f"{name:<20}{taken:>8} taken{len(answers) - taken:>8} refused{speed:>10,.0f} /s")
+        show(name, taken, len(answers), time.perf_counter() - start)
+    for version in (V3, V4):
+        with Worker(version) as worker:
+            start = time.perf_counter()
+            read = worker.read("bracket", answers)
+            taken = sum(calls is not None for calls in read)
+            show(f"BFCL {version.name}", taken, len(answers), time.perf_counter() - start)
+
+
+def show(name: str, taken: int, count: int, seconds: float) -> None:
+    print(f"{name:<20}{taken:>8} taken{count - taken:>8} refused{count / seconds:>10,.0f} /s")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def main() -> None:
             answers.append(damaged(right, ["[f(x=1)]", "no"], random_))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        run.write_results(root, version, style, entries, answers)
+        run.write_results(root, version, style, list(zip(entries, answers, strict=True)))
         judged = []
         ours = best(lambda: judged.append(run.judge(version, style, entries, answers)))
         official = best(lambda: evaluate(version, root, categories))

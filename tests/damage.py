@@ -44,7 +44,7 @@ def right_answer(entry: Entry, form: str) -> Any:
         said = f"{{'answer': {entry.expected[0]!r}, 'context': 'It says so.'}}"
         called = '[{"name": "look", "arguments": {}}]' if form == "json" else "[look(at='it')]"
         return [[called, said]]
-    if entry.form:
+    if entry.prompt_form:
         return varied_answer(entry)
     if entry.category.startswith("multi_turn"):
         return [
@@ -65,7 +65,7 @@ def right_answer(entry: Entry, form: str) -> Any:
 
 def varied_answer(entry: Entry) -> str:
     """Writes the reference in the form that a question of `format_sensitivity` asks for."""
-    asked = dict(part.split("=") for part in str(entry.form).split("&"))
+    asked = dict(part.split("=") for part in str(entry.prompt_form).split("&"))
     found = expected_calls(entry)
     if asked["ret_fmt"] == "python":
         calls = (f"{n}({', '.join(f'{k}={v!r}' for k, v in given.items())})" for n, given in found)
@@ -95,7 +95,7 @@ def _xml(found: list[tuple[str, dict[str, Any]]], *, verbose: bool) -> str:
 
 def damaged(text: str, others: Sequence[str], random_: random.Random) -> str:
     """Damages an answer in one of the ways in which models fail."""
-    kind = random_.randrange(9)
+    kind = random_.randrange(10)
     if kind == 0:
         return random_.choice(others)
     if kind == 1:
@@ -110,6 +110,8 @@ def damaged(text: str, others: Sequence[str], random_: random.Random) -> str:
         return text.replace("=", ":" if random_.random() < 0.5 else "= ", 1)
     if kind == 6:
         return text.replace(", ", ", 7, ", 1)
+    if kind == 7:  # whitespace that is no damage to a reader of Python or JSON, or should be none
+        return text.replace("[", "[\n  ", 1).replace(", ", ",\n  ")
     marks = list(text)
     for _ in range(random_.randint(1, 4)):
         place = random_.randrange(len(marks) + 1)

@@ -57,7 +57,7 @@ class Scripted:
     def __init__(self, *answers: Message) -> None:
         self.answers, self.conversations = answers, []
 
-    def infer_partial(self, conversations, how=None):
+    def infer_partial(self, conversations, config=None):
         answered = []
         for place, conversation in enumerate(conversations):
             self.conversations.append(conversation)

@@ -17,12 +17,14 @@ from oumi.core.inference.base_inference_engine import InferenceResult
 from oumi.core.types.conversation import Message, Role
 from oumi.inference import NativeTextInferenceEngine
 
-from coalm_oumi.calls import CallError
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.evaluation import brackets, styles, tasks
+from coalm_oumi.evaluation import styles, tasks
 from coalm_oumi.evaluation.bfcl import environment, run
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
 from coalm_oumi.evaluation.bfcl.v3 import V3, columns
+from coalm_oumi.evaluation.bfcl.v4 import V4
+from coalm_oumi.evaluation.bfcl.version import Version
+from coalm_oumi.evaluation.bfcl.worker import arithmetic
 from coalm_oumi.evaluation.failures import Failure
 from tests import official_bfcl
 from tests.damage import damaged, right_answer
@@ -125,7 +127,8 @@ def evaluated(official, entries, asked, native_answers, tmp_path_factory) -> Pat
         }
         for style, found in asked.items()
     }  # fmt: skip
-    run.write_results(root, V3, styles.by_name("native"), entries["simple"], native_answers)
+    answered = list(zip(entries["simple"], native_answers, strict=True))
+    run.write_results(root, V3, styles.by_name("native"), answered)
     official_bfcl.evaluate(V3, root, raw, CATEGORIES, run.OFFICIAL_MODELS["native"])
     return root
 
@@ -184,62 +187,62 @@ def test_a_column_with_a_category_missing_is_left_out():
     assert columns({"irrelevance": 1.0, "live_irrelevance": 0.5}, {}) == {"irrelevance": 0.75}
 
 
-def test_brackets_are_read_as_bfcls_decoder_reads_them(official, entries):
-    """The same texts accepted, and the same values read: right ones, damaged ones, odd ones."""
-    random_ = random.Random(2)
-    right = [
-        right_answer(e, "bracket") for c in ("simple", "parallel_multiple") for e in entries[c]
+@pytest.mark.parametrize("version", [V3, V4], ids=lambda version: version.name)
+def test_nothing_that_the_decoder_would_evaluate_is_evaluated(version: Version, tmp_path: Path):
+    """The decoder gets a model's text as it is, and has no `eval` but ours to evaluate it with."""
+    owned = tmp_path / "owned"
+    harm = f"__import__('os').system('touch {owned}')"
+    quoted = harm.replace("'", '"')
+    harmful = [
+        f"[f(x={harm} + 1)]",
+        f"<TOOLCALL>[f(x={harm} + 1)]</TOOLCALL>",
+        f"['f(y='(x={quoted}+1),')']",  # read as one text or as a call, by how it is trimmed
+        "f(x=(lambda: 1)() + 1)",
+        "f(x=[].__class__.__base__.__subclasses__() + [])",
+        "f(x=9 ** 9 ** 9 ** 9)",
+        "f(x='a' * 10000000000)",
+        "f(x='%1000000000d' % 1)",
     ]
-    texts = [damaged(random_.choice(right), right, random_) for _ in range(3000)]
-    texts += [
-        "", "[]", "f", "f()", "f(1)", "f(x=g())", "f(x=g(y=1))", "{f(), g()}", "f(x=(1, 2))", "f(x=-1)",
-        "f(x=+1)", "f(x=not True)", "f(x=--1)", "f(x=1 + 2 * 3)", "f(x='a' + 'b')", "f(x=[1] * 2)", "f(x=a.b)",
-        "f(x=a[0])", "f(x=...)", "f(x={1: 'a'})", "f(x={**a})", "f(**a)", "f(x=lambda: 0)", "f(x=1j)", "f(x=b'a')",
-        "f(x=1 / 0)", "a.b.c(x=1)", "f(x=1)(y=2)", "'f(x=1)'", "`f(x=1)`", "f(x='it\\'s')", "f(x=1, x=2)",
-        "f(x=2 ** 3)", "f(x=1 if a else 2)", "f(x={})", "f(x={'a': {'b': 1}})", "f(x=%s)" % ("[" * 300), "f(x=y + 1)",
-    ]  # fmt: skip
-    rows = [(index % len(entries["irrelevance"]), text) for index, text in enumerate(texts)]
-    with Worker(V3) as worker:
-        verdicts = worker.score("bracket", {"irrelevance": rows}, workers=1)
-    refused = 0
-    for text, verdict in zip(texts, verdicts, strict=True):
-        try:
-            ours = [{call.name: dict(call.arguments)} for call in brackets.parse(text)]
-        except CallError:
-            ours = None
-        if text == "f(x=2 ** 3)":  # a power can take for ever: the one thing that we refuse
-            assert ours is None and verdict.decoded == [{"f": {"x": 8}}]
-            continue
-        as_sent = json.loads(json.dumps(ours, default=str))
-        assert as_sent == verdict.decoded or _only_names_differ(as_sent, verdict.decoded), text
-        refused += ours is None
-    assert 500 < refused < 2500
+    harmless = ["f(x=1 + 2 * 3)", "[f(x='a' + 'b'), g()]", "no call", "[\n  f(a=1),\n  g()\n]"]
+    deep = [
+        "[" * 100_000,
+        f"f(x={'-' * 100_000}1)",
+        f"f(x={'1+' * 20_000}1)",
+        "f(y=" * 150 + ")" * 150,
+    ]
+    with _worker(version) as worker:
+        read = worker.read("bracket", harmful)
+        assert (read.pop(2) is None) == (version is V4), "V3 reads a text, V4 what is in it"
+        assert read == [None] * len(read)
+        first, second, none, last = worker.read("bracket", harmless)
+        assert (first, second, none) == (["f(x=7)"], ["f(x='ab')", "g()"], None)
+        assert last == (None if version is V3 else ["f(a=1)", "g()"])
+        worker.read("bracket", deep)
+        worker.score("bracket", {"irrelevance": list(enumerate(harmful))}, workers=1)
+    assert not owned.exists()
 
 
-def _only_names_differ(ours: Any, theirs: Any) -> bool:
-    """A call of what is no name, `f()(x=1)`, has an empty name there and its text here."""
-    return (
-        bool(theirs)
-        and "" in {name for call in theirs for name in call}
-        and len(ours) == len(theirs)
-    )
+def test_arithmetic_on_literals_is_computed():
+    values = {
+        "1 + 2 * 3": 7,
+        "-(2 - 5) / 4": 0.75,
+        "7 // 2 % 3": 0,
+        "'a' + 'b'": "ab",
+        "[1] * 2 + [2.5]": [1, 1, 2.5],
+        "(1, 2) + (3,)": (1, 2, 3),
+        "'a' * -3": "",
+        "True + 1": 2,
+        "1j * 2": 2j,
+        "+1 - -1": 2,
+    }
+    assert {text: arithmetic.evaluate(text) for text in values} == values
 
 
-HARMFUL = (
-    "f(x=__import__('os').system('touch owned') + 1)",
-    "f(x=(lambda: 1)() + 1)",
-    "f(x=[].__class__.__base__.__subclasses__() + [])",
-    "f(x=9 ** 9 ** 9 ** 9)",
-    "f(x='a' * 10000000000)",
-    "f(x='%1000000000d' % 1)",
-)
-
-
-@pytest.mark.parametrize("text", HARMFUL)
-def test_nothing_that_bfcl_would_evaluate_reaches_it(text: str):
-    with pytest.raises(CallError):
-        brackets.parse(text)
-    assert styles.by_name("bfcl").official(text) == ""
+def _worker(version: Version) -> Worker:
+    try:
+        return Worker(version)
+    except CoalmError as error:
+        pytest.skip(f"the environment of bfcl-eval cannot be built here: {error}")
 
 
 def test_only_the_samples_own_functions_are_executed(official, entries, tmp_path):
@@ -256,7 +259,7 @@ def test_only_the_samples_own_functions_are_executed(official, entries, tmp_path
         f"x=1) or open({str(owned)!r}, 'w') or f(",
     ]
     with Worker(V3) as worker:
-        (results,) = worker.execute([(entry, [*harmful, "cd(folder='document')"])])
+        ((_, results),) = worker.execute([(entry, [*harmful, "cd(folder='document')"])])
         steps = [
             [f"[{', '.join(harmful)}]", "[cd(folder='document')]"],
             *([""] for _ in entry.expected[1:]),
@@ -275,7 +278,7 @@ class Expert:
     def __init__(self, entries: dict[str, list[Entry]], form: str) -> None:
         self.entries, self.form, self.asked = entries, form, 0
 
-    def infer_partial(self, conversations, how=None):
+    def infer_partial(self, conversations, config=None):
         answered = []
         for place, conversation in enumerate(conversations):
             self.asked += 1
@@ -326,7 +329,7 @@ def test_multi_turn_feeds_results_back(entries, tmp_path):
 
 def test_a_model_that_calls_for_ever_is_stopped(entries, tmp_path):
     class Restless:
-        def infer_partial(self, conversations, how=None):
+        def infer_partial(self, conversations, config=None):
             answered = [
                 (
                     n,

@@ -2,9 +2,11 @@ import csv
 import json
 import random
 import subprocess
+import time
 from collections import Counter
-from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -15,14 +17,15 @@ from oumi.core.inference.base_inference_engine import InferenceResult
 from oumi.core.types.conversation import Message, Role
 
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.evaluation import brackets, styles, tasks
+from coalm_oumi.evaluation import styles, tasks
 from coalm_oumi.evaluation.bfcl import environment, run
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
 from coalm_oumi.evaluation.bfcl.v4 import V4, columns
 from tests import official_bfcl
 from tests.damage import damaged, right_answer
 
-CATEGORIES = ("simple_java", "simple_javascript", "multiple", "live_relevance", "multi_turn_miss_func",
+CATEGORIES = ("simple_python", "simple_java", "simple_javascript", "multiple", "parallel", "irrelevance",
+    "live_relevance", "multi_turn_miss_func",
     "web_search_base", "memory_kv", "memory_rec_sum", "format_sensitivity")  # fmt: skip
 """Enough to meet every runner of the package."""
 
@@ -47,7 +50,8 @@ def answers_of_all_qualities(entries: Sequence[Entry], form: str, seed: int) -> 
     random_ = random.Random(seed)
     right = [right_answer(entry, form) for entry in entries]
     if not entries[0].is_conversation:
-        others = [*right, *["[f(x=1)]"] * len(right)]
+        called = {"bracket": "[f(x=1)]", "json": '[{"name": "f", "arguments": {"x": 1}}]'}[form]
+        others = [*right, *[called] * len(right)]
         return [
             text if random_.random() < 0.33 else damaged(text, others, random_) for text in right
         ]
@@ -111,7 +115,7 @@ def test_result_files_give_the_same_when_bfcl_evaluate_reads_them(
     chosen = ("memory_kv", "web_search_base", "multiple")
     samples = [entry for category in chosen for entry in entries[category]]
     answers = [answer for category in chosen for answer in asked[form][category]]
-    run.write_results(tmp_path, V4, style, samples, answers)
+    run.write_results(tmp_path, V4, style, list(zip(samples, answers, strict=True)))
     official_bfcl.evaluate(V4, tmp_path, {}, chosen, run.OFFICIAL_MODELS[name])
     wrong = Counter(
         j.entry.id for j in run.judge(V4, style, samples, answers) if not j.verdict.valid
@@ -177,7 +181,7 @@ class Engine:
     def __init__(self, answer) -> None:
         self.answer, self.asked = answer, {}
 
-    def infer_partial(self, conversations, how=None):
+    def infer_partial(self, conversations, config=None):
         answered = []
         for place, conversation in enumerate(conversations):
             key = conversation.conversation_id
@@ -241,50 +245,145 @@ def test_a_choice_holds_only_the_conversations_that_it_needs(entries, tmp_path):
     assert {int(key.split("/")[1]) for key in engine.asked if "prereq" in key} == expected
 
 
-VISITS: list[str] = []
+@contextmanager
+def http_server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """A server on loopback; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
 
 
-class Page(BaseHTTPRequestHandler):
-    """Counts its visitors."""
-
-    def do_GET(self) -> None:
-        VISITS.append(self.path)
-        self.send_response(200)
-        self.end_headers()
-
-
-def test_the_web_is_public_and_what_it_gave_is_recorded(entries, tmp_path, monkeypatch):
-    """A page of this very machine is no page for a model to read."""
-    monkeypatch.setenv(run.SEARCH_KEY, "secret-key")
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    server = HTTPServer(("127.0.0.1", 0), Page)
-    Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}/secret-key"
 
-    def answer(category, index, turn, step):
-        if step == "0":
-            return f"[fetch_url_content(url={address!r}), search_engine_query()]"
-        return "I do not know."
 
-    engine = Engine(answer)
-    data = {"categories": ["web_search_base"]}
-    values, _ = evaluate(engine, tmp_path, data, count=3)
-    server.shutdown()
-    assert (values["num_samples"], values["category/web_search_base"], VISITS) == (3, 0.0, [])
+def test_the_web_is_public_and_what_it_gave_is_recorded(entries, tmp_path, monkeypatch, no_proxy):
+    """A page of this very machine is no page for a model to read."""
+    monkeypatch.setenv(environment.SEARCH_KEY, "secret-key")
+    visits: list[str] = []
+    with http_server(lambda handler: visits.append(handler.path)) as address:
+        engine = Engine(
+            lambda category, index, turn, step: (
+                f"[fetch_url_content(url='{address}/secret-key')]" if step == "0" else "Who knows."
+            )
+        )
+        data = {"categories": ["web_search_base"]}
+        values, rows = evaluate(engine, tmp_path, data, count=3)
+    assert (values["num_samples"], values["category/web_search_base"], visits) == (3, 0.0, [])
+    assert {row["failure"] for row in rows} == {"wrong answer"}
     (file,) = (tmp_path / "raw").glob("bfcl_v4.web.*.jsonl")
     _, *records = map(json.loads, file.read_text().splitlines())
     assert len(records) == 3
-    fetched, searched = records[0]["record"]
+    (fetched,) = records[0]["record"]
     assert "127.0.0.1 is not an address of the public internet" in fetched
     assert "secret-key" not in fetched, "an error shows the address, and the key of a search in it"
-    assert searched.startswith("Error during execution: ")
     told = next(text for key, text in engine.asked.items() if key.endswith("/0/1"))
     assert "not an address of the public internet" in told
     before = file.read_bytes()
     evaluate(engine, tmp_path, data, count=3)
     assert file.read_bytes() == before
+
+
+def searching(category: str, index: str, turn: str, step: str) -> str:
+    return "[search_engine_query(keywords='tea')]" if step == "0" else "I do not know."
+
+
+def test_searches_that_fail_are_told_and_tried_again(
+    entries, tmp_path, monkeypatch, no_proxy, caplog
+):
+    """The search engine is behind a proxy here that refuses it."""
+    monkeypatch.setenv(environment.SEARCH_KEY, "secret-key")
+    visits: list[str] = []
+
+    def refuse(handler: BaseHTTPRequestHandler) -> None:
+        visits.append(handler.path)
+        handler.send_error(403)
+
+    with http_server(refuse) as address:
+        monkeypatch.setenv("https_proxy", address)
+        engine = Engine(searching)
+        data = {"categories": ["web_search_base"]}
+        values, _ = evaluate(engine, tmp_path, data, count=2)
+        assert values["num_samples"] == 2
+        assert "2 of 2 searches of the web failed" in caplog.text
+        assert "secret-key" not in caplog.text + "".join(engine.asked.values())
+        (file,) = (tmp_path / "raw").glob("bfcl_v4.web.*.jsonl")
+        assert len(file.read_text().splitlines()) == 1, "nothing of it is recorded"
+        with pytest.raises(CoalmError, match="every search of the web fails"):
+            evaluate(Engine(searching), tmp_path, data, count=8)
+
+
+ADDRESSES = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import web
+print(json.dumps([web.is_public(host) for host in sys.argv[2:]]))
+"""
+
+
+def test_addresses_that_are_on_the_public_internet(official):
+    folder = Path(run.__file__).with_name("worker")
+    public = ["8.8.8.8", "2001:4860:4860::8888", "64:ff9b::808:808", "::ffff:8.8.8.8"]
+    private = ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1",
+        "::1", "::", "fe80::1%eth0", "fc00::1", "fec0::1", "ff02::1", "::ffff:127.0.0.1", "::127.0.0.1",
+        "64:ff9b::7f00:1", "2002:7f00:1::", "localhost", "100.64.0.1"]  # fmt: skip
+    command = [official, "-I", "-c", ADDRESSES, folder, *public, *private]
+    said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert said == [True] * len(public) + [False] * len(private)
+
+
+FETCH = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import web
+web.MAX_SECONDS, web.MAX_BYTES = 2.0, 1000
+web.is_public = lambda host: host == "127.0.0.1"  # this machine stands for the internet
+with web.public_addresses_only():
+    for address in sys.argv[2:]:
+        try:
+            print(len(web.fetch(address, timeout=1).text))
+        except Exception as error:
+            print(type(error).__name__, error)
+"""
+
+
+def test_a_page_is_read_so_far_and_followed_to_public_addresses_only(official, no_proxy):
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path == "/away":
+            handler.send_response(302)
+            handler.send_header("Location", "http://127.0.0.2:1/")
+            handler.end_headers()
+            return
+        handler.send_response(200)
+        handler.end_headers()
+        for _ in range({"/page": 1, "/long": 100, "/slow": 40}[handler.path]):
+            handler.wfile.write(b"x" * (1 if handler.path == "/slow" else 100))
+            time.sleep(0.2 if handler.path == "/slow" else 0)
+
+    folder = Path(run.__file__).with_name("worker")
+    with http_server(answer) as address:
+        pages = [f"{address}{path}" for path in ("/page", "/long", "/slow", "/away")]
+        done = subprocess.run(
+            [official, "-I", "-c", FETCH, folder, *pages],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    page, long, slow, away = done.stdout.splitlines()
+    assert page == "100"
+    assert "ReadTimeout" in long and "ReadTimeout" in slow
+    assert "127.0.0.2 is not an address of the public internet" in away
 
 
 def test_a_choice_of_forms_takes_questions_whole(entries, tmp_path):
@@ -299,38 +398,17 @@ def test_a_choice_of_forms_takes_questions_whole(entries, tmp_path):
     assert "| format_max_delta |" in (tmp_path / "bfcl_v4.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("text", "passes"),
-    [
-        ("{'answer': 'a - b', 'context': 'c'}", True),
-        ("2019 - 2020", True),
-        ("[f(x=1 + 2)]", True),
-        ("<TOOLCALL>[f(x=1 + 2)]</TOOLCALL>", True),
-        ("It is [f(x=", True),
-        ("[f(x=__import__('os').system('touch owned') + 1)]", False),
-        ("<TOOLCALL>[f(x=__import__('os').system('touch owned') + 1)]</TOOLCALL>", False),
-        ("Fine. <TOOLCALL>'[f(x=open('a') + 1)]'</TOOLCALL>", False),
-        ("[f(x=9 ** 9 ** 9 ** 9), [g]]", False),
-        ("'f(x=(lambda: 1)() + 1)'", True),
-        ("f(x=(lambda: 1)() + 1)", False),
-        ("[g, f(x=9 ** 9)]", True),
-    ],
-)
-def test_a_message_passes_unless_something_in_it_would_be_evaluated(text: str, passes: bool):
-    assert brackets.harmless(text) == (text if passes else "")
-
-
 def test_bad_options(tmp_path, monkeypatch):
-    monkeypatch.delenv(run.SEARCH_KEY, raising=False)
+    monkeypatch.delenv(environment.SEARCH_KEY, raising=False)
     for data, message in (
         ({"categories": ["simple"]}, "BFCL V4 has no category 'simple'"),
-        ({"categories": ["all"]}, f"set {run.SEARCH_KEY}"),
+        ({"categories": ["all"]}, f"takes {environment.SEARCH_KEY} in the environment"),
         ({"categories": ["format_sensitivity"], "style": "coalm"}, "give it `style: bfcl`"),
     ):
         with pytest.raises(CoalmError, match=message):
             evaluate(None, tmp_path, data)
     style = styles.by_name("coalm")
-    monkeypatch.setenv(run.SEARCH_KEY, "key")
+    monkeypatch.setenv(environment.SEARCH_KEY, "key")
     assert run.categories(V4, ["all"], style) == list(V4.groups["all_scoring"])
 
 

@@ -103,7 +103,7 @@ class Scripted:
     def __init__(self, answer) -> None:
         self.answer = answer
 
-    def infer_partial(self, conversations, how=None):
+    def infer_partial(self, conversations, config=None):
         answered = []
         for place, conversation in enumerate(conversations):
             index = int(conversation.conversation_id.split("/")[0])

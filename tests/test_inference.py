@@ -41,7 +41,7 @@ class Engine:
     def __init__(self, failing: dict[str, FailureDetail] | None = None) -> None:
         self.failing, self.asked = failing or {}, []
 
-    def infer_partial(self, conversations, how=None):
+    def infer_partial(self, conversations, config=None):
         successful, failures = [], {}
         for place, conversation in enumerate(conversations):
             self.asked.append(conversation.conversation_id)
@@ -131,7 +131,7 @@ def test_a_question_that_breaks_its_batch_does_not_break_the_others(tmp_path: Pa
     class Whole(Engine):
         """Fails as vLLM does: one prompt that is too long takes its whole batch with it."""
 
-        def infer_partial(self, conversations, how=None):
+        def infer_partial(self, conversations, config=None):
             if any(c.conversation_id == "3" for c in conversations):
                 broke = FailureDetail(
                     "longer than the maximum model length of 9",
@@ -160,6 +160,10 @@ def test_a_killed_run_goes_on(tmp_path: Path):
     engine = Engine()
     ask(engine, config(tmp_path), *questions)
     assert sorted(engine.asked) == ["3", "4", "5"]
+
+
+def remote(folder: Path) -> EvaluationConfig:
+    return dataclasses.replace(config(folder), inference_engine=InferenceEngineType.REMOTE)
 
 
 ASK = """
@@ -207,9 +211,55 @@ def test_answers_that_came_before_a_kill_are_not_paid_for_twice(tmp_path: Path):
     assert not any(scratch.iterdir())
 
 
+def test_answers_that_oumi_had_collected_before_a_kill_are_taken_over(tmp_path: Path):
+    """Killed between Oumi's last file and our record, with a line cut short and an empty answer."""
+    engine = Engine()
+    ask(engine, remote(tmp_path), question("a"), question("b"))
+    (record,) = (tmp_path / "raw").glob("task.*.jsonl")
+    first, *lines = record.read_text().splitlines(keepends=True)
+    record.write_text(first)
+    said = {json.loads(line)["key"]: json.loads(line)["record"]["text"] for line in lines}
+    asked = [question(key.split("#")[0]).conversation() for key in said]
+    whole = [
+        conversation.model_copy(
+            update={
+                "messages": [*conversation.messages, Message(role=Role.ASSISTANT, content=text)]
+            }
+        )
+        for conversation, text in zip(asked, said.values(), strict=True)
+    ]
+    written = [json.dumps(c.to_dict()) for c in (whole[0], asked[1])]
+    record.with_suffix(".incoming.jsonl").write_text("\n".join([*written, '{"messages": [{']))
+    again = Engine()
+    ask(again, remote(tmp_path), question("a"), question("b"))
+    assert again.asked == [asked[1].conversation_id]
+    assert sorted(f.suffix for f in (tmp_path / "raw").iterdir()) == [".jsonl", ".lock"]
+
+
+def test_a_task_after_another_finds_its_answers_again(tmp_path: Path):
+    """The engine fills in the address that a recipe leaves out, once it is asked."""
+    with ChatServer(lambda request: completion("yes")) as server:
+
+        class Engine(RemoteInferenceEngine):
+            base_url = f"{server.url}/chat/completions"
+
+        def run() -> int:
+            before = len(server.requests)
+            params = dataclasses.replace(
+                remote(tmp_path), inference_remote_params=RemoteParams(max_retries=0)
+            )
+            engine = Engine(params.model, remote_params=params.inference_remote_params)
+            for task in ("first", "second"):
+                with RecordedModel(engine, params, task) as model:
+                    model.ask([question("a"), question("b")])
+            return len(server.requests) - before
+
+        assert (run(), run()) == (4, 0)
+
+
 def test_native_calls_are_recorded_as_figure_5_writes_them(tmp_path: Path):
     class Calling(Engine):
-        def infer_partial(self, conversations, how=None):
+        def infer_partial(self, conversations, config=None):
             (conversation,) = conversations
             tool_calls = [
                 {"id": "1", "function": {"name": "f", "arguments": '{"x": 1}'}},

@@ -346,7 +346,8 @@ def test_prompt_styles_suit_their_engines(file: Path, monkeypatch):
     from oumi.inference.native_tool_calling import supports_native_tool_calling
 
     from coalm_oumi.evaluation import styles
-    from coalm_oumi.evaluation.bfcl.run import SEARCH_KEY, categories
+    from coalm_oumi.evaluation.bfcl.environment import SEARCH_KEY
+    from coalm_oumi.evaluation.bfcl.run import categories
     from coalm_oumi.evaluation.bfcl.v3 import V3
     from coalm_oumi.evaluation.bfcl.v4 import V4
 

@@ -7,7 +7,7 @@ from oumi.core.types.conversation import Role
 
 from coalm_oumi import calls
 from coalm_oumi.calls import CallError, FunctionCall
-from coalm_oumi.evaluation import brackets, styles
+from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.failures import Failure, classify
 from coalm_oumi.evaluation.styles import Prompt
 from tests.damage import SNIPPETS
@@ -31,7 +31,8 @@ READERS = {
     "calls.parse_json": calls.parse_json,
     "calls.parse_python": calls.parse_python,
     "calls.parse_bracket": calls.parse_bracket,
-    **{style.name: style.read for style in styles.STYLES.values()},
+    "coalm": styles.read_list,
+    "native": styles.read_native,
 }
 
 
@@ -110,16 +111,6 @@ def test_figure_5_is_read_as_strictly_as_hammers_decoder_in_bfcl():
     for text in (call, f"```json\n[{call}]\n```", '[{"name": "f"}]', '[{"arguments": {}}]', "no"):
         with pytest.raises(CallError):
             styles.read_list(text)
-
-
-def test_nested_calls_are_executed_as_bfcl_writes_them():
-    (call,) = brackets.parse("sort(file=find(name='a', depth=1), options={'a': 1, 'b': [2]})")
-    assert (
-        brackets.to_execution(call)
-        == "sort(file=find(name='a', depth=1), options={'a': 1, 'b': [2]})"
-    )
-    with pytest.raises(CallError, match="empty mapping"):
-        brackets.to_execution(FunctionCall("f", {"x": {}}))
 
 
 def test_failures_are_named_in_the_order_of_reading():

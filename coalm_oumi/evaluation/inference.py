@@ -1,5 +1,6 @@
 """Puts questions to a model through Oumi's engines, and records each answer as it comes."""
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from oumi.core.types.conversation import Conversation, Message
+from oumi.core.types.conversation import Conversation, Message, Role
 from oumi.utils.logging import logger
 from tqdm import tqdm
 
@@ -34,7 +35,7 @@ _TOO_LONG = re.compile(
 )
 _REFUSALS = (400, 413, 422)
 
-_ASKED = "asked"
+_RECORD = "coalm_record"
 """Under this name Oumi's conversations carry the key of their answer's record."""
 
 _FEW = 3
@@ -61,7 +62,7 @@ class Question:
             conversation_id=self.key,
             messages=list(self.messages),
             tools=None if self.tools is None else list(self.tools),
-            metadata={_ASKED: _key(self)},
+            metadata={_RECORD: _key(self)},
         )
 
 
@@ -94,7 +95,7 @@ class Generated:
 def generate(
     engine: "BaseInferenceEngine",
     questions: Sequence[Question],
-    how: "InferenceConfig | None" = None,
+    engine_config: "InferenceConfig | None" = None,
 ) -> list[Generated]:
     """Asks one of Oumi's inference engines, all at once.
 
@@ -104,20 +105,23 @@ def generate(
     Args:
         engine: Oumi's.
         questions: What to ask.
-        how: What the engine was built from, with the file that answers go to; None for neither.
+        engine_config: What the engine was built from, with the file that it writes answers to as
+            they come; None for no such file.
     """
-    found = engine.infer_partial([question.conversation() for question in questions], how)
+    found = engine.infer_partial([question.conversation() for question in questions], engine_config)
     answers = [_failed(found.failures.get(index)) for index in range(len(questions))]
     for index, conversation in found.successful:
-        if len(conversation.messages) > len(questions[index].messages):
-            answers[index] = _answered(conversation)
+        answers[index] = _answered(conversation) or answers[index]
     if len(questions) > 1 and _failed_whole(found):
         half = len(questions) // 2
-        return generate(engine, questions[:half], how) + generate(engine, questions[half:], how)
+        halves = questions[:half], questions[half:]
+        return [answer for part in halves for answer in generate(engine, part, engine_config)]
     return answers
 
 
-def _answered(conversation: Conversation) -> Generated:
+def _answered(conversation: Conversation) -> Generated | None:
+    if conversation.messages[-1].role != Role.ASSISTANT:
+        return None
     counted = conversation.metadata.get("usage") or {}
     usage = Usage(counted.get("prompt_tokens", 0), counted.get("completion_tokens", 0))
     return Generated(_text(conversation.messages[-1]), usage)
@@ -188,12 +192,12 @@ class RecordedModel:
         """
         depends_on = made_by(config)
         file = Path(config.output_dir) / "raw" / f"{name}.{digest(depends_on)}.jsonl"
-        self._unread = file.with_suffix(".unread.jsonl")
+        self._incoming = file.with_suffix(".incoming.jsonl")
         batch = config.generation.batch_size or 1
         self._engine = engine
         self._batch = batch if config.inference_engine == "NATIVE" else None
         self._chunk = self._batch or max(batch, CHUNK)
-        self._how = None if self._batch else _with_output(config, self._unread)
+        self._engine_config = _with_output(config, self._incoming) if _is_remote(engine) else None
         self._journal = Journal(file, made_by=depends_on)
         self._take_over()
 
@@ -254,11 +258,11 @@ class RecordedModel:
         size = self._batch or max(len(open_), 1)
         for first in range(0, len(open_), size):
             chunk = open_[first : first + size]
-            answers = generate(self._engine, [questions[n] for n in chunk], self._how)
+            answers = generate(self._engine, [questions[n] for n in chunk], self._engine_config)
             for n, answer in zip(chunk, answers, strict=True):
                 found[n] = answer
                 self._record(keys[n], answer)
-            self._unread.unlink(missing_ok=True)
+            self._incoming.unlink(missing_ok=True)
         return [found[n] if n in found else self._recorded(key) for n, key in enumerate(keys)]
 
     def _record(self, key: str, answer: Generated) -> None:
@@ -269,15 +273,20 @@ class RecordedModel:
     def _take_over(self) -> None:
         """Records what came before a kill of answers that Oumi's engine was still collecting.
 
-        It writes each into a scratch file as it comes, and returns them when all are there.
+        It writes each into a scratch file as it comes, and all into one file at the end.
         """
-        for file in (self._unread.parent / "scratch").glob(f"{self._unread.stem}_*"):
-            for line in file.read_bytes().splitlines(keepends=True):
-                if line.endswith(b"\n"):
+        scratch = self._incoming.parent / "scratch"
+        files = [*scratch.glob(f"{self._incoming.stem}_*"), self._incoming]
+        for file in filter(Path.exists, files):
+            for line in file.read_bytes().splitlines():
+                try:
                     conversation = Conversation.from_dict(json.loads(line))
-                    key = conversation.metadata[_ASKED]
-                    if key not in self._journal:
-                        self._record(key, _answered(conversation))
+                except ValueError:  # cut short by the kill
+                    continue
+                key, answer = conversation.metadata.get(_RECORD), _answered(conversation)
+                if key and answer and key not in self._journal:
+                    self._record(key, answer)
+            self._journal.sync()
             file.unlink()
 
     def _open(self, questions: Sequence[Question], keys: Sequence[str]) -> list[int]:
@@ -310,6 +319,13 @@ class RecordedModel:
             )
 
 
+def _is_remote(engine: "BaseInferenceEngine") -> bool:
+    """Says whether answers come one by one, from a server."""
+    from oumi.inference import RemoteInferenceEngine
+
+    return isinstance(engine, RemoteInferenceEngine)
+
+
 def _with_output(config: "EvaluationConfig", file: Path) -> "InferenceConfig":
     """Returns what an engine was built from, and a file to write to."""
     from oumi.core.configs import InferenceConfig
@@ -318,7 +334,8 @@ def _with_output(config: "EvaluationConfig", file: Path) -> "InferenceConfig":
         model=config.model,
         generation=config.generation,
         engine=config.inference_engine,
-        remote_params=config.inference_remote_params,
+        # A copy: the engine fills in what is missing, and what answers depend on is read from ours.
+        remote_params=copy.deepcopy(config.inference_remote_params),
         output_path=str(file),
     )
 

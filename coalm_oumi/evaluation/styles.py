@@ -1,7 +1,6 @@
 """Prompt styles: how a model is told its functions, and how the calls in its answer are read.
 
-A recipe chooses one by name. Each belongs to a form that a decoder of `bfcl-eval` reads, and reads
-it as that one does.
+A recipe chooses one by name. Each belongs to a form that a decoder of `bfcl-eval` reads.
 """
 
 import json
@@ -17,7 +16,6 @@ from oumi.core.types.tool_call import ToolCall
 from coalm_oumi import calls, prompts
 from coalm_oumi.calls import CallError, FunctionCall
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.evaluation import brackets
 from coalm_oumi.jsontext import Json, dumps, loads
 
 Form = Literal["json", "bracket"]
@@ -57,9 +55,7 @@ class Style:
         ask: Writes the first turn.
         say: Writes a later turn of the user.
         tell: Writes the assistant's step and what its calls gave.
-        read: Reads the calls of an answer; raises `CallError` where there are none to read.
-        execution: Writes a call as BFCL executes it.
-        official: Writes an answer for BFCL's decoder of this form, harmless to evaluate.
+        official: Writes an answer for BFCL's decoder of this form; empty where it is in no form.
     """
 
     name: str
@@ -68,8 +64,6 @@ class Style:
     ask: Callable[[Prompt], list[Message]]
     say: Callable[[Sequence[Json]], list[Message]]
     tell: Callable[[str, Sequence[str], Sequence[str]], list[Message]]
-    read: Callable[[str], list[FunctionCall]]
-    execution: Callable[[FunctionCall], str]
     official: Callable[[str], str]
 
 
@@ -170,15 +164,6 @@ def _bfcl_tell(answer: str, called: Sequence[str], results: Sequence[str]) -> li
     return _step(answer, [Message(role=Role.TOOL, content=result) for result in results])
 
 
-def _bfcl_official(text: str) -> str:
-    """Returns the text itself, unless BFCL's decoder would evaluate what is in it."""
-    try:
-        brackets.parse(text)
-    except CallError:
-        return ""
-    return text
-
-
 # --- Native tool calling ---
 
 
@@ -249,9 +234,7 @@ STYLES: Mapping[str, Style] = {
             ask=_figure_5,
             say=_figure_5_say,
             tell=_figure_5_tell,
-            read=read_list,
-            execution=calls.to_python,
-            official=str,  # this decoder evaluates nothing
+            official=str,
         ),
         Style(
             name="bfcl",
@@ -260,9 +243,7 @@ STYLES: Mapping[str, Style] = {
             ask=_bfcl,
             say=_messages,
             tell=_bfcl_tell,
-            read=brackets.parse,
-            execution=brackets.to_execution,
-            official=_bfcl_official,
+            official=str,
         ),
         Style(
             name="native",
@@ -271,8 +252,6 @@ STYLES: Mapping[str, Style] = {
             ask=_native,
             say=_messages,
             tell=_native_tell,
-            read=read_native,
-            execution=calls.to_python,
             official=_native_official,
         ),
     )

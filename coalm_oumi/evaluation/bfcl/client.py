@@ -5,23 +5,26 @@ import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.bfcl import environment
 from coalm_oumi.evaluation.bfcl.version import Version
-from coalm_oumi.jsontext import Json, dumps
+from coalm_oumi.jsontext import Json
 
 TIMEOUT = 600.0
-"""Seconds for one request. The slowest, judging 200 multi-turn answers, takes a few; a search of
-the web may wait until its quota is filled up."""
+"""Seconds for one reply. The slowest, judging 200 multi-turn answers, takes a few; a search of the
+web may wait until its quota is filled up."""
 
 ENCODER = "all-MiniLM-L6-v2"
 """The model by which the package's vector memory finds what it holds."""
+
+
+Kind = Literal["single_turn", "multi_turn", "web_search", "memory", "memory_prereq"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,10 @@ class Entry:
         tools: The functions in OpenAI's form.
         additions: The functions added at a turn, by its index.
         expected: The reference; None where the right answer is to call, or not to call, anything.
+        kind: How it is asked and judged. A `memory_prereq` is a conversation that others remember,
+            and is not judged itself.
+        scenario: Whose memory it is about, such as `student`.
+        prompt_form: The form of BFCL's own prompt that it varies, if any.
     """
 
     category: str
@@ -64,41 +71,24 @@ class Entry:
     tools: Sequence[Json]
     additions: Mapping[int, Addition]
     expected: Json
+    kind: Kind = "single_turn"
+    scenario: str = ""
+    prompt_form: str = ""
 
     @property
     def is_conversation(self) -> bool:
         """Whether calls are executed and their results fed back."""
-        return self.category.startswith("multi_turn") or self.is_agentic
+        return self.kind != "single_turn"
 
     @property
     def is_agentic(self) -> bool:
         """Whether what counts is the last message, after searches of the web or of a memory."""
-        return self.searches_web or self.has_memory
-
-    @property
-    def searches_web(self) -> bool:
-        """Whether its functions search the web."""
-        return self.category.startswith("web_search")
+        return self.kind in ("memory", "web_search")
 
     @property
     def has_memory(self) -> bool:
         """Whether its functions read and write a memory."""
-        return self.category.startswith("memory")
-
-    @property
-    def writes_memory(self) -> bool:
-        """Whether it is a conversation that others remember, and is not judged itself."""
-        return self.category.endswith("_prereq")
-
-    @property
-    def scenario(self) -> str:
-        """Whose memory it is about: `student` of `memory_kv_3-student-0`."""
-        return self.id.split("-")[1]
-
-    @property
-    def form(self) -> str | None:
-        """The form of BFCL's own prompt that it varies, in the category `format_sensitivity`."""
-        return self.id.split(":")[1] if ":" in self.id else None
+        return self.kind in ("memory", "memory_prereq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +175,24 @@ class Worker:
         records = self._request("questions", category=category)
         return [_entry(record, category, index) for index, record in enumerate(records)]
 
-    def execute(self, steps: Sequence[tuple[Entry, Sequence[str]]]) -> list[list[str]]:
+    def read(self, form: str, texts: Sequence[str]) -> list[list[str] | None]:
+        """Reads the calls of steps as the package's decoder does.
+
+        Args:
+            form: How the texts are written: `bracket` for `[f(a=1)]`, `json` for Figure 5's list.
+            texts: The texts.
+
+        Returns:
+            Each text's calls as Python text, None where it has none.
+
+        Raises:
+            CoalmError: The worker failed.
+        """
+        return self._request("read", form=form, texts=list(texts))
+
+    def execute(
+        self, steps: Sequence[tuple[Entry, Sequence[str]]]
+    ) -> Iterator[tuple[int, list[str]]]:
         """Executes steps of samples in their environments, which live on until the end.
 
         Only calls of a sample's own functions with literal arguments are executed; the others give
@@ -195,17 +202,30 @@ class Worker:
             steps: Samples, each with its calls as Python text. Searches of the web run side by side
                 where there is nothing else among them.
 
-        Returns:
-            For each step what each call gave.
+        Yields:
+            The place of a step, and what each of its calls gave, as soon as it is done.
 
         Raises:
             CoalmError: The worker failed.
         """
-        records = [
-            {"category": entry.category, "index": entry.index, "calls": list(calls)}
-            for entry, calls in steps
-        ]
-        return self._request("execute", steps=records)["results"]
+        self._send(
+            "execute",
+            steps=[
+                {"category": entry.category, "index": entry.index, "calls": list(calls)}
+                for entry, calls in steps
+            ],
+        )
+        for _ in steps:
+            reply = self._receive("executing calls")
+            yield reply["step"], reply["results"]
+
+    def check(self, class_name: str) -> None:
+        """Imports one of the package's environments.
+
+        Raises:
+            CoalmError: It cannot be imported.
+        """
+        self._request("check", class_name=class_name)
 
     def recall(self, entry: Entry) -> Entry:
         """Returns a sample with a first turn that tells what is in its memory by now.
@@ -236,9 +256,10 @@ class Worker:
         """Judges answers.
 
         Args:
-            form: How the answers are written: `bracket` for `[f(a=1)]`, `json` for Figure 5's list.
+            form: How the answers are written, as in `read`.
             rows: By category, the index of each sample and its result as in BFCL's result files,
-                only that each step of an agent is a pair: what the decoder may see, and the text.
+                only that each step of an agent has two texts: what is `seen` by the decoder, and
+                what was `said`.
                 The categories need not be complete.
             without_dots: Whether the model was given names with underscores for dots, as tools are.
             workers: Processes; as many as there are cores by default.
@@ -249,32 +270,57 @@ class Worker:
         Raises:
             CoalmError: The worker failed.
         """
-        count = workers or os.cpu_count() or 1
-        model = "native" if without_dots else "coalm"
-        reply = self._request("score", model=model, form=form, rows=rows, workers=count)
+        reply = self._request(
+            "score",
+            without_dots=without_dots,
+            form=form,
+            rows=rows,
+            workers=workers or os.cpu_count() or 1,
+        )
         return [Verdict(**verdict) for verdict in reply["verdicts"]]
 
     def _request(self, action: str, **details: Json) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        watchdog = threading.Timer(TIMEOUT, self._process.kill)
-        watchdog.start()
+        self._send(action, **details)
+        about = [str(details[name]) for name in ("category", "index") if name in details]
+        return self._receive(" ".join([action, *about]))
+
+    def _send(self, action: str, **details: Json) -> None:
+        assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({"do": action, **details}) + "\n")
             self._process.stdin.flush()
+        except BrokenPipeError:  # then there is no reply either
+            pass
+
+    def _receive(self, action: str) -> Any:
+        assert self._process.stdout is not None
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            self._process.kill()
+
+        watchdog = threading.Timer(TIMEOUT, give_up)
+        watchdog.start()
+        try:
             reply = self._process.stdout.readline()
-        except BrokenPipeError:
-            reply = ""
         finally:
             watchdog.cancel()
-        if not reply:
-            self._errors.seek(0)
-            last = self._errors.read().strip().splitlines()[-1:]
-            about = {name: details[name] for name in ("category", "index") if name in details}
-            raise CoalmError(
-                f"the worker of bfcl-eval stopped at {action} {dumps(about)}: "
-                f"{''.join(last) or f'no reply within {TIMEOUT:.0f} s'}"
-            )
-        return json.loads(reply)
+        if reply:
+            return json.loads(reply)
+        reason = f"no reply within {TIMEOUT:.0f} s" if late.is_set() else self._last_words()
+        raise CoalmError(
+            f"the worker of bfcl-eval stopped at {action}: {reason}; what was answered so far is "
+            "kept: run the command again to go on"
+        )
+
+    def _last_words(self) -> str:
+        self._process.wait()
+        self._errors.seek(0)
+        last = self._errors.read().strip().splitlines()[-1:]
+        said = "".join(last) or f"it ended with exit code {self._process.returncode}"
+        key = os.environ.get(environment.SEARCH_KEY)
+        return said.replace(key, "...") if key else said
 
 
 def _entry(record: Json, category: str, index: int) -> Entry:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from oumi.core.types.conversation import Message, Role
 from tqdm import tqdm
 
-from coalm_oumi.calls import CallError
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
-from coalm_oumi.evaluation.bfcl.execution import Execute, Step
+from coalm_oumi.evaluation.bfcl.execution import Executor, Step
 from coalm_oumi.evaluation.inference import Question, RecordedModel
 from coalm_oumi.evaluation.styles import Prompt, Style
 
@@ -31,25 +30,25 @@ def opening(entry: Entry, style: Style) -> list[Message]:
 def converse(
     model: RecordedModel,
     worker: Worker,
-    execute: Execute,
+    execute: Executor,
     style: Style,
     entries: Sequence[Entry],
-) -> list[list[list[str]]]:
+) -> list[tuple[Entry, list[list[str]]]]:
     """Holds all conversations side by side, so that each step is one batch for the engine.
 
     The loop is that of `inference_multi_turn_prompting` and `inference_multi_turn_FC` of bfcl-eval:
-    a turn goes on as long as the model writes calls, and ends at an answer without any.
+    a turn goes on as long as its decoder reads calls, and ends at an answer without any.
 
     Args:
         model: Answers.
-        worker: Reads and writes the memories of the samples that have one.
+        worker: Reads the answers, and reads and writes the memories of samples that have one.
         execute: Executes the calls, in environments that have not been used before.
         style: How the model is asked.
         entries: Samples whose calls are executed. What one remembers was kept before.
 
     Returns:
-        For each sample, for each turn, the answer of each step. A conversation that was ended by
-        the step limit has fewer turns than its sample.
+        Each sample as it was asked, and for each turn the answer of each step. A conversation that
+        was ended by the step limit has fewer turns than its sample.
 
     Raises:
         CoalmError: The engine or the worker failed. Recorded answers are kept.
@@ -57,19 +56,22 @@ def converse(
     begun = [worker.recall(entry) if entry.has_memory else entry for entry in entries]
     talks = [_Talk(entry, style) for entry in begun]
     with tqdm(total=sum(len(entry.turns) for entry in entries), desc="turns") as bar:
-        while open_ := [talk for talk in talks if not talk.finished]:
-            before = sum(talk.turn for talk in open_)
-            answers = model.ask([talk.question() for talk in open_], progress=False)
-            steps = [talk.hear(answer) for talk, answer in zip(open_, answers, strict=True)]
-            acting = [(talk, step) for talk, step in zip(open_, steps, strict=True) if step]
+        while live := [talk for talk in talks if not talk.finished]:
+            before = sum(talk.turn for talk in live)
+            answers = model.ask([talk.question() for talk in live], progress=False)
+            read = worker.read(style.form, [style.official(answer) for answer in answers])
+            acting: list[tuple[_Talk, Step]] = []
+            for talk, answer, calls in zip(live, answers, read, strict=True):
+                if step := talk.hear(answer, calls):
+                    acting.append((talk, step))
             results = execute([step for _, step in acting])
             for (talk, step), result in zip(acting, results, strict=True):
                 talk.tell(step, result)
-            bar.update(sum(talk.turn for talk in open_) - before)
+            bar.update(sum(talk.turn for talk in live) - before)
     for entry in entries:
-        if entry.writes_memory:
+        if entry.kind == "memory_prereq":
             worker.keep(entry)
-    return [talk.answers for talk in talks]
+    return [(entry, talk.answers) for entry, talk in zip(begun, talks, strict=True)]
 
 
 class _Talk:
@@ -91,14 +93,10 @@ class _Talk:
             tools=self._tools if self._style.native else None,
         )
 
-    def hear(self, answer: str) -> Step | None:
-        """Takes an answer: returns its calls, or goes to the next turn where it has none."""
+    def hear(self, answer: str, calls: Sequence[str] | None) -> Step | None:
+        """Takes an answer: returns what to execute, or goes to the next turn without calls."""
         key = self._key(len(self.answers[-1]))
         self.answers[-1].append(answer)
-        try:
-            calls = [self._style.execution(call) for call in self._style.read(answer)]
-        except CallError:
-            calls = []
         if calls:
             return Step(key, self._entry, calls)
         self._messages = [*self._messages, Message(role=Role.ASSISTANT, content=answer)]

@@ -16,6 +16,17 @@ from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.files import cache_dir, write_text
 
+SEARCH_KEY = "SERPAPI_API_KEY"
+"""The environment variable from which the package takes the key of its search engine."""
+
+_PASSED_ON = re.compile(
+    r"PATH|HOME|TMPDIR|LANG|LC_\w+|XDG_CACHE_HOME|SYSTEMROOT|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_\w+"
+    r"|(REQUESTS|CURL)_CA_BUNDLE|HF_\w+|CUDA_\w+|SERPAPI_API_KEY",
+    re.IGNORECASE,
+)
+"""What a process there is told of this one's environment variables. Keys of other services stay
+here, since it handles what a model wrote."""
+
 _REQUIREMENTS = (
     "import importlib.metadata, json; print(json.dumps(importlib.metadata.requires('bfcl_eval')))"
 )
@@ -31,7 +42,7 @@ def python(version: Version, *, extras: bool = False) -> Path:
         extras: Whether the package's large requirements are needed too, several GB in all.
 
     Raises:
-        CoalmError: The installation failed; nothing of it is left.
+        CoalmError: The installation failed. The next call tries it again.
     """
     release = f"bfcl-eval-{version.release}"
     folder = cache_dir() / f"{release}-python{sys.version_info.major}.{sys.version_info.minor}"
@@ -52,7 +63,7 @@ def python(version: Version, *, extras: bool = False) -> Path:
             write_text(complete, f"{release}\n")
         if not with_extras.exists():
             logger.info(f"Installing {', '.join(version.extras)} into {folder} (once, minutes)")
-            _pip(version, interpreter, version.extras)
+            _pip(version, interpreter, _declared(version, interpreter))
             write_text(with_extras, "\n".join(version.extras))
     return interpreter
 
@@ -66,16 +77,22 @@ def variables(root: Path) -> dict[str, str]:
     own = {"BFCL_PROJECT_ROOT": str(root), "PYTHONUTF8": "1"}
     # As the package sets them itself: faiss and torch bring an OpenMP each.
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**os.environ, **own, **threads}
+    passed = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
+    return {**passed, **own, **threads}
 
 
 def _install(version: Version, interpreter: Path) -> None:
     _run(version, sys.executable, "-m", "venv", interpreter.parent.parent)
     _pip(version, interpreter, ["--no-deps", f"bfcl-eval=={version.release}"])
-    required = json.loads(_run(version, interpreter, "-c", _REQUIREMENTS))
-    declared = [line for line in required if "extra ==" not in line]
+    declared = _declared(version, interpreter)
     wanted = [line for line in declared if _name(line) not in version.extras]
     _pip(version, interpreter, [*wanted, *version.undeclared])
+
+
+def _declared(version: Version, interpreter: Path) -> list[str]:
+    """Returns the requirements of the installed package."""
+    lines = json.loads(_run(version, interpreter, "-c", _REQUIREMENTS))
+    return [line for line in lines if "extra ==" not in line]
 
 
 def _name(requirement: str) -> str:

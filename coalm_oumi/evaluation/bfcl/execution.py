@@ -1,13 +1,19 @@
 """Executing the calls of conversations, and recording what the web gave."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from oumi.utils.logging import logger
+
+from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
 from coalm_oumi.evaluation.inference import digest
 from coalm_oumi.journal import Journal
 
 _SIDE_BY_SIDE = 16
+
+_FEW = 3
+"""So many searches may all fail for reasons of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,42 +31,80 @@ class Step:
     calls: Sequence[str]
 
 
-Execute = Callable[[Sequence[Step]], list[list[str]]]
-"""Executes the calls of steps of different samples, and returns what each call gave."""
+class Executor:
+    """Executes calls, and records what the web gave.
 
-
-def executor(worker: Worker, journal: Journal | None) -> Execute:
-    """Returns what executes calls.
-
-    A search of the web costs money and gives something else tomorrow, so what it gave is recorded:
-    a run that goes on asks the model just what it was asked before. All other functions give the
-    same again.
-
-    Args:
-        worker: Executes.
-        journal: Holds what the web gave; None where no sample searches it.
+    A search of the web costs money and gives something else tomorrow. A run that goes on finds
+    what it found before, and so asks the model just what it was asked. A search that failed is not
+    recorded, and is tried again by the next run. All other functions give the same again.
     """
 
-    def search(steps: Sequence[Step]) -> list[list[str]]:
-        if journal is None:
-            return []
-        keys = [f"{step.key}#{digest(list(step.calls))}" for step in steps]
-        open_ = [n for n, key in enumerate(keys) if key not in journal]
-        for first in range(0, len(open_), _SIDE_BY_SIDE):
-            chunk = open_[first : first + _SIDE_BY_SIDE]
-            for n, results in zip(chunk, _execute(worker, [steps[n] for n in chunk]), strict=True):
-                journal.append(keys[n], results)
-        return [journal.records[key] for key in keys]
+    def __init__(self, worker: Worker, journal: Journal | None) -> None:
+        """Starts with nothing executed.
 
-    def execute(steps: Sequence[Step]) -> list[list[str]]:
-        searching = [n for n, step in enumerate(steps) if step.entry.searches_web]
+        Args:
+            worker: Executes.
+            journal: Holds what the web gave; None where no sample searches it.
+        """
+        self._worker = worker
+        self._journal = journal
+        self._searches = 0
+        self._failed: list[str] = []
+
+    def __call__(self, steps: Sequence[Step]) -> list[list[str]]:
+        """Executes the calls of steps of different samples.
+
+        Returns:
+            For each step what each call gave.
+
+        Raises:
+            CoalmError: The worker failed, or every search does.
+        """
+        searching = [n for n, step in enumerate(steps) if step.entry.kind == "web_search"]
         acting = [n for n in range(len(steps)) if n not in set(searching)]
-        found = dict(zip(acting, _execute(worker, [steps[n] for n in acting]), strict=True))
-        found |= zip(searching, search([steps[n] for n in searching]), strict=True)
+        found: dict[int, list[str]] = {}
+        if acting:
+            pairs = [(steps[n].entry, steps[n].calls) for n in acting]
+            found |= {acting[place]: results for place, results in self._worker.execute(pairs)}
+        if self._journal is not None:
+            found |= self._search({n: steps[n] for n in searching}, self._journal)
         return [found[n] for n in range(len(steps))]
 
-    return execute
+    def report(self) -> None:
+        """Warns of searches that failed."""
+        if self._failed:
+            logger.warning(
+                f"{len(self._failed)} of {self._searches} searches of the web failed; the next run "
+                f"tries them again. The first: {self._failed[0]}"
+            )
 
+    def _search(self, steps: dict[int, Step], journal: Journal) -> dict[int, list[str]]:
+        keys = {n: f"{step.key}#{digest(list(step.calls))}" for n, step in steps.items()}
+        found = {n: journal.records[key] for n, key in keys.items() if key in journal}
+        pending = [n for n in steps if n not in found]
+        for first in range(0, len(pending), _SIDE_BY_SIDE):
+            chunk = pending[first : first + _SIDE_BY_SIDE]
+            pairs = [(steps[n].entry, steps[n].calls) for n in chunk]
+            for place, results in self._worker.execute(pairs):
+                n = chunk[place]
+                found[n] = results
+                if not self._failures(steps[n].calls, results):
+                    journal.append(keys[n], results)
+            if len(self._failed) == self._searches > _FEW:
+                raise CoalmError(
+                    f"every search of the web fails, first with {self._failed[0]}; see to the key "
+                    "and the network, and run the command again"
+                )
+        return found
 
-def _execute(worker: Worker, steps: Sequence[Step]) -> list[list[str]]:
-    return worker.execute([(step.entry, step.calls) for step in steps]) if steps else []
+    def _failures(self, calls: Sequence[str], results: Sequence[str]) -> int:
+        """Counts the searches of a step, and returns how many failed."""
+        searches = [
+            result
+            for call, result in zip(calls, results, strict=True)
+            if call.startswith("search_engine_query(")
+        ]
+        failed = [result for result in searches if result.startswith('{"error"')]
+        self._searches += len(searches)
+        self._failed += failed
+        return len(failed)

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 from coalm_oumi import calls
 from coalm_oumi.calls import CallError
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.evaluation import brackets
 from coalm_oumi.evaluation.bfcl.client import ENCODER, Entry, Verdict, Worker
 from coalm_oumi.evaluation.bfcl.dialogue import converse, opening
-from coalm_oumi.evaluation.bfcl.execution import Execute, executor
-from coalm_oumi.evaluation.bfcl.v4 import FORMAT_SENSITIVITY
+from coalm_oumi.evaluation.bfcl.execution import Executor
 from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.evaluation.failures import Failure
 from coalm_oumi.evaluation.inference import Question, RecordedModel, digest, made_by
-from coalm_oumi.evaluation.styles import Style
+from coalm_oumi.evaluation.styles import Style, read_list
 from coalm_oumi.journal import Journal
 from coalm_oumi.jsontext import Json, dumps, write_jsonl
 
@@ -37,24 +35,18 @@ OFFICIAL_MODELS: Mapping[str, str] = {
 is named."""
 
 
-SEARCH_KEY = "SERPAPI_API_KEY"
-"""The environment variable from which the package takes the key of its search engine."""
-
-
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Samples, and what the model wrote.
 
     Attributes:
-        entries: The samples.
+        entries: The samples as they were asked.
         answers: For each its text; for a conversation the texts of each step of each turn.
-        told: The conversations that it remembers, with the texts of each.
         sizes: How many samples each category has in the benchmark.
     """
 
     entries: Sequence[Entry]
     answers: Sequence[Json]
-    told: Sequence[tuple[Entry, Json]]
     sizes: Mapping[str, int]
 
 
@@ -78,8 +70,8 @@ class Judged:
 def categories(version: Version, names: str | Sequence[str], style: Style) -> list[str]:
     """Returns the categories that names of categories and groups stand for, each once.
 
-    A group's `format_sensitivity` is left out where the style is not BFCL's own, as the package
-    leaves it out for models that are given tools.
+    Those of a group that vary BFCL's own prompt are left out where the style is another, as the
+    package leaves them out for models that are given tools.
 
     Raises:
         CoalmError: There is none of that name, or it cannot be asked.
@@ -91,19 +83,20 @@ def categories(version: Version, names: str | Sequence[str], style: Style) -> li
             known = ", ".join([*groups, *groups["all"]])
             title = version.name.upper()
             raise CoalmError(f"BFCL {title} has no category {name!r}; use some of {known}")
+        if style.name != "bfcl" and name in version.own_prompt:
+            raise CoalmError(
+                f"{name} varies BFCL's own prompt; give it `style: bfcl`, or leave it out"
+            )
         found = groups.get(name, (name,))
-        if style.name != "bfcl" and name != FORMAT_SENSITIVITY:
-            found = tuple(category for category in found if category != FORMAT_SENSITIVITY)
-        chosen |= dict.fromkeys(found)
-    if style.name != "bfcl" and FORMAT_SENSITIVITY in chosen:
-        raise CoalmError(
-            f"{FORMAT_SENSITIVITY} varies BFCL's own prompt; give it `style: bfcl`, or leave it out"
-        )
-    if any(name.startswith("web_search") for name in chosen) and not os.environ.get(SEARCH_KEY):
-        raise CoalmError(
-            f"the web_search categories search through serpapi.com: set {SEARCH_KEY}, or name the "
-            "categories without them, such as [single_turn, multi_turn, memory]"
-        )
+        left_out = () if style.name == "bfcl" else version.own_prompt
+        chosen |= dict.fromkeys(category for category in found if category not in left_out)
+    for category in chosen:
+        variable = version.needs.get(category)
+        if variable and not os.environ.get(variable):
+            raise CoalmError(
+                f"{category} takes {variable} in the environment; set it, or name the categories "
+                "without it, such as [single_turn, multi_turn, memory]"
+            )
     return list(chosen)
 
 
@@ -135,29 +128,30 @@ def ask(
         CoalmError: The environment of bfcl-eval cannot be had, or the engine or the worker failed.
     """
     chosen = categories(version, names, style)
-    vectors = "memory_vector" in chosen
+    checked = [name for name in chosen if name in version.checked]
     label = f"bfcl_{version.name}"
     depends_on = made_by(config)
     web = Path(config.output_dir) / "raw" / f"{label}.web.{digest(depends_on)}.jsonl"
-    with Worker(version, extras=vectors, encoder=encoder if vectors else None) as worker:
-        complete = {name: _questions(worker, name) for name in chosen}
+    with Worker(version, extras=bool(checked), encoder=encoder if checked else None) as worker:
+        for name in checked:
+            _check(worker, name, version.checked[name])
+        complete = {name: worker.questions(name) for name in chosen}
         entries = [e for found in complete.values() for e in _choice(found, num_samples)]
-        searches = any(entry.searches_web for entry in entries)
+        searches = any(entry.kind == "web_search" for entry in entries)
         with (
             RecordedModel(engine, config, label) as model,
             Journal(web, made_by=depends_on) if searches else nullcontext() as journal,
         ):
-            execute = executor(worker, journal)
+            execute = Executor(worker, journal)
             told = _tell(model, worker, execute, style, entries)
-            answers = _answers(model, worker, execute, style, entries)
-    write_results(
-        Path(config.output_dir) / "bfcl",
-        version,
-        style,
-        [*entries, *(entry for entry, _ in told)],
-        [*answers, *(answer for _, answer in told)],
+            answered = _answer(model, worker, execute, style, entries)
+            execute.report()
+    write_results(Path(config.output_dir) / "bfcl", version, style, [*answered, *told])
+    return Asked(
+        entries=[entry for entry, _ in answered],
+        answers=[answer for _, answer in answered],
+        sizes={name: len(found) for name, found in complete.items()},
     )
-    return Asked(entries, answers, told, {name: len(found) for name, found in complete.items()})
 
 
 def judge(
@@ -170,11 +164,7 @@ def judge(
     """
     rows: dict[str, list[tuple[int, Json]]] = defaultdict(list)
     for entry, answer in zip(entries, answers, strict=True):
-        result = _official(style, entry, answer)
-        if entry.is_agentic:  # the message counts, and what the decoder may see of it
-            result = [list(map(list, zip(*turns, strict=True)))
-                      for turns in zip(result, answer, strict=True)]  # fmt: skip
-        rows[entry.category].append((entry.index, result))
+        rows[entry.category].append((entry.index, _official(style, entry, answer)))
     # A process of its own: environments of multi-turn samples must be fresh.
     with Worker(version) as worker:
         verdicts = {
@@ -194,8 +184,8 @@ def accuracies(judged: Sequence[Judged]) -> dict[str, float]:
     for sample in judged:
         entry = sample.entry
         found[entry.category].append(sample.verdict.valid)
-        if entry.form:
-            found[f"{entry.category}/{entry.form}"].append(sample.verdict.valid)
+        if entry.prompt_form:
+            found[f"{entry.category}/{entry.prompt_form}"].append(sample.verdict.valid)
     return {category: sum(valid) / len(valid) for category, valid in found.items()}
 
 
@@ -218,22 +208,20 @@ def summary(version: Version, judged: Sequence[Judged], columns: Mapping[str, fl
     return "\n".join(lines) + "\n"
 
 
-def _questions(worker: Worker, category: str) -> list[Entry]:
+def _check(worker: Worker, category: str, class_name: str) -> None:
     try:
-        return worker.questions(category)
+        worker.check(class_name)
     except CoalmError as error:
-        if category != "memory_vector":
-            raise
         raise CoalmError(
-            f"{error}; memory_vector needs sentence-transformers/{ENCODER}: let it be downloaded, "
-            "give its folder as eval_kwargs.data.encoder, or leave the category out"
+            f"{category} cannot be asked: {error}. It takes sentence-transformers/{ENCODER}: let "
+            "it be downloaded, give its folder as eval_kwargs.data.encoder, or leave it out"
         ) from error
 
 
 def _choice(entries: Sequence[Entry], count: int | None) -> list[Entry]:
     questions: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:  # one question in several forms, or one of each; ids may be shared
-        name = entry.id.split(":")[2] if entry.form else str(entry.index)
+        name = entry.id.split(":")[2] if entry.prompt_form else str(entry.index)
         questions[name].append(entry)
     found = list(questions.values())
     if count is not None and count < len(found):
@@ -243,7 +231,7 @@ def _choice(entries: Sequence[Entry], count: int | None) -> list[Entry]:
 
 
 def _tell(
-    model: RecordedModel, worker: Worker, execute: Execute, style: Style, entries: Sequence[Entry]
+    model: RecordedModel, worker: Worker, execute: Executor, style: Style, entries: Sequence[Entry]
 ) -> list[tuple[Entry, Json]]:
     """Holds the conversations that the samples remember, those of a scenario in their order."""
     wanted = {(entry.category, entry.scenario) for entry in entries if entry.has_memory}
@@ -255,14 +243,14 @@ def _tell(
     told: list[tuple[Entry, Json]] = []
     for place in range(max(map(len, chains.values()), default=0)):
         stage = [chain[place] for chain in chains.values() if place < len(chain)]
-        told += zip(stage, converse(model, worker, execute, style, stage), strict=True)
+        told += converse(model, worker, execute, style, stage)
     return told
 
 
-def _answers(
-    model: RecordedModel, worker: Worker, execute: Execute, style: Style, entries: Sequence[Entry]
-) -> list[Json]:
-    answers: dict[int, Json] = {}
+def _answer(
+    model: RecordedModel, worker: Worker, execute: Executor, style: Style, entries: Sequence[Entry]
+) -> list[tuple[Entry, Json]]:
+    """Returns the samples as they were asked, in their order, and what the model answered."""
     single = [n for n, entry in enumerate(entries) if not entry.is_conversation]
     questions = [
         Question(
@@ -272,42 +260,31 @@ def _answers(
         )
         for n in single
     ]
-    answers |= zip(single, model.ask(questions), strict=True)
+    texts = zip(single, model.ask(questions), strict=True)
+    answered: dict[int, tuple[Entry, Json]] = {n: (entries[n], text) for n, text in texts}
     several = [n for n, entry in enumerate(entries) if entry.is_conversation]
     if several:
         talks = converse(model, worker, execute, style, [entries[n] for n in several])
-        answers |= zip(several, talks, strict=True)
-    return [answers[n] for n in range(len(entries))]
+        answered |= zip(several, talks, strict=True)
+    return [answered[n] for n in range(len(entries))]
 
 
 def _official(style: Style, entry: Entry, answer: Json) -> Json:
-    """Writes an answer for the package's decoder, harmless to evaluate."""
+    """Writes an answer for the worker, which knows the forms of the package's decoders."""
+    if entry.is_agentic:
+        return [[{"seen": style.official(s), "said": s} for s in turn] for turn in answer]
     if entry.is_conversation:
         return [[style.official(step) for step in turn] for turn in answer]
-    if entry.form:
-        return brackets.harmless(answer)
-    if style.form == "bracket" and entry.category.endswith(("java", "javascript")):
-        return answer  # read by a grammar of its language, which evaluates nothing
     return style.official(answer)
 
 
-def _message(style: Style, answer: str) -> str:
-    """Writes an agent's step that may be its last message."""
-    kept = brackets.harmless(answer) if style.form == "bracket" else answer
-    return style.official(answer) or kept
-
-
 def write_results(
-    root: Path, version: Version, style: Style, entries: Sequence[Entry], answers: Sequence[Json]
+    root: Path, version: Version, style: Style, answered: Sequence[tuple[Entry, Json]]
 ) -> None:
     """Writes BFCL's result files, `result/<model>/.../BFCL_<version>_<category>_result.json`."""
     rows: dict[str, list[Json]] = defaultdict(list)
-    for entry, answer in zip(entries, answers, strict=True):
-        if entry.is_agentic:
-            result = [[_message(style, step) for step in turn] for turn in answer]
-        else:
-            result = _official(style, entry, answer)
-        result = _as_tool_calls(result) if style.native else result
+    for entry, answer in answered:
+        result = _as_tool_calls(style, answer) if style.native else answer
         rows[entry.category].append({"id": entry.id, "result": result})
     folder = root / "result" / OFFICIAL_MODELS[style.name]
     for category, written in rows.items():
@@ -315,15 +292,14 @@ def write_results(
         write_jsonl(folder / version.folder(category) / file, written)
 
 
-def _as_tool_calls(official: Json) -> Json:
+def _as_tool_calls(style: Style, answer: Json) -> Json:
     """Writes calls as bfcl-eval records those of an API. A message stays as it is."""
-    if isinstance(official, list):
-        return [_as_tool_calls(inner) for inner in official]
-    try:
-        found = calls.parse_json(official)
-    except CallError:
-        return official
-    return [{call.name: dumps(dict(call.arguments))} for call in found]
+    if isinstance(answer, list):
+        return [_as_tool_calls(style, inner) for inner in answer]
+    official = style.official(answer)
+    if not official:
+        return answer
+    return [{call.name: dumps(dict(call.arguments))} for call in calls.parse_json(official)]
 
 
 _FAILURES: Mapping[str, Failure] = {
@@ -350,7 +326,7 @@ def _failure(style: Style, entry: Entry, answer: Json, verdict: Verdict) -> Fail
         return Failure.MISSING_CALL
     if kind == "wrong_count":
         # The decoder of JSON lists gives none for an unreadable answer.
-        if not verdict.decoded and not _readable(style, answer):
+        if not verdict.decoded and style.form == "json" and not _is_list(style.official(answer)):
             return Failure.FORMAT
         more = len(verdict.decoded) > len(entry.expected)
         return Failure.OVER_CALLING if more else Failure.MISSING_CALL
@@ -373,9 +349,9 @@ def _sub_types(reason: Json) -> list[str]:
     return [sub["sub_error_type"] for item in found for sub in item.values()]
 
 
-def _readable(style: Style, answer: str) -> bool:
+def _is_list(text: str) -> bool:
     try:
-        style.read(answer)
+        read_list(text)
     except CallError:
         return False
     return True

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from statistics import fmean, stdev
 
+from coalm_oumi.evaluation.bfcl.environment import SEARCH_KEY
 from coalm_oumi.evaluation.bfcl.version import Version, by_samples, known
 
 _SIMPLE = ("simple_python", "simple_java", "simple_javascript")
@@ -21,7 +22,7 @@ _NON_LIVE = (*_SIMPLE, *_MULTIPLE, "irrelevance")
 _IRRELEVANCE = ("irrelevance", "live_irrelevance")
 _SCORING = (*_NON_LIVE, *_LIVE, *_MULTI_TURN, *_WEB_SEARCH, *_MEMORY)
 
-FORMAT_SENSITIVITY = "format_sensitivity"
+_FORMAT_SENSITIVITY = "format_sensitivity"
 """200 questions in 26 forms of BFCL's own prompt each. It is no part of the overall accuracy."""
 
 _MEANS: Mapping[str, tuple[str, ...]] = {
@@ -71,7 +72,7 @@ def columns(accuracies: Mapping[str, float], sizes: Mapping[str, int]) -> dict[s
     if known(tuple(_WEIGHTS), found):
         found["overall"] = sum(weight * found[column] for column, weight in _WEIGHTS.items())
     forms = [
-        share for name, share in accuracies.items() if name.startswith(f"{FORMAT_SENSITIVITY}/")
+        share for name, share in accuracies.items() if name.startswith(f"{_FORMAT_SENSITIVITY}/")
     ]
     if len(forms) > 1:
         found["format_max_delta"] = max(forms) - min(forms)
@@ -86,14 +87,14 @@ def folder(category: str) -> str:
         return f"agentic/memory/{name.removeprefix('memory_')}"
     groups = {"agentic": _WEB_SEARCH, "multi_turn": _MULTI_TURN, "live": _LIVE}
     found = (group for group, categories in groups.items() if name in categories)
-    return next(found, name if name == FORMAT_SENSITIVITY else "non_live")
+    return next(found, name if name == _FORMAT_SENSITIVITY else "non_live")
 
 
 V4 = Version(
     name="v4",
     release="2026.3.23",
     groups={
-        "all": (*_SCORING, FORMAT_SENSITIVITY),
+        "all": (*_SCORING, _FORMAT_SENSITIVITY),
         "all_scoring": _SCORING,
         "non_live": _NON_LIVE,
         "live": _LIVE,
@@ -120,5 +121,8 @@ V4 = Version(
     folder=folder,
     extras=("sentence-transformers",),
     undeclared=("soundfile",),  # of its qwen-agent, for the command `bfcl`
+    needs=dict.fromkeys(_WEB_SEARCH, SEARCH_KEY),
+    own_prompt=(_FORMAT_SENSITIVITY,),
+    checked={"memory_vector": "MemoryAPI_vector"},
 )
 """The version that followed: agents beside V3's categories."""

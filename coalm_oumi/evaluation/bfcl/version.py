@@ -21,6 +21,9 @@ class Version:
         folder: Where below a model's folder the package wants a category's result file.
         extras: Requirements of the package that are large and that few categories need.
         undeclared: Requirements that the package forgets to name.
+        needs: Environment variables that categories cannot do without, by category.
+        own_prompt: Categories that vary BFCL's own prompt, and so suit the style `bfcl` alone.
+        checked: Environments of categories that may fail to load, by category.
     """
 
     name: str
@@ -32,6 +35,9 @@ class Version:
     notes: Mapping[str, str] = field(default_factory=dict)
     extras: tuple[str, ...] = ()
     undeclared: tuple[str, ...] = ()
+    needs: Mapping[str, str] = field(default_factory=dict)
+    own_prompt: tuple[str, ...] = ()
+    checked: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def task(self) -> str:

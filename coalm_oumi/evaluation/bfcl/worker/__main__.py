@@ -3,13 +3,14 @@
     python -I worker v3 | v4
 
 Nothing of `coalm_oumi` is installed there, so the files of this folder import each other only. The
-worker reads one JSON request a line and writes one JSON reply a line:
+worker reads one JSON request a line and writes one JSON reply a line, or one for each step of
+`execute` as soon as it is done:
 
     {"do": "questions", "category": c}
+    {"do": "read", "form": "json" | "bracket", "texts": [text]}
     {"do": "execute", "steps": [{"category": c, "index": i, "calls": ["f(a=1)"]}]}
-    {"do": "recall" | "keep", "category": c, "index": i}
-    {"do": "score", "model": m, "form": "json" | "bracket", "rows": {c: [[i, result]]},
-     "workers": n}
+    {"do": "score", "without_dots": b, "form": f, "rows": {c: [[i, result]]}, "workers": n}
+    {"do": "check", "class_name": name}, {"do": "recall" | "keep", "category": c, "index": i}
 
 A sample is named by its index in the official order of its category. Questions, function
 descriptions, prompts, decoders and checkers are the package's own.
@@ -21,10 +22,13 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import common
+import model_table
 from safety import refusal
 
 package: Any = importlib.import_module(sys.argv[1])
@@ -36,32 +40,39 @@ def questions(category: str) -> list[dict[str, Any]]:
     return [{**asked, "expected": reference} for asked, reference in pairs]
 
 
-def execute(steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """Executes the calls of steps of different samples, and returns what each gave.
+def read(form: str, texts: list[str]) -> list[list[str] | None]:
+    """Returns the calls that are executed at each step, None where it is a message."""
+    return [package.read(form, text) or None for text in texts]
 
-    The environment of a sample lives on from step to step, so its steps come in their order. They
-    wait for the web side by side; the others are done one after another.
+
+def execute(steps: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Executes the calls of steps of different samples, and says what each gave.
+
+    The environment of a sample lives on from step to step, so its steps come in their order. Those
+    that wait for the web wait side by side; the others are done one after another.
     """
-    if all(step["category"].startswith("web_search") for step in steps):
-        with ThreadPoolExecutor(len(steps)) as pool:
-            return {"results": list(pool.map(_execute, steps))}
-    return {"results": [_execute(step) for step in steps]}
+    side_by_side = all(step["category"].startswith("web_search") for step in steps)
+    with ThreadPoolExecutor(len(steps) if side_by_side else 1) as pool:
+        places = {pool.submit(_execute, step): place for place, step in enumerate(steps)}
+        for done in as_completed(places):
+            yield {"step": places[done], "results": done.result()}
 
 
 def _execute(step: dict[str, Any]) -> list[str]:
     entry = package.entries(step["category"])[step["index"]]
     results = []
     for call in step["calls"]:
-        reason = refusal(call, package.allowed(entry))
+        reason = refusal(call, common.allowed(entry))
         result = f"Error during execution: {reason}" if reason else package.execute(entry, call)
         results.append(result)
     return results
 
 
 def score(
-    model: str, form: str, rows: dict[str, list[list[Any]]], workers: int
+    *, without_dots: bool, form: str, rows: dict[str, list[list[Any]]], workers: int
 ) -> dict[str, list[dict[str, Any]]]:
     """Judges answers with the package's own runners, a share of each category in each process."""
+    model = model_table.MODEL_WITHOUT_DOTS if without_dots else model_table.MODEL
     for category in rows:  # before the processes part, so that each finds them read
         package.entries(category)
         package.references(category)
@@ -118,16 +129,16 @@ def _verdict(
 
 def main() -> None:
     """Answers requests until the input ends."""
-    actions = {"questions": questions, "execute": execute, "score": score}
-    if hasattr(package, "recall"):
-        actions |= {"recall": package.recall, "keep": package.keep}
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    actions = {"questions": questions, "read": read, "execute": execute, "score": score}
+    actions |= package.ACTIONS
+    stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the package prints as it goes
     for line in sys.stdin:
         request = json.loads(line)
         reply = actions[request.pop("do")](**request)
-        replies.write(json.dumps(reply, default=str) + "\n")
-        replies.flush()
+        for one in reply if isinstance(reply, Iterator) else [reply]:
+            stream.write(json.dumps(one, default=str) + "\n")
+            stream.flush()
 
 
 if __name__ == "__main__":

@@ -1,24 +1,14 @@
-"""What stands between a model's text and the package, which executes calls with `eval`."""
+"""Which calls of a model are executed: the package executes them with `eval`."""
 
 import ast
 import importlib
 import inspect
-import ipaddress
-import socket
-import sys
-import threading
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 REFUSED = "refused_call()"
 """Stands for a call that is not executed. Like one of an unknown function, it changes nothing."""
-
-
-# --- Calls ---
 
 
 def methods(paths: Mapping[str, str], class_names: tuple[str, ...]) -> set[str]:
@@ -67,80 +57,3 @@ def _refusal(node: Any, allowed: set[str]) -> str | None:
     else:
         return f"{type(node).__name__} is not a literal"
     return next(filter(None, (_refusal(child, allowed) for child in children)), None)
-
-
-# --- Steps of conversations ---
-
-
-class Decoded:
-    """A handler whose steps are lists of calls already, each of them allowed, or messages."""
-
-    @staticmethod
-    def decode_execute(step: list[str] | str, **_: Any) -> list[str]:
-        """Returns the calls.
-
-        Raises:
-            ValueError: The step is a message.
-        """
-        if isinstance(step, str):
-            raise ValueError("a message")
-        return step
-
-
-def decode(read: Callable[..., Any], text: str, *more: Any) -> Any:
-    """Returns what a decoder of the package reads, or None where it can read nothing."""
-    try:
-        return read(text, *more)
-    except Exception:  # the package's own runners take any exception for an unreadable answer
-        return None
-
-
-def allowed_steps(
-    turns: list[list[str]], names: set[str], read: Callable[..., Any], *more: Any
-) -> list[list[list[str]]]:
-    """Decodes each step of each turn, and puts a harmless call in the place of a refused one."""
-    return [
-        [
-            [REFUSED if refusal(call, names) else call for call in decode(read, step, *more) or []]
-            for step in turn
-        ]
-        for turn in turns
-    ]
-
-
-# --- The web ---
-
-_on_the_web = threading.local()
-
-
-@contextmanager
-def public_addresses_only() -> Iterator[None]:
-    """Keeps this thread from connecting to addresses that are not of the public internet.
-
-    A model chooses what is fetched. Where a proxy is set, it is the proxy that decides.
-    """
-    _watch()
-    _on_the_web.guarded = True
-    try:
-        yield
-    finally:
-        _on_the_web.guarded = False
-
-
-@cache
-def _watch() -> None:
-    proxies = {
-        found[4][0]
-        for proxy in urllib.request.getproxies().values()
-        if (host := urlsplit(proxy).hostname)
-        for found in socket.getaddrinfo(host, None)
-    }
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "socket.connect" and getattr(_on_the_web, "guarded", False):
-            address = arguments[1]
-            host = address[0] if isinstance(address, tuple) else address
-            if host not in proxies and not ipaddress.ip_address(host).is_global:
-                raise PermissionError(f"{host} is not an address of the public internet")
-
-    sys.addaudithook(hook)

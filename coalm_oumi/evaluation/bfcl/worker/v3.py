@@ -10,17 +10,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import table
+import common  # first: it stands another model table in for that of the package
 from bfcl_eval import _llm_response_generation as generation
 from bfcl_eval import utils as files
-from bfcl_eval.constants import category_mapping, default_prompts, eval_config
-from bfcl_eval.constants.type_mappings import GORILLA_TO_OPENAPI
+from bfcl_eval.constants import category_mapping, eval_config
 from bfcl_eval.eval_checker import eval_runner
-from bfcl_eval.eval_checker.multi_turn_eval import multi_turn_utils
 from bfcl_eval.model_handler import utils as handling
-from bfcl_eval.model_handler.local_inference.hammer import HammerHandler
 from bfcl_eval.model_handler.model_style import ModelStyle
-from safety import Decoded, allowed_steps, decode, methods
+
+ACTIONS: dict[str, Any] = {}
+"""What this version alone can be asked to do."""
 
 
 @cache
@@ -51,23 +50,18 @@ def _question(entry: dict[str, Any], category: str) -> dict[str, Any]:
     prompted = handling.system_prompt_pre_processing_chat_model(
         copy.deepcopy(entry["question"][0]), functions, category
     )
+    tools = common.tools(functions, ModelStyle.OpenAI)
     additions = {}
-    tools = _tools(functions)
     known = copy.deepcopy(functions)
     for turn, missed in entry.get("missed_function", {}).items():
         # The package describes all functions anew when it adds some, hints included.
         known = handling.func_doc_language_specific_pre_processing(
             known + copy.deepcopy(missed), category
         )
-        additions[turn] = {
-            "prompt": default_prompts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING.format(
-                functions=missed
-            ),
-            "short_prompt": default_prompts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC,
-            "tools": _tools(known),
-        }
+        additions[turn] = common.addition(missed, common.tools(known, ModelStyle.OpenAI))
     return {
         "id": entry["id"],
+        "kind": "multi_turn" if files.is_multi_turn(category) else "single_turn",
         "turns": entry["question"],
         "functions": functions,
         "prompted": prompted,
@@ -76,36 +70,15 @@ def _question(entry: dict[str, Any], category: str) -> dict[str, Any]:
     }
 
 
-def _tools(functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return handling.convert_to_tool(functions, GORILLA_TO_OPENAPI, ModelStyle.OpenAI)
-
-
-def allowed(entry: dict[str, Any]) -> set[str]:
-    """Returns the names of a sample's own functions."""
-    return methods(multi_turn_utils.CLASS_FILE_PATH_MAPPING, tuple(entry["involved_classes"]))
-
-
 def execute(entry: dict[str, Any], call: str) -> str:
-    """Executes an allowed call in the sample's environment, which lives on until the end."""
-    (result,), _ = multi_turn_utils.execute_multi_turn_func_call(
-        [call],
-        entry["initial_config"],
-        entry["involved_classes"],
-        table.MODEL,
-        entry["id"],
-        long_context="long_context" in entry["id"],
-    )
+    """Executes an allowed call of a sample."""
+    (result,), _ = common.execute(entry, [call])
     return result
 
 
-class _Brackets:
-    """The decoder of BFCL's prompt mode, which Llama's and CoALM's entries in its table use."""
-
-    decode_ast = staticmethod(handling.default_decode_ast_prompting)
-    decode_execute = staticmethod(handling.default_decode_execute_prompting)
-
-
-_HANDLERS = {"bracket": _Brackets(), "json": HammerHandler.__new__(HammerHandler)}
+def read(form: str, text: str) -> list[str] | None:
+    """Returns the calls that are executed at a step, None where the decoder reads none."""
+    return common.decode(common.HANDLERS[form].decode_execute, text)
 
 
 def judge(
@@ -118,20 +91,21 @@ def judge(
     where: Path,
 ) -> list[Any]:
     """Has the package's own runner judge answers, and returns the calls that it reads in them."""
-    handler = _HANDLERS[form]
+    handler = common.HANDLERS[form]
     texts = [result["result"] for result in results]
     if files.is_relevance_or_irrelevance(category):
         eval_runner.relevance_file_runner(handler, results, samples, model, category, where)
-        return [decode(handler.decode_ast, text, "Python") for text in texts]
+        return [common.decode(handler.decode_ast, text, "Python") for text in texts]
     if files.is_multi_turn(category):
         for sample, result in zip(samples, results, strict=True):
-            result["result"] = allowed_steps(
-                result["result"], allowed(sample), handler.decode_execute
-            )
-        eval_runner.multi_turn_runner(Decoded, results, samples, expected, model, category, where)
+            turns = result["result"]
+            result["result"] = common.allowed_steps(turns, sample, handler.decode_execute)
+        eval_runner.multi_turn_runner(
+            common.Decoded, results, samples, expected, model, category, where
+        )
         return [result["result"] for result in results]
     language = {"java": "Java", "javascript": "JavaScript"}.get(category, "Python")
     eval_runner.ast_file_runner(
         handler, results, samples, expected, language, category, model, where
     )
-    return [decode(handler.decode_ast, text, language) for text in texts]
+    return [common.decode(handler.decode_ast, text, language) for text in texts]

@@ -7,21 +7,21 @@ conversations that come before the questions: they are the category `<category>_
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 import copy
+import importlib
 import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import table
+import common  # first: it stands another model table in for that of the package
+import model_table
+import web
 from bfcl_eval import utils as files
-from bfcl_eval.constants import default_prompts, eval_config
+from bfcl_eval.constants import eval_config
 from bfcl_eval.constants.enums import ModelStyle, ReturnFormat
-from bfcl_eval.constants.type_mappings import GORILLA_TO_OPENAPI
+from bfcl_eval.constants.executable_backend_config import CLASS_FILE_PATH_MAPPING
 from bfcl_eval.eval_checker import eval_runner
-from bfcl_eval.eval_checker.multi_turn_eval import multi_turn_utils
 from bfcl_eval.model_handler import utils as handling
-from bfcl_eval.model_handler.local_inference.hammer import HammerHandler
-from safety import Decoded, allowed_steps, decode, methods, public_addresses_only
 
 
 @cache
@@ -44,7 +44,7 @@ def _load(category: str, *, hints: bool) -> list[dict[str, Any]]:
     )
     if files.is_memory_prereq(category):
         found = [entry for entry in found if files.is_memory_prereq(entry["id"])]
-    root = eval_config.RESULT_PATH / table.MODEL
+    root = eval_config.RESULT_PATH / model_table.MODEL
     found = files.populate_initial_settings_for_memory_test_cases(found, root)
     return files.populate_initial_settings_for_web_search_test_cases(found)
 
@@ -60,31 +60,37 @@ def references(category: str) -> list[Any]:
 
 def questions(category: str) -> list[dict[str, Any]]:
     """Returns what a model is asked, in each prompt style's parts."""
-    return [_question(entry) for entry in _asked(category)]
+    return [_question(entry, category) for entry in _asked(category)]
 
 
-def _question(entry: dict[str, Any]) -> dict[str, Any]:
-    if "involved_classes" in entry:
-        allowed(entry)  # imports them, which fails here rather than after hours
-    additions = {}
+def _question(entry: dict[str, Any], category: str) -> dict[str, Any]:
     known = list(entry["function"])
+    additions = {}
     for turn, missed in entry.get("missed_function", {}).items():
         known += missed
-        additions[turn] = {
-            "prompt": default_prompts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING.format(
-                functions=missed
-            ),
-            "short_prompt": default_prompts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC,
-            "tools": _tools(known),
-        }
+        additions[turn] = common.addition(missed, _tools(known))
     return {
         "id": entry["id"],
+        "kind": _kind(category),
         "turns": entry["question"],
         "functions": entry["function"],
         "prompted": _prompted(entry, entry["question"][0]),
         "tools": _tools(entry["function"]),
         "additions": additions,
+        "scenario": entry.get("scenario", ""),
+        "prompt_form": entry["id"].split(":")[1] if files.is_format_sensitivity(category) else "",
     }
+
+
+def _kind(category: str) -> str:
+    if files.is_memory_prereq(category):
+        return "memory_prereq"
+    kinds = {
+        "memory": files.is_memory,
+        "web_search": files.is_web_search,
+        "multi_turn": files.is_multi_turn,
+    }
+    return next((kind for kind, is_so in kinds.items() if is_so(category)), "single_turn")
 
 
 def _prompted(entry: dict[str, Any], messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -94,40 +100,38 @@ def _prompted(entry: dict[str, Any], messages: list[dict[str, Any]]) -> list[dic
 
 
 def _tools(functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return handling.convert_to_tool(functions, GORILLA_TO_OPENAPI, ModelStyle.OPENAI_COMPLETIONS)
-
-
-def allowed(entry: dict[str, Any]) -> set[str]:
-    """Returns the names of a sample's own functions."""
-    return methods(multi_turn_utils.CLASS_FILE_PATH_MAPPING, tuple(entry["involved_classes"]))
+    return common.tools(functions, ModelStyle.OPENAI_COMPLETIONS)
 
 
 def execute(entry: dict[str, Any], call: str) -> str:
-    """Executes an allowed call in the sample's environment, which lives on until the end."""
+    """Executes an allowed call of a sample."""
     if not files.is_web_search(entry["id"]):
-        (result,), _ = _execute(entry, [call])
+        (result,), _ = common.execute(entry, [call])
         return result
-    with public_addresses_only():
-        (result,), _ = _execute(entry, [call])
+    _limit_fetches()
+    with web.public_addresses_only():
+        (result,), _ = common.execute(entry, [call])
     key = os.environ.get("SERPAPI_API_KEY")  # errors tell the whole address, and the key in it
     return result.replace(key, "...") if key else result
 
 
-def _execute(entry: dict[str, Any], calls: list[str]) -> tuple[list[str], dict[str, Any]]:
-    return multi_turn_utils.execute_multi_turn_func_call(
-        calls,
-        entry["initial_config"],
-        entry["involved_classes"],
-        table.MODEL,
-        entry["id"],
-        long_context="long_context" in entry["id"],
-    )
+@cache
+def _limit_fetches() -> None:
+    pages = importlib.import_module(CLASS_FILE_PATH_MAPPING["WebSearchAPI"])
+    # The search engine's client has an import of its own.
+    pages.requests = type("requests", (), {"get": staticmethod(web.fetch)})
+
+
+def check(class_name: str) -> dict[str, Any]:
+    """Imports an environment: that of the vector memory loads its encoder."""
+    importlib.import_module(CLASS_FILE_PATH_MAPPING[class_name])
+    return {}
 
 
 def recall(category: str, index: int) -> dict[str, Any]:
     """Returns a first turn that tells the model what is in its memory by now."""
     entry = _asked(category)[index]
-    _, instances = _execute(entry, [])
+    _, instances = common.execute(entry, [])
     (memory,) = instances.values()
     (first,) = handling.add_memory_instruction_system_prompt(
         [copy.deepcopy(entry["question"][0])], category, entry["scenario"], memory
@@ -137,20 +141,19 @@ def recall(category: str, index: int) -> dict[str, Any]:
 
 def keep(category: str, index: int) -> dict[str, Any]:
     """Writes what a conversation left in the memory, for those after it."""
-    _, instances = _execute(_asked(category)[index], [])
+    _, instances = common.execute(_asked(category)[index], [])
     (memory,) = instances.values()
     memory._flush_memory_to_local_file()
     return {}
 
 
-class _Brackets:
-    """The decoder of BFCL's prompt mode, which Llama's and CoALM's entries in its table use."""
-
-    decode_ast = staticmethod(handling.default_decode_ast_prompting)
-    decode_execute = staticmethod(handling.default_decode_execute_prompting)
+ACTIONS: dict[str, Any] = {"check": check, "recall": recall, "keep": keep}
+"""What this version alone can be asked to do."""
 
 
-_HANDLERS = {"bracket": _Brackets(), "json": HammerHandler.__new__(HammerHandler)}
+def read(form: str, text: str) -> list[str] | None:
+    """Returns the calls that are executed at a step, None where the decoder reads none."""
+    return common.decode(common.HANDLERS[form].decode_execute, text, False)
 
 
 def judge(
@@ -162,43 +165,48 @@ def judge(
     expected: list[dict[str, Any]],
     where: Path,
 ) -> list[Any]:
-    """Has the package's own runner judge answers, and returns the calls that it reads in them.
-
-    Of an agent's steps there are two texts: what the decoder may see, and what the model wrote.
-    """
-    handler = _HANDLERS[form]
+    """Has the package's own runner judge answers, and returns the calls that it reads in them."""
+    handler = common.HANDLERS[form]
     texts = [result["result"] for result in results]
     if files.is_relevance_or_irrelevance(category):
         eval_runner.relevance_file_runner(handler, results, samples, model, category, where)
-        return [decode(handler.decode_ast, text, ReturnFormat.PYTHON, False) for text in texts]
+        return [_decode(handler, text, ReturnFormat.PYTHON) for text in texts]
     if files.is_agentic(category):  # nothing is executed here
         for result in results:
             result["result"] = [
-                [decode(handler.decode_execute, seen, False) or text for seen, text in turn]
+                [read(form, step["seen"]) or step["said"] for step in turn]
                 for turn in result["result"]
             ]
-        eval_runner.agentic_runner(Decoded, results, samples, expected, model, category, where)
+        eval_runner.agentic_runner(
+            common.Decoded, results, samples, expected, model, category, where
+        )
         return [result["result"] for result in results]
     if files.is_multi_turn(category):
         for sample, result in zip(samples, results, strict=True):
-            result["result"] = allowed_steps(
-                result["result"], allowed(sample), handler.decode_execute, False
-            )
-        eval_runner.multi_turn_runner(Decoded, results, samples, expected, model, category, where)
+            turns = result["result"]
+            result["result"] = common.allowed_steps(turns, sample, handler.decode_execute, False)
+        eval_runner.multi_turn_runner(
+            common.Decoded, results, samples, expected, model, category, where
+        )
         return [result["result"] for result in results]
     if files.is_format_sensitivity(category):
         eval_runner.format_sensitivity_runner(
             handler, results, samples, expected, model, category, where
         )
-        ids = (sample["id"] for sample in samples)
-        return [_read_varied(handler, *pair) for pair in zip(ids, texts, strict=True)]
-    written = {"simple_java": ReturnFormat.JAVA, "simple_javascript": ReturnFormat.JAVASCRIPT}
+        return [
+            _decode_varied(handler, sample["id"], text)
+            for sample, text in zip(samples, texts, strict=True)
+        ]
+    formats = {"simple_java": ReturnFormat.JAVA, "simple_javascript": ReturnFormat.JAVASCRIPT}
     eval_runner.ast_file_runner(handler, results, samples, expected, category, model, where)
-    format_ = written.get(category, ReturnFormat.PYTHON)
-    return [decode(handler.decode_ast, text, format_, False) for text in texts]
+    return [_decode(handler, text, formats.get(category, ReturnFormat.PYTHON)) for text in texts]
 
 
-def _read_varied(handler: Any, id_: str, text: str) -> Any:
+def _decode(handler: Any, text: str, written: ReturnFormat, *, tagged: bool = False) -> Any:
+    return common.decode(handler.decode_ast, text, written, tagged)
+
+
+def _decode_varied(handler: Any, id_: str, text: str) -> Any:
     config = files.extract_prompt_format_from_id(id_)
-    format_, tagged, *_ = handling.parse_prompt_variation_params(config)
-    return decode(handler.decode_ast, text, ReturnFormat(format_), tagged)
+    written, tagged, *_ = handling.parse_prompt_variation_params(config)
+    return _decode(handler, text, ReturnFormat(written), tagged=tagged)

@@ -1,0 +1,100 @@
+"""What a model may fetch: so much, for so long, and from the public internet only."""
+
+import ipaddress
+import socket
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+MAX_SECONDS = 60.0
+MAX_BYTES = 20_000_000
+
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+"""IPv6 addresses that stand for the IPv4 address in their last 32 bits (RFC 6052)."""
+
+_on_the_web = threading.local()
+
+
+def fetch(url: str, *, timeout: float, **options: Any) -> requests.Response:
+    """Stands for `requests.get`, which would read a page without end for ever.
+
+    Raises:
+        requests.RequestException: The server cannot be reached, or the page is too slow or long.
+    """
+    end = time.monotonic() + MAX_SECONDS
+    response = requests.get(url, timeout=timeout, stream=True, **options)
+    content = bytearray()
+    for part in response.iter_content(65536):
+        content += part
+        if len(content) > MAX_BYTES or time.monotonic() > end:
+            response.close()
+            raise requests.exceptions.ReadTimeout(
+                f"more than {MAX_BYTES:,} bytes or {MAX_SECONDS:.0f} seconds"
+            )
+    response._content = bytes(content)
+    return response
+
+
+@contextmanager
+def public_addresses_only() -> Iterator[None]:
+    """Keeps this thread from connecting to what is not on the public internet, but a proxy.
+
+    A model chooses what is fetched, and a page where to go on from it.
+    """
+    _watch()
+    _on_the_web.guarded = True
+    try:
+        yield
+    finally:
+        _on_the_web.guarded = False
+
+
+@cache
+def _watch() -> None:
+    proxies = set(_proxies())
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "socket.connect" and getattr(_on_the_web, "guarded", False):
+            address = arguments[1]
+            host, port = address[:2] if isinstance(address, tuple) else (str(address), 0)
+            if (host, port) not in proxies and not is_public(host):
+                raise PermissionError(f"{host} is not an address of the public internet")
+
+    sys.addaudithook(hook)
+
+
+def _proxies() -> Iterator[tuple[str, int]]:
+    for proxy in urllib.request.getproxies().values():
+        parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+        if parts.hostname:
+            port = parts.port or {"https": 443, "socks5": 1080}.get(parts.scheme, 80)
+            try:
+                found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+            except OSError:  # then nothing goes through it
+                continue
+            yield from ((str(address[4][0]), port) for address in found)
+
+
+def is_public(host: str) -> bool:
+    """Says whether an IP address, or the one that it wraps, is on the public internet."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _TRANSLATED or int(address) >> 32 == 0:
+            return is_public(str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)))
+        wrapped = address.ipv4_mapped or address.sixtofour or (address.teredo or (None,))[-1]
+        if wrapped:
+            return is_public(str(wrapped))
+        if address.is_site_local:
+            return False
+    return address.is_global and not address.is_multicast
