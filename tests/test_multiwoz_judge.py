@@ -228,8 +228,22 @@ def test_the_deterministic_judge_reads_trace_and_text(database: Database, table:
     assert untold["reference"] == reader.MISSING, "the user never heard of it"
     wrong = read(database, table, ("Hi", "The Copper Pot, phone 01223 000 009."))
     assert wrong["phone"] == reader.MISSING
-    other = read(database, table, turn, ("Rather the blue door", "Fine."))
+    other = read(database, table, turn, ("Rather the blue door", "The Blue Door, then."))
     assert other["name"] == "blue door"
+
+
+def test_a_place_that_the_user_alone_named_was_not_offered(
+    database: Database, table: data.Dialogue
+):
+    user = "I want the copper pot."
+    for agent, offered in (
+        ("the response to the user", False),
+        ("It is a nice place.", False),
+        ("The Copper Pot serves indian food.", True),
+        ("You can call 01223 000001.", True),
+    ):
+        name = read(database, table, (user, agent))["name"]
+        assert name == ("the copper pot" if offered else reader.MISSING), agent
 
 
 def test_the_deterministic_judge_on_trains_and_taxis(database: Database):
@@ -385,5 +399,5 @@ def test_the_deterministic_judge_on_the_human_operators(shared: Path):
                     right[domain, metric] += value
     assert {key: round(right[key] / total[key], 2) for key in total} == {
         ("restaurant", "inform"): 0.97, ("restaurant", "book"): 0.97,
-        ("hotel", "inform"): 0.99, ("hotel", "book"): 0.99, ("attraction", "inform"): 0.97,
+        ("hotel", "inform"): 0.98, ("hotel", "book"): 0.99, ("attraction", "inform"): 0.96,
     }  # fmt: skip

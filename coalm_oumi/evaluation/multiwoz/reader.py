@@ -64,7 +64,9 @@ def answers(domain: str, goal: Goal, transcript: Transcript, database: Database)
         return found | _train(goal, transcript, database)
     name = booked.record["name"] if booked else _venue(domain, transcript.turns, database)
     venue = database.venue(domain, name) if name else None
-    if venue is None:
+    if not name or venue is None:
+        return dict.fromkeys(questions(domain, goal), MISSING)
+    if not booked and not _is_offered(domain, name, venue, transcript, database):
         return dict.fromkeys(questions(domain, goal), MISSING)
     told = {slot: _told(slot, venue, transcript.told) for slot in goal.requests}
     return found | {"name": venue["name"]} | told
@@ -90,6 +92,19 @@ def _venue(domain: str, turns: Sequence[tuple[str, str]], database: Database) ->
         if offered and current not in offered and (len(offered) == 1 or current is None):
             current = offered[0]
     return current
+
+
+def _is_offered(
+    domain: str, name: str, venue: Row, transcript: Transcript, database: Database
+) -> bool:
+    """Says whether the agent spoke of a place too: by its name, or by where and how to reach it.
+
+    A user who asks for a place by its name is not informed of it yet.
+    """
+    if any(name in database.named_in(domain, agent) for _, agent in transcript.turns):
+        return True
+    reach = [slot for slot in ("phone", "postcode", "address") if venue.get(slot, "?") != "?"]
+    return any(_says(slot, venue[slot], transcript.told) for slot in reach)
 
 
 def _told(slot: str, venue: Row, said: str) -> str:

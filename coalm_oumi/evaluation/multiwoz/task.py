@@ -142,7 +142,7 @@ def multiwoz(
         "table": str(index.relative_to(config.output_dir)),
         "verdicts": str(verdicts.relative_to(config.output_dir)),
         "answers": str(verdicts.relative_to(config.output_dir)),
-        "task_version": 1,
+        "task_version": 2,
         "made_with": {
             **provenance.made_with(templates=_templates()),
             "samples": provenance.samples_hash([d.dialogue_id for d in dialogues]),
