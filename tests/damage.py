@@ -63,6 +63,29 @@ def right_answer(entry: Entry, form: str) -> Any:
     return f"[{', '.join(written)}]"
 
 
+CALLED = {"bracket": "[f(x=1), g(y='a')]", "json": '[{"name": "f", "arguments": {"x": 1}}]'}
+"""Calls of functions that no sample has, by the form of answers."""
+
+
+def answers_of_all_qualities(entries: Sequence[Entry], form: str, seed: int) -> list[Any]:
+    """A third of the answers right, the rest damaged; of conversations a fifth of the steps."""
+    random_ = random.Random(seed)
+    right = [right_answer(entry, form) for entry in entries]
+    if not entries[0].is_conversation:
+        others = [*right, *[CALLED[form]] * len(right)]
+        return [
+            text if random_.random() < 0.33 else damaged(text, others, random_) for text in right
+        ]
+    steps = [step for answer in right for turn in answer for step in turn]
+    return [
+        [
+            [step if random_.random() < 0.8 else damaged(step, steps, random_) for step in turn]
+            for turn in answer
+        ]
+        for answer in right
+    ]
+
+
 def varied_answer(entry: Entry) -> str:
     """Writes the reference in the form that a question of `format_sensitivity` asks for."""
     asked = dict(part.split("=") for part in str(entry.prompt_form).split("&"))

@@ -1,8 +1,6 @@
-import csv
 import json
 import random
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,11 @@ from oumi.core.configs import (
     GenerationParams,
     ModelParams,
 )
-from oumi.core.inference.base_inference_engine import InferenceResult
-from oumi.core.types.conversation import Message, Role
 from oumi.inference import NativeTextInferenceEngine
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation import styles, tasks
-from coalm_oumi.evaluation.bfcl import environment, run
+from coalm_oumi.evaluation.bfcl import client, run
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
 from coalm_oumi.evaluation.bfcl.v3 import V3, columns
 from coalm_oumi.evaluation.bfcl.v4 import V4
@@ -27,7 +23,8 @@ from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.evaluation.bfcl.worker import arithmetic
 from coalm_oumi.evaluation.failures import Failure
 from tests import official_bfcl
-from tests.damage import damaged, right_answer
+from tests.damage import answers_of_all_qualities, damaged, right_answer
+from tests.official_bfcl import Engine, Officially, run_task
 
 CATEGORIES = ("simple", "java", "javascript", "parallel_multiple", "irrelevance", "live_relevance",
     "multi_turn_base")  # fmt: skip
@@ -35,38 +32,8 @@ CATEGORIES = ("simple", "java", "javascript", "parallel_multiple", "irrelevance"
 
 
 @pytest.fixture(scope="session")
-def official() -> Path:
-    """The interpreter of bfcl-eval's environment."""
-    try:
-        return environment.python(V3)
-    except CoalmError as error:
-        pytest.skip(f"the environment of bfcl-eval cannot be built here: {error}")
-
-
-@pytest.fixture(scope="session")
-def entries(official: Path) -> dict[str, list[Entry]]:
-    with Worker(V3) as worker:
-        return {category: worker.questions(category) for category in CATEGORIES}
-
-
-CALLED = {"bracket": "[f(x=1), g(y='a')]", "json": '[{"name": "f", "arguments": {"x": 1}}]'}
-
-
-def answers_of_all_qualities(entries: Sequence[Entry], form: str, seed: int) -> list[Any]:
-    """A third right, the rest damaged."""
-    random_ = random.Random(seed)
-    right = [right_answer(entry, form) for entry in entries]
-    if entries[0].is_conversation:
-        steps = [step for answer in right for turn in answer for step in turn]
-        return [
-            [
-                [step if random_.random() < 0.9 else damaged(step, steps, random_) for step in turn]
-                for turn in answer
-            ]
-            for answer in right
-        ]
-    others = [*right, *(CALLED[form],) * len(right)]
-    return [text if random_.random() < 0.33 else damaged(text, others, random_) for text in right]
+def entries() -> dict[str, list[Entry]]:
+    return official_bfcl.questions(V3, CATEGORIES)
 
 
 @pytest.fixture(scope="session")
@@ -117,24 +84,22 @@ def asked(entries, engine_answers) -> dict[str, dict[str, list[Any]]]:
 
 
 @pytest.fixture(scope="session")
-def evaluated(official, entries, asked, native_answers, tmp_path_factory) -> Path:
-    """What one run of `bfcl evaluate` says of all of them: it takes seconds to start."""
-    root = tmp_path_factory.mktemp("bfcl")
-    raw = {
-        run.OFFICIAL_MODELS[style]: {
-            category: [(entry.id, answer) for entry, answer in zip(entries[category], answers, strict=True)]
+def evaluated(entries, asked, native_answers, tmp_path_factory) -> Officially:
+    """What one run of `bfcl evaluate` says of all of them."""
+    answered = {
+        style: [
+            pair
             for category, answers in found.items()
-        }
+            for pair in zip(entries[category], answers, strict=True)
+        ]
         for style, found in asked.items()
-    }  # fmt: skip
-    answered = list(zip(entries["simple"], native_answers, strict=True))
-    run.write_results(root, V3, styles.by_name("native"), answered)
-    official_bfcl.evaluate(V3, root, raw, CATEGORIES, run.OFFICIAL_MODELS["native"])
-    return root
+    }
+    answered["native"] = list(zip(entries["simple"], native_answers, strict=True))
+    return official_bfcl.evaluate(V3, tmp_path_factory.mktemp("bfcl"), answered, CATEGORIES)
 
 
 @pytest.mark.parametrize("name", ["bfcl", "coalm"])
-def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(entries, asked, evaluated, name):
+def test_every_verdict_is_that_of_bfcl_evaluate(entries, asked, evaluated, name):
     style, found = styles.by_name(name), asked[name]
     samples = [entry for category in found for entry in entries[category]]
     judged = run.judge(V3, style, samples, [a for answers in found.values() for a in answers])
@@ -142,7 +107,7 @@ def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(entries, aske
     for category in found:
         ours = [j for j in judged if j.entry.category == category]
         wrong = Counter(j.entry.id for j in ours if not j.verdict.valid)
-        assert wrong == official_bfcl.wrong(V3, evaluated, run.OFFICIAL_MODELS[name], category)
+        assert wrong == evaluated.wrong(name, category), category
         assert 0 < wrong.total() < len(ours), category
 
 
@@ -151,28 +116,15 @@ def test_native_calls_are_judged_with_underscores_for_dots(entries, native_answe
     assert any("." in function["name"] for entry in samples for function in entry.functions)
     judged = run.judge(V3, style, samples, native_answers)
     wrong = Counter(j.entry.id for j in judged if not j.verdict.valid)
-    assert wrong == official_bfcl.wrong(V3, evaluated, run.OFFICIAL_MODELS["native"], "simple")
+    assert wrong == evaluated.wrong("native", "simple")
     assert 50 < wrong.total() < 350
 
 
-def test_columns_are_those_of_the_leaderboard(official, tmp_path):
-    """Against `data_overall.csv`, from accuracies that differ in every category."""
-    random_ = random.Random(1)
-    sizes, accuracies = {}, {}
-    folder = tmp_path / "score" / "uiuc-convai_CoALM-8B"
-    folder.mkdir(parents=True)
-    (data,) = official.parent.parent.glob("lib/*/site-packages/bfcl_eval/data")
-    for category in V3.groups["all"]:
-        sizes[category] = len((data / f"BFCL_v3_{category}.json").read_text().splitlines())
-        accuracies[category] = random_.randrange(sizes[category] + 1) / sizes[category]
-        row = {"accuracy": accuracies[category], "total_count": sizes[category]}
-        (folder / f"BFCL_v3_{category}_score.json").write_text(json.dumps(row))
-    assert sum(sizes.values()) == 4441
-    (tmp_path / "result").mkdir()
-    official_bfcl.evaluate(V3, tmp_path, {}, CATEGORIES)
-    (row,) = csv.DictReader((tmp_path / "score" / "data_overall.csv").open())
-    printed = {name: f"{100 * value:.2f}%" for name, value in columns(accuracies, sizes).items()}
-    assert printed == {
+def test_columns_are_those_of_the_leaderboard(evaluated):
+    """From accuracies that differ in every category."""
+    row = evaluated.row("data_overall.csv")
+    found = columns(evaluated.accuracies, evaluated.sizes)
+    assert {name: f"{100 * value:.2f}%" for name, value in found.items()} == {
         "overall": row["Overall Acc"],
         "non_live_ast": row["Non-Live AST Acc"],
         "live": row["Live Acc"],
@@ -180,6 +132,13 @@ def test_columns_are_those_of_the_leaderboard(official, tmp_path):
         "relevance": row["Relevance Detection"],
         "irrelevance": row["Irrelevance Detection"],
     }
+
+
+def test_the_benchmark_has_4441_samples():
+    interpreter = official_bfcl.installed(V3)
+    (data,) = interpreter.parent.parent.glob("lib/*/site-packages/bfcl_eval/data")
+    files = [data / f"BFCL_v3_{category}.json" for category in V3.groups["all"]]
+    assert sum(len(file.read_text().splitlines()) for file in files) == 4441
 
 
 def test_a_column_with_a_category_missing_is_left_out():
@@ -218,8 +177,67 @@ def test_nothing_that_the_decoder_would_evaluate_is_evaluated(version: Version, 
         assert (first, second, none) == (["f(x=7)"], ["f(x='ab')", "g()"], None)
         assert last == (None if version is V3 else ["f(a=1)", "g()"])
         worker.read("bracket", deep)
-        worker.score("bracket", {"irrelevance": list(enumerate(harmful))}, workers=1)
+        simple, *others = ("simple", "java") if version is V3 else ("simple_python", "simple_java")
+        texts = [*harmful, *ODD]
+        rows: dict[str, list[tuple[int, Any]]] = {
+            category: list(enumerate(texts)) for category in (simple, *others, "irrelevance")
+        }
+        rows["multi_turn_base"] = [(n, [[text]]) for n, text in enumerate(texts)]
+        if version is V4:
+            steps = [[[{"seen": text, "said": text}]] for text in texts]
+            rows["memory_kv"] = list(enumerate(steps))
+            rows["format_sensitivity"] = list(enumerate(texts))
+        for form in ("bracket", "json"):
+            verdicts = worker.score(form, rows, workers=2)
+            assert len(verdicts) == sum(map(len, rows.values()))
+            assert not any(v.valid for v in verdicts if v.category in (simple, "multi_turn_base"))
     assert not owned.exists()
+
+
+ODD = (
+    "[f(x={(1, 2): 3})]",
+    "[f(x={b'a': 3})]",
+    "[f(x={1j: 2})]",
+    f"[f(x={'9' * 3000} * {'9' * 3000})]",
+    f'[{{"name": "f", "arguments": {"[" * 940}1{"]" * 940}}}]',
+    '[{"name": "f", "arguments": {"x": "\\ud83d"}}]',
+    "[f(x='\\ud83d')]",
+    f"[{'f(x=' * 90}1{')' * 90}]",
+)
+"""Answers whose values JSON cannot write, or checkers break at."""
+
+
+@pytest.mark.parametrize("version", [V3, V4], ids=lambda version: version.name)
+def test_what_a_call_gives_is_what_the_package_gives(version: Version):
+    """But for calls that are refused, which give the error of an unknown function."""
+    told = {
+        " cd(folder='document')": '{"current_working_directory": "document"}',
+        "GorillaFileSystem.cd(folder='a')": "name 'GorillaFileSystem' is not defined",
+        "get weather()": "invalid syntax (<string>, line 1)",
+        "pwd(x=inf)": "name 'inf' is not defined",
+        "power(base=99999999999, exponent=99999999999)": "the result is too large",
+        "logarithm(value=10, base=2, precision=100000000)": "the result is too large",
+        "power(base=2, exponent=10)": '{"result": 1024}',
+    }
+    with _worker(version) as worker:
+        entry = next(
+            entry for entry in worker.questions("multi_turn_base")
+            if {"pwd", "power"} <= {function["name"] for function in entry.functions}
+        )  # fmt: skip
+        ((_, results),) = worker.execute([(entry, list(told))])
+    assert [result.removeprefix("Error during execution: ") for result in results[1:]] == list(
+        told.values()
+    )[1:]
+
+
+def test_a_worker_that_answers_too_late_is_ended_with_its_processes(monkeypatch):
+    monkeypatch.setattr(client, "TIMEOUT", 0.5)
+    official_bfcl.installed(V3)
+    with Worker(V3) as worker, pytest.raises(CoalmError, match="no reply within 0 s"):
+        for _ in range(100):
+            rows = {"simple": [(n, "[f(x=1)]") for n in range(400)]}
+            worker.score("bracket", rows, workers=2)
+            monkeypatch.setattr(client, "TIMEOUT", 0.01)
 
 
 def test_arithmetic_on_literals_is_computed():
@@ -239,13 +257,11 @@ def test_arithmetic_on_literals_is_computed():
 
 
 def _worker(version: Version) -> Worker:
-    try:
-        return Worker(version)
-    except CoalmError as error:
-        pytest.skip(f"the environment of bfcl-eval cannot be built here: {error}")
+    official_bfcl.installed(version)
+    return Worker(version)
 
 
-def test_only_the_samples_own_functions_are_executed(official, entries, tmp_path):
+def test_only_the_samples_own_functions_are_executed(entries, tmp_path):
     entry = entries["multi_turn_base"][0]
     owned = tmp_path / "owned"
     harmful = [
@@ -272,81 +288,50 @@ def test_only_the_samples_own_functions_are_executed(official, entries, tmp_path
     assert not owned.exists()
 
 
-class Expert:
-    """Answers BFCL from its references, and counts how often it is asked."""
+def expert(entries: dict[str, list[Entry]], form: str) -> Engine:
+    """Answers BFCL from its references."""
 
-    def __init__(self, entries: dict[str, list[Entry]], form: str) -> None:
-        self.entries, self.form, self.asked = entries, form, 0
+    def answer(category: str, index: str, *step: str) -> str:
+        found = right_answer(entries[category][int(index)], form)
+        return found[int(step[0])][int(step[1])] if step else found
 
-    def infer_partial(self, conversations, config=None):
-        answered = []
-        for place, conversation in enumerate(conversations):
-            self.asked += 1
-            category, index, *step = conversation.conversation_id.split("/")
-            answer = right_answer(self.entries[category][int(index)], self.form)
-            if step:
-                answer = answer[int(step[0])][int(step[1])]
-            said = Message(role=Role.ASSISTANT, content=answer)
-            messages = [*conversation.messages, said]
-            answered.append((place, conversation.model_copy(update={"messages": messages})))
-        return InferenceResult(successful=answered, failures={})
-
-
-def evaluate(engine, folder: Path, data: dict[str, Any], count: int | None = None):
-    config = EvaluationConfig(output_dir=str(folder))
-    params = EvaluationTaskParams(task_name="t", evaluation_backend="custom", num_samples=count)
-    result = tasks.bfcl_v3(params, config, engine, data=data)
-    values = result.task_result["results"]["coalm-oumi/bfcl_v3"]
-    rows = [json.loads(line) for line in (folder / values["answers"]).read_text().splitlines()]
-    return values, rows
+    return Engine(answer)
 
 
 @pytest.mark.parametrize(("style", "form"), [("bfcl", "bracket"), ("coalm", "json")])
 def test_the_task_scores_an_expert_and_asks_nothing_twice(entries, tmp_path, style, form):
-    expert = Expert(entries, form)
+    engine = expert(entries, form)
     data = {"style": style, "categories": ["simple", "irrelevance"]}
-    values, rows = evaluate(expert, tmp_path, data, count=20)
+    values, rows = run_task(V3, engine, tmp_path, data, count=20)
     assert (values["category/simple"], values["category/irrelevance"]) == (1.0, 1.0)
-    assert (values["num_samples"], values["non_live_exec"], expert.asked) == (40, "retired", 40)
+    assert (values["num_samples"], values["non_live_exec"], len(engine.asked)) == (
+        40,
+        "retired",
+        40,
+    )
     assert "overall" not in values
     assert all(row["correct"] and row["prompt"] and row["failure"] is None for row in rows)
     assert "| simple | 20 | 20 | 100.00 |" in (tmp_path / "bfcl_v3.md").read_text()
-    evaluate(expert, tmp_path, data, count=20)
-    assert expert.asked == 40
+    engine.asked.clear()
+    run_task(V3, engine, tmp_path, data, count=20)
+    assert not engine.asked
 
 
 def test_multi_turn_feeds_results_back(entries, tmp_path):
-    expert = Expert(entries, "bracket")
-    values, rows = evaluate(expert, tmp_path, {"categories": ["multi_turn_base"]}, count=12)
+    engine = expert(entries, "bracket")
+    values, rows = run_task(V3, engine, tmp_path, {"categories": ["multi_turn_base"]}, count=12)
     assert (
         values["category/multi_turn_base"] >= 0.75
     )  # some references use arguments without a name
     record = next((tmp_path / "raw").glob("bfcl_v3.*.jsonl")).read_text()
-    assert expert.asked == len(record.splitlines()) - 1 > 24
+    assert len(engine.asked) == len(record.splitlines()) - 1 > 24
     failed = {row["failure"] for row in rows if not row["correct"]}
     assert failed <= {Failure.WRONG_STATE.value, Failure.OVER_CALLING.value}
 
 
 def test_a_model_that_calls_for_ever_is_stopped(entries, tmp_path):
-    class Restless:
-        def infer_partial(self, conversations, config=None):
-            answered = [
-                (
-                    n,
-                    c.model_copy(
-                        update={
-                            "messages": [
-                                *c.messages,
-                                Message(role=Role.ASSISTANT, content="[pwd()]"),
-                            ]
-                        }
-                    ),
-                )
-                for n, c in enumerate(conversations)
-            ]
-            return InferenceResult(successful=answered, failures={})
-
-    _, (row,) = evaluate(Restless(), tmp_path, {"categories": ["multi_turn_base"]}, count=1)
+    engine = Engine(lambda *key: "[pwd()]")
+    _, (row,) = run_task(V3, engine, tmp_path, {"categories": ["multi_turn_base"]}, count=1)
     turns = json.loads(row["response"])
     assert [len(turn) for turn in turns] == [21]  # MAXIMUM_STEP_LIMIT of bfcl-eval, and one more
     assert row["failure"] == "over-calling" and "force-terminated" in row["reason"]
@@ -361,4 +346,4 @@ def test_bad_options(tmp_path):
         ({"category": ["simple"]}, r"eval_kwargs\.data: expected some of style, categories"),
     ):
         with pytest.raises(CoalmError, match=message):
-            evaluate(None, tmp_path, data)
+            run_task(V3, None, tmp_path, data)

@@ -1,10 +1,8 @@
-import csv
 import json
-import random
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,17 +10,15 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
-from oumi.core.inference.base_inference_engine import InferenceResult
-from oumi.core.types.conversation import Message, Role
 
 from coalm_oumi.errors import CoalmError
-from coalm_oumi.evaluation import styles, tasks
+from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.bfcl import environment, run
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
 from coalm_oumi.evaluation.bfcl.v4 import V4, columns
 from tests import official_bfcl
-from tests.damage import damaged, right_answer
+from tests.damage import answers_of_all_qualities, right_answer
+from tests.official_bfcl import Engine, Officially, run_task
 
 CATEGORIES = ("simple_python", "simple_java", "simple_javascript", "multiple", "parallel", "irrelevance",
     "live_relevance", "multi_turn_miss_func",
@@ -31,38 +27,8 @@ CATEGORIES = ("simple_python", "simple_java", "simple_javascript", "multiple", "
 
 
 @pytest.fixture(scope="session")
-def official() -> Path:
-    """The interpreter of bfcl-eval's environment."""
-    try:
-        return environment.python(V4)
-    except CoalmError as error:
-        pytest.skip(f"the environment of bfcl-eval cannot be built here: {error}")
-
-
-@pytest.fixture(scope="session")
-def entries(official: Path) -> dict[str, list[Entry]]:
-    with Worker(V4) as worker:
-        return {category: worker.questions(category) for category in CATEGORIES}
-
-
-def answers_of_all_qualities(entries: Sequence[Entry], form: str, seed: int) -> list[Any]:
-    """A third right, the rest damaged; of conversations some of the steps."""
-    random_ = random.Random(seed)
-    right = [right_answer(entry, form) for entry in entries]
-    if not entries[0].is_conversation:
-        called = {"bracket": "[f(x=1)]", "json": '[{"name": "f", "arguments": {"x": 1}}]'}[form]
-        others = [*right, *[called] * len(right)]
-        return [
-            text if random_.random() < 0.33 else damaged(text, others, random_) for text in right
-        ]
-    steps = [step for answer in right for turn in answer for step in turn]
-    return [
-        [
-            [step if random_.random() < 0.7 else damaged(step, steps, random_) for step in turn]
-            for turn in answer
-        ]
-        for answer in right
-    ]  # fmt: skip
+def entries() -> dict[str, list[Entry]]:
+    return official_bfcl.questions(V4, CATEGORIES)
 
 
 @pytest.fixture(scope="session")
@@ -78,71 +44,53 @@ def asked(entries) -> dict[str, dict[str, list[Any]]]:
 
 
 @pytest.fixture(scope="session")
-def evaluated(official, entries, asked, tmp_path_factory) -> Path:
-    """What one run of `bfcl evaluate` says of all of them."""
-    raw = {
-        run.OFFICIAL_MODELS[style]: {
-            category: list(zip((e.id for e in entries[category]), answers, strict=True))
+def answered(entries, asked) -> dict[str, list[tuple[Entry, Any]]]:
+    """The same with their samples."""
+    answered = {
+        style: [
+            pair
             for category, answers in found.items()
-        }
+            for pair in zip(entries[category], answers, strict=True)
+        ]
         for style, found in asked.items()
     }
-    root = tmp_path_factory.mktemp("bfcl_v4")
-    official_bfcl.evaluate(V4, root, raw, CATEGORIES)
-    return root
+    native = ("memory_kv", "web_search_base", "multiple")
+    answered["native"] = [pair for pair in answered["coalm"] if pair[0].category in native]
+    return answered
 
 
-@pytest.mark.parametrize("name", ["bfcl", "coalm"])
-def test_every_verdict_is_that_of_bfcl_evaluate_on_the_raw_answers(entries, asked, evaluated, name):
-    style, found = styles.by_name(name), asked[name]
-    samples = [entry for category in found for entry in entries[category]]
-    judged = run.judge(V4, style, samples, [a for answers in found.values() for a in answers])
-    assert all((j.failure is None) == j.verdict.valid for j in judged)
-    for category in found:
-        ours = [j for j in judged if j.entry.category == category]
+@pytest.fixture(scope="session")
+def evaluated(answered, tmp_path_factory) -> Officially:
+    """What one run of `bfcl evaluate` says of all of them."""
+    return official_bfcl.evaluate(V4, tmp_path_factory.mktemp("bfcl_v4"), answered, CATEGORIES)
+
+
+@pytest.fixture(scope="session")
+def judged(answered) -> dict[str, list[run.Judged]]:
+    """What we say of them."""
+    return {
+        name: run.judge(V4, styles.by_name(name), *map(list, zip(*pairs, strict=True)))
+        for name, pairs in answered.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["bfcl", "coalm", "native"])
+def test_every_verdict_is_that_of_bfcl_evaluate(judged, evaluated, name):
+    assert all((j.failure is None) == j.verdict.valid for j in judged[name])
+    for category in {j.entry.category for j in judged[name]}:
+        ours = [j for j in judged[name] if j.entry.category == category]
         wrong = Counter(j.entry.id for j in ours if not j.verdict.valid)
-        model = run.OFFICIAL_MODELS[name]
-        assert wrong == official_bfcl.wrong(V4, evaluated, model, category), category
+        assert wrong == evaluated.wrong(name, category), category
         assert 0 < wrong.total() < len(ours), category
 
 
-@pytest.mark.parametrize("name", ["bfcl", "native"])
-def test_result_files_give_the_same_when_bfcl_evaluate_reads_them(
-    entries, asked, official, tmp_path, name
-):
-    style = styles.by_name(name)
-    form = "coalm" if style.native else "bfcl"
-    chosen = ("memory_kv", "web_search_base", "multiple")
-    samples = [entry for category in chosen for entry in entries[category]]
-    answers = [answer for category in chosen for answer in asked[form][category]]
-    run.write_results(tmp_path, V4, style, list(zip(samples, answers, strict=True)))
-    official_bfcl.evaluate(V4, tmp_path, {}, chosen, run.OFFICIAL_MODELS[name])
-    wrong = Counter(
-        j.entry.id for j in run.judge(V4, style, samples, answers) if not j.verdict.valid
-    )
-    found = (official_bfcl.wrong(V4, tmp_path, run.OFFICIAL_MODELS[name], c) for c in chosen)
-    assert wrong == sum(found, Counter())
-    assert 0 < wrong.total() < len(samples)
-
-
-def test_columns_are_those_of_the_leaderboard(official, entries, tmp_path):
-    """Against `data_overall.csv`, from accuracies that differ in every category."""
-    random_ = random.Random(1)
-    sizes, accuracies = {}, {}
-    folder = tmp_path / "score" / "uiuc-convai_CoALM-8B"
-    for category in V4.groups["all_scoring"]:
-        sizes[category] = random_.randrange(100, 300)
-        accuracies[category] = random_.randrange(sizes[category] + 1) / sizes[category]
-        row = {"accuracy": accuracies[category], "total_count": sizes[category]}
-        (folder / V4.folder(category)).mkdir(parents=True, exist_ok=True)
-        (folder / V4.folder(category) / f"BFCL_v4_{category}_score.json").write_text(
-            json.dumps(row)
-        )
-    (tmp_path / "result").mkdir()
-    official_bfcl.evaluate(V4, tmp_path, {}, ["multiple"])
-    (row,) = csv.DictReader((tmp_path / "score" / "data_overall.csv").open())
-    found = columns(accuracies, sizes)
-    assert {name: f"{100 * value:.2f}%" for name, value in found.items() if name != "agentic"} == {
+def test_columns_are_those_of_the_leaderboard(evaluated):
+    """From accuracies that differ in every category."""
+    row = evaluated.row("data_overall.csv")
+    found = columns(evaluated.accuracies, evaluated.sizes)
+    agentic = f"{100 * found.pop('agentic'):.2f}%"
+    assert agentic == evaluated.row("data_agentic.csv")["Agentic Overall Acc"]
+    assert {name: f"{100 * value:.2f}%" for name, value in found.items()} == {
         "overall": row["Overall Acc"],
         "non_live_ast": row["Non-Live AST Acc"],
         "live": row["Live Acc"],
@@ -152,17 +100,11 @@ def test_columns_are_those_of_the_leaderboard(official, entries, tmp_path):
         "relevance": row["Relevance Detection"],
         "irrelevance": row["Irrelevance Detection"],
     }
-    (row,) = csv.DictReader((tmp_path / "score" / "data_agentic.csv").open())
-    assert f"{100 * found['agentic']:.2f}%" == row["Agentic Overall Acc"]
 
 
-def test_forms_of_the_prompt_are_compared_as_the_leaderboard_does(entries, asked, evaluated):
-    style, samples = styles.by_name("bfcl"), entries["format_sensitivity"]
-    judged = run.judge(V4, style, samples, asked["bfcl"]["format_sensitivity"])
-    found = columns(run.accuracies(judged), {})
-    file = "format_sensitivity/BFCL_v4_format_sensitivity_score.json"
-    with (evaluated / "score" / run.OFFICIAL_MODELS["bfcl"] / file).open() as lines:
-        header = json.loads(next(lines))
+def test_forms_of_the_prompt_are_compared_as_the_leaderboard_does(judged, evaluated):
+    found = columns(run.accuracies(judged["bfcl"]), {})
+    header, *_ = evaluated.scored("bfcl", "format_sensitivity")
     assert round(100 * found["format_max_delta"], 2) == header["accuracy_max_delta"] > 0
     assert round(100 * found["format_std"], 2) == header["accuracy_std"]
 
@@ -173,32 +115,6 @@ def test_a_column_with_a_category_missing_is_left_out():
     assert columns(accuracies, sizes)["overall"] == pytest.approx(1.0)
     del accuracies["memory_vector"]
     assert not {"overall", "agentic", "memory"} & set(columns(accuracies, sizes))
-
-
-class Engine:
-    """Answers by a function of sample, turn and step, and keeps what it was asked."""
-
-    def __init__(self, answer) -> None:
-        self.answer, self.asked = answer, {}
-
-    def infer_partial(self, conversations, config=None):
-        answered = []
-        for place, conversation in enumerate(conversations):
-            key = conversation.conversation_id
-            self.asked[key] = "\n".join(str(m.content) for m in conversation.messages)
-            said = Message(role=Role.ASSISTANT, content=self.answer(*key.split("/")))
-            messages = [*conversation.messages, said]
-            answered.append((place, conversation.model_copy(update={"messages": messages})))
-        return InferenceResult(successful=answered, failures={})
-
-
-def evaluate(engine, folder: Path, data: dict[str, Any], count: int | None = None):
-    config = EvaluationConfig(output_dir=str(folder))
-    params = EvaluationTaskParams(task_name="t", evaluation_backend="custom", num_samples=count)
-    result = tasks.bfcl_v4(params, config, engine, data=data)
-    values = result.task_result["results"]["coalm-oumi/bfcl_v4"]
-    rows = [json.loads(line) for line in (folder / values["answers"]).read_text().splitlines()]
-    return values, rows
 
 
 def test_what_was_told_is_remembered(entries, tmp_path):
@@ -212,7 +128,7 @@ def test_what_was_told_is_remembered(entries, tmp_path):
 
     engine = Engine(answer)
     data = {"categories": ["memory_rec_sum"]}
-    values, rows = evaluate(engine, tmp_path, data)
+    values, rows = run_task(V4, engine, tmp_path, data)
     assert (values["category/memory_rec_sum"], values["num_samples"]) == (1.0, 155)
     assert all(row["correct"] and row["failure"] is None for row in rows)
     with Worker(V4) as worker:
@@ -229,13 +145,13 @@ def test_what_was_told_is_remembered(entries, tmp_path):
     lines = (written / "BFCL_v4_memory_rec_sum_prereq_result.json").read_text().splitlines()
     assert len(lines) == len(told)
     engine.asked.clear()
-    assert evaluate(engine, tmp_path, data)[0]["category/memory_rec_sum"] == 1.0
+    assert run_task(V4, engine, tmp_path, data)[0]["category/memory_rec_sum"] == 1.0
     assert not engine.asked, "a second run asks nothing"
 
 
 def test_a_choice_holds_only_the_conversations_that_it_needs(entries, tmp_path):
     engine = Engine(lambda *key: "I do not know.")
-    values, rows = evaluate(engine, tmp_path, {"categories": ["memory_kv"]}, count=1)
+    values, rows = run_task(V4, engine, tmp_path, {"categories": ["memory_kv"]}, count=1)
     assert (values["num_samples"], values["category/memory_kv"]) == (1, 0.0)
     assert rows[0]["failure"] == "wrong answer"
     chosen = next(e for e in entries["memory_kv"] if e.id == rows[0]["dialogue_id"])
@@ -279,19 +195,19 @@ def test_the_web_is_public_and_what_it_gave_is_recorded(entries, tmp_path, monke
             )
         )
         data = {"categories": ["web_search_base"]}
-        values, rows = evaluate(engine, tmp_path, data, count=3)
+        values, rows = run_task(V4, engine, tmp_path, data, count=3)
     assert (values["num_samples"], values["category/web_search_base"], visits) == (3, 0.0, [])
     assert {row["failure"] for row in rows} == {"wrong answer"}
     (file,) = (tmp_path / "raw").glob("bfcl_v4.web.*.jsonl")
     _, *records = map(json.loads, file.read_text().splitlines())
     assert len(records) == 3
-    (fetched,) = records[0]["record"]
+    fetched = records[0]["record"]
     assert "127.0.0.1 is not an address of the public internet" in fetched
     assert "secret-key" not in fetched, "an error shows the address, and the key of a search in it"
     told = next(text for key, text in engine.asked.items() if key.endswith("/0/1"))
     assert "not an address of the public internet" in told
     before = file.read_bytes()
-    evaluate(engine, tmp_path, data, count=3)
+    run_task(V4, engine, tmp_path, data, count=3)
     assert file.read_bytes() == before
 
 
@@ -314,14 +230,14 @@ def test_searches_that_fail_are_told_and_tried_again(
         monkeypatch.setenv("https_proxy", address)
         engine = Engine(searching)
         data = {"categories": ["web_search_base"]}
-        values, _ = evaluate(engine, tmp_path, data, count=2)
+        values, _ = run_task(V4, engine, tmp_path, data, count=2)
         assert values["num_samples"] == 2
         assert "2 of 2 searches of the web failed" in caplog.text
         assert "secret-key" not in caplog.text + "".join(engine.asked.values())
         (file,) = (tmp_path / "raw").glob("bfcl_v4.web.*.jsonl")
         assert len(file.read_text().splitlines()) == 1, "nothing of it is recorded"
         with pytest.raises(CoalmError, match="every search of the web fails"):
-            evaluate(Engine(searching), tmp_path, data, count=8)
+            run_task(V4, Engine(searching), tmp_path, data, count=8)
 
 
 ADDRESSES = """
@@ -332,7 +248,8 @@ print(json.dumps([web.is_public(host) for host in sys.argv[2:]]))
 """
 
 
-def test_addresses_that_are_on_the_public_internet(official):
+def test_addresses_that_are_on_the_public_internet():
+    official = official_bfcl.installed(V4)
     folder = Path(run.__file__).with_name("worker")
     public = ["8.8.8.8", "2001:4860:4860::8888", "64:ff9b::808:808", "::ffff:8.8.8.8"]
     private = ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1",
@@ -345,20 +262,25 @@ def test_addresses_that_are_on_the_public_internet(official):
 
 FETCH = """
 import sys
+import time
 sys.path.insert(0, sys.argv[1])
 import web
 web.MAX_SECONDS, web.MAX_BYTES = 2.0, 1000
 web.is_public = lambda host: host == "127.0.0.1"  # this machine stands for the internet
 with web.public_addresses_only():
     for address in sys.argv[2:]:
+        start = time.monotonic()
         try:
-            print(len(web.fetch(address, timeout=1).text))
+            said = len(web.fetch(address, timeout=1).text)
         except Exception as error:
-            print(type(error).__name__, error)
+            said = f"{type(error).__name__} {error}"
+        print(time.monotonic() - start < 4, said)
 """
 
 
-def test_a_page_is_read_so_far_and_followed_to_public_addresses_only(official, no_proxy):
+def test_a_page_is_read_so_far_and_followed_to_public_addresses_only(no_proxy):
+    official = official_bfcl.installed(V4)
+
     def answer(handler: BaseHTTPRequestHandler) -> None:
         if handler.path == "/away":
             handler.send_response(302)
@@ -381,15 +303,15 @@ def test_a_page_is_read_so_far_and_followed_to_public_addresses_only(official, n
             check=True,
         )
     page, long, slow, away = done.stdout.splitlines()
-    assert page == "100"
-    assert "ReadTimeout" in long and "ReadTimeout" in slow
+    assert page == "True 100"
+    assert long.startswith("True ReadTimeout") and slow.startswith("True ReadTimeout")
     assert "127.0.0.2 is not an address of the public internet" in away
 
 
 def test_a_choice_of_forms_takes_questions_whole(entries, tmp_path):
     by_place = entries["format_sensitivity"]
     engine = Engine(lambda category, index: right_answer(by_place[int(index)], "bracket"))
-    values, rows = evaluate(engine, tmp_path, {"categories": ["format_sensitivity"]}, count=3)
+    values, rows = run_task(V4, engine, tmp_path, {"categories": ["format_sensitivity"]}, count=3)
     assert values["num_samples"] == 3 * 26
     questions = Counter(row["dialogue_id"].split(":")[2] for row in rows)
     assert list(questions.values()) == [26] * 3
@@ -406,7 +328,7 @@ def test_bad_options(tmp_path, monkeypatch):
         ({"categories": ["format_sensitivity"], "style": "coalm"}, "give it `style: bfcl`"),
     ):
         with pytest.raises(CoalmError, match=message):
-            evaluate(None, tmp_path, data)
+            run_task(V4, None, tmp_path, data)
     style = styles.by_name("coalm")
     monkeypatch.setenv(environment.SEARCH_KEY, "key")
     assert run.categories(V4, ["all"], style) == list(V4.groups["all_scoring"])
@@ -427,7 +349,8 @@ SentenceTransformer(modules=[word, models.Pooling(32)]).save(f"{folder}/encoder"
 """
 
 
-def test_a_vector_memory_is_searched_with_an_encoder_from_a_folder(official, tmp_path):
+def test_a_vector_memory_is_searched_with_an_encoder_from_a_folder(tmp_path):
+    official = official_bfcl.installed(V4)
     if not (official.parent.parent / "complete-extras").exists():
         pytest.skip("takes several GB: environment.python(V4, extras=True) installs them")
     subprocess.run([official, "-I", "-c", ENCODER, tmp_path], check=True, capture_output=True)
@@ -442,7 +365,7 @@ def test_a_vector_memory_is_searched_with_an_encoder_from_a_folder(official, tmp
 
     engine = Engine(answer)
     data = {"categories": ["memory_vector"], "encoder": str(tmp_path / "encoder")}
-    values, _ = evaluate(engine, tmp, data, count=2)
+    values, _ = run_task(V4, engine, tmp, data, count=2)
     assert values["category/memory_vector"] == 0.0
     found = [
         text for key, text in engine.asked.items() if key.endswith("/0/1") and "prereq" not in key
@@ -452,11 +375,10 @@ def test_a_vector_memory_is_searched_with_an_encoder_from_a_folder(official, tmp
     )
 
 
-def test_an_encoder_out_of_reach_is_an_error_before_anything_is_asked(
-    official, tmp_path, monkeypatch
-):
+def test_an_encoder_out_of_reach_is_an_error_before_anything_is_asked(tmp_path, monkeypatch):
+    official = official_bfcl.installed(V4)
     if not (official.parent.parent / "complete-extras").exists():
         pytest.skip("takes several GB: environment.python(V4, extras=True) installs them")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(CoalmError, match=r"give its folder as eval_kwargs\.data\.encoder"):
-        evaluate(None, tmp_path, {"categories": ["memory_vector"]})
+        run_task(V4, None, tmp_path, {"categories": ["memory_vector"]})

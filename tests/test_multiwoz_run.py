@@ -251,7 +251,7 @@ def test_a_broken_dialogue_is_recorded_and_tried_again(tmp_path: Path, recipe: C
     with ChatServer(breaks) as server:
         found = evaluate(recipe(server))
         assert (found["finished"], found["success"]) == (0.5, 0.5)
-        verdicts = [row for _, row in read_jsonl(tmp_path / "out" / found["verdicts"])]
+        verdicts = [row for _, row in read_jsonl(tmp_path / "out" / found["answers"])]
         assert sum(row["success"] for row in verdicts) / len(verdicts) == found["success"]
         right, turns = (sum(row[key] for row in verdicts) for key in ("turns_right", "turns"))
         assert right / turns == found["joint_goal_accuracy"] < 1

@@ -177,8 +177,8 @@ def test_the_bootstrap_agrees_with_the_normal_interval():
 
 def test_dialogues_are_drawn_whole():
     """Turns of one dialogue that are all right or all wrong are one observation, not many."""
-    verdicts = [{"success": None, "turns": 10, "turns_right": 10 * (n % 2)} for n in range(40)]
-    found = result("m", verdicts=verdicts, metrics={"joint_goal_accuracy": 0.5, "success": 0.5})
+    answers = [{"success": None, "turns": 10, "turns_right": 10 * (n % 2)} for n in range(40)]
+    found = result("m", answers=answers, metrics={"joint_goal_accuracy": 0.5, "success": 0.5})
     bounds = interval(found, "joint_goal_accuracy")
     assert bounds is not None and bounds[1] - bounds[0] > 0.28
     assert interval(found, "success") is None, "no dialogue has a verdict"

@@ -53,7 +53,6 @@ class TaskResult:
         seconds: The wall time.
         answers: What the model wrote, where the task kept it.
         evaluated: The model and adapter that Oumi loaded.
-        verdicts: What the metrics are shares of, where `answers` does not say it: MultiWOZ.
         errors: Standard errors of metrics, where the task gives them: LM Evaluation Harness.
         sizes: The sizes of BFCL's whole categories.
         version: The task's, and how it asked.
@@ -69,7 +68,6 @@ class TaskResult:
     seconds: float | None
     answers: Sequence[Json]
     evaluated: str
-    verdicts: Sequence[Json] = ()
     errors: Mapping[str, float] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     version: str = ""
@@ -245,7 +243,6 @@ def _results(file: Path, root: Path) -> list[tuple[str, TaskResult]]:
             seconds=record.get("duration_sec"),
             answers=_rows(output_dir, values.get("answers")),
             evaluated=" + ".join(evaluated),
-            verdicts=_rows(output_dir, values.get("verdicts")),
             errors=errors,
             sizes=values.get("sizes", {}),
             version=_version(values, harness.get("versions", {}).get(task)),

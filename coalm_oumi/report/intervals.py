@@ -53,10 +53,10 @@ def interval(result: TaskResult, metric: str, *, seed: int = 0) -> tuple[float, 
 
 def _parts(result: TaskResult, metric: str) -> list[tuple[float, float]]:
     """Returns for each sample what it adds to the metric's numerator and denominator."""
-    if result.verdicts:
+    if result.answers and "turns_right" in result.answers[0]:  # whole dialogues
         if metric == "joint_goal_accuracy":
-            return [(row["turns_right"], row["turns"]) for row in result.verdicts]
-        return [(row[metric], 1) for row in result.verdicts if row.get(metric) is not None]
+            return [(row["turns_right"], row["turns"]) for row in result.answers]
+        return [(row[metric], 1) for row in result.answers if row.get(metric) is not None]
     if metric == "readable":
         return [(row["unreadable"] is None, 1) for row in result.answers]
     if metric in _VERDICTS:

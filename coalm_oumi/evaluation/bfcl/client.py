@@ -1,11 +1,13 @@
 """Talks to the worker in the environment of `bfcl-eval`, a JSON line each way."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +19,7 @@ from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.jsontext import Json
 
 TIMEOUT = 600.0
-"""Seconds for one reply. The slowest, judging 200 multi-turn answers, takes a few; a search of the
-web may wait until its quota is filled up."""
+"""Seconds for one reply. The slowest that comes to an end, judging all answers, takes a minute."""
 
 ENCODER = "all-MiniLM-L6-v2"
 """The model by which the package's vector memory finds what it holds."""
@@ -121,7 +122,12 @@ class Worker:
     """
 
     def __init__(
-        self, version: Version, *, extras: bool = False, encoder: Path | None = None
+        self,
+        version: Version,
+        *,
+        extras: bool = False,
+        encoder: Path | None = None,
+        keys: Collection[str] = (),
     ) -> None:
         """Starts the process, and installs the environment on the first run.
 
@@ -129,6 +135,7 @@ class Worker:
             version: The version of the benchmark.
             extras: Whether what it does takes the package's large requirements.
             encoder: The folder of `ENCODER`, where a hub is out of reach.
+            keys: Names of environment variables with the keys of services that it needs.
 
         Raises:
             CoalmError: The environment cannot be installed.
@@ -147,7 +154,8 @@ class Worker:
             text=True,
             encoding="utf-8",
             cwd=root,
-            env=environment.variables(root),
+            env=environment.variables(root, keys),
+            start_new_session=True,  # so that it ends with its own processes, see `_end`
         )
 
     def __enter__(self) -> "Worker":
@@ -161,7 +169,7 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         """Ends the process."""
-        self._process.kill()
+        self._end()
         self._process.communicate()
         self._errors.close()
         self._folder.cleanup()
@@ -215,8 +223,11 @@ class Worker:
                 for entry, calls in steps
             ],
         )
-        for _ in steps:
-            reply = self._receive("executing calls")
+        open_ = {place: f"{entry.category} {entry.index}" for place, (entry, _) in enumerate(steps)}
+        while open_:
+            some = ", ".join(list(open_.values())[:3])
+            reply = self._receive(f"executing calls of {some}{', ...' * (len(open_) > 3)}")
+            del open_[reply["step"]]
             yield reply["step"], reply["results"]
 
     def check(self, class_name: str) -> None:
@@ -292,13 +303,18 @@ class Worker:
         except BrokenPipeError:  # then there is no reply either
             pass
 
+    def _end(self) -> None:
+        """Kills the process and those that judge for it, which hold its output open."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     def _receive(self, action: str) -> Any:
         assert self._process.stdout is not None
         late = threading.Event()
 
         def give_up() -> None:
             late.set()
-            self._process.kill()
+            self._end()
 
         watchdog = threading.Timer(TIMEOUT, give_up)
         watchdog.start()

@@ -79,32 +79,35 @@ class Executor:
             )
 
     def _search(self, steps: dict[int, Step], journal: Journal) -> dict[int, list[str]]:
-        keys = {n: f"{step.key}#{digest(list(step.calls))}" for n, step in steps.items()}
-        found = {n: journal.records[key] for n, key in keys.items() if key in journal}
-        pending = [n for n in steps if n not in found]
+        """Executes each call by itself: no call of the web depends on those before it."""
+        calls = {
+            f"{step.key}/{place}#{digest(call)}": (step.entry, call)
+            for step in steps.values()
+            for place, call in enumerate(step.calls)
+        }
+        found = {key: journal.records[key] for key in calls if key in journal}
+        pending = [key for key in calls if key not in found]
         for first in range(0, len(pending), _SIDE_BY_SIDE):
             chunk = pending[first : first + _SIDE_BY_SIDE]
-            pairs = [(steps[n].entry, steps[n].calls) for n in chunk]
-            for place, results in self._worker.execute(pairs):
-                n = chunk[place]
-                found[n] = results
-                if not self._failures(steps[n].calls, results):
-                    journal.append(keys[n], results)
+            asked = [(calls[key][0], [calls[key][1]]) for key in chunk]
+            for place, (result,) in self._worker.execute(asked):
+                key = chunk[place]
+                found[key] = result
+                if not self._is_failure(calls[key][1], result):
+                    journal.append(key, result)
             if len(self._failed) == self._searches > _FEW:
                 raise CoalmError(
                     f"every search of the web fails, first with {self._failed[0]}; see to the key "
                     "and the network, and run the command again"
                 )
-        return found
+        results = iter([found[key] for key in calls])
+        return {n: [next(results) for _ in step.calls] for n, step in steps.items()}
 
-    def _failures(self, calls: Sequence[str], results: Sequence[str]) -> int:
-        """Counts the searches of a step, and returns how many failed."""
-        searches = [
-            result
-            for call, result in zip(calls, results, strict=True)
-            if call.startswith("search_engine_query(")
-        ]
-        failed = [result for result in searches if result.startswith('{"error"')]
-        self._searches += len(searches)
-        self._failed += failed
-        return len(failed)
+    def _is_failure(self, call: str, result: str) -> bool:
+        """Says whether a search failed, and counts it. That of a page is an answer too."""
+        if not call.startswith("search_engine_query("):
+            return False
+        self._searches += 1
+        failed = result.startswith('{"error"')
+        self._failed += [result] if failed else []
+        return failed

@@ -128,13 +128,14 @@ def ask(
         CoalmError: The environment of bfcl-eval cannot be had, or the engine or the worker failed.
     """
     chosen = categories(version, names, style)
-    checked = [name for name in chosen if name in version.checked]
+    encoding = [name for name in chosen if name in version.encoders]
+    keys = {version.needs[name] for name in chosen if name in version.needs}
     label = f"bfcl_{version.name}"
     depends_on = made_by(config)
     web = Path(config.output_dir) / "raw" / f"{label}.web.{digest(depends_on)}.jsonl"
-    with Worker(version, extras=bool(checked), encoder=encoder if checked else None) as worker:
-        for name in checked:
-            _check(worker, name, version.checked[name])
+    with Worker(version, extras=bool(encoding), encoder=encoder, keys=keys) as worker:
+        for name in encoding:
+            _check(worker, name, version.encoders[name])
         complete = {name: worker.questions(name) for name in chosen}
         entries = [e for found in complete.values() for e in _choice(found, num_samples)]
         searches = any(entry.kind == "web_search" for entry in entries)
@@ -303,6 +304,7 @@ def _as_tool_calls(style: Style, answer: Json) -> Json:
 
 
 _FAILURES: Mapping[str, Failure] = {
+    "failed": Failure.FORMAT,
     "decoder_failed": Failure.FORMAT,
     "decoder_wrong_output_format": Failure.FORMAT,
     "inference_error": Failure.FORMAT,

@@ -123,6 +123,6 @@ V4 = Version(
     undeclared=("soundfile",),  # of its qwen-agent, for the command `bfcl`
     needs=dict.fromkeys(_WEB_SEARCH, SEARCH_KEY),
     own_prompt=(_FORMAT_SENSITIVITY,),
-    checked={"memory_vector": "MemoryAPI_vector"},
+    encoders={"memory_vector": "MemoryAPI_vector"},
 )
 """The version that followed: agents beside V3's categories."""

@@ -23,7 +23,7 @@ class Version:
         undeclared: Requirements that the package forgets to name.
         needs: Environment variables that categories cannot do without, by category.
         own_prompt: Categories that vary BFCL's own prompt, and so suit the style `bfcl` alone.
-        checked: Environments of categories that may fail to load, by category.
+        encoders: Environments that take the extras and load an encoder, by category.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Version:
     undeclared: tuple[str, ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)
     own_prompt: tuple[str, ...] = ()
-    checked: Mapping[str, str] = field(default_factory=dict)
+    encoders: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def task(self) -> str:

@@ -204,7 +204,7 @@ def failure(judged: Judged) -> Failure | None:
     steps = [step for turn in judged.record["turns"] for step in turn["steps"]]
     found = (
         (judged.record["error"], Failure.BROKEN_OFF),
-        (all(step["unreadable"] for step in steps), Failure.FORMAT),
+        (steps and all(step["unreadable"] for step in steps), Failure.FORMAT),
         (verdict.inform is False, Failure.WRONG_VENUE),
         (verdict.success is False, Failure.WRONG_ANSWER),
         (verdict.book is False, Failure.WRONG_BOOKING),

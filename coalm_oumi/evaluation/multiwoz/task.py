@@ -140,7 +140,6 @@ def multiwoz(
         "version": options.version,
         "spent": spent,
         "table": str(index.relative_to(config.output_dir)),
-        "verdicts": str(verdicts.relative_to(config.output_dir)),
         "answers": str(verdicts.relative_to(config.output_dir)),
         "task_version": 2,
         "made_with": {

@@ -21,10 +21,8 @@ import json
 import multiprocessing
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import Any
 
 import common
@@ -83,45 +81,57 @@ def score(
         if share
     ]
     if workers == 1:
-        judged = [_score(*job) for job in jobs]
+        judged = [_score(job) for job in jobs]
     else:
-        with multiprocessing.get_context("fork").Pool(workers) as pool:
-            judged = pool.starmap(_score, jobs, chunksize=1)
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            judged = list(pool.map(_score, jobs))
     return {"verdicts": [verdict for share in judged for verdict in share]}
 
 
-def _score(model: str, category: str, form: str, rows: list[list[Any]]) -> list[dict[str, Any]]:
-    # The runners drop keys of the samples. Some ids are not unique, and others say what to read.
-    samples = [dict(package.entries(category)[index]) for index, _ in rows]
-    ids = [
-        sample["id"] if ":" in sample["id"] else index
-        for sample, (index, _) in zip(samples, rows, strict=True)
-    ]
-    expected = [{"ground_truth": package.references(category)[index]} for index, _ in rows]
-    results = [{"id": id_, "result": row[1]} for id_, row in zip(ids, rows, strict=True)]
-    with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder)
-        decoded = package.judge(category, form, model, samples, results, expected, where)
-        (file,) = where.rglob("*_score.json")
-        with file.open(encoding="utf-8") as lines:
-            _, *wrong_rows = map(json.loads, lines)
-    wrong = {row["id"]: row for row in wrong_rows}
-    return [
-        _verdict(category, row[0], calls, wrong.get(id_))
-        for id_, row, calls in zip(ids, rows, decoded, strict=True)
-    ]
+def _score(job: tuple[str, str, str, list[list[Any]]]) -> list[dict[str, Any]]:
+    model, category, form, rows = job
+    return [_verdict(model, category, form, index, answer) for index, answer in rows]
 
 
-def _verdict(
-    category: str, index: int, decoded: Any, wrong: dict[str, Any] | None
-) -> dict[str, Any]:
-    verdict = {"category": category, "index": index, "valid": wrong is None, "decoded": decoded}
+def _verdict(model: str, category: str, form: str, index: int, answer: Any) -> dict[str, Any]:
+    sample = dict(package.entries(category)[index])  # the runners drop keys of it
+    expected = package.references(category)[index]
+    try:
+        decoded, wrong = package.judge(category, form, model, sample, answer, expected)
+    except Exception as error:  # at what no one thought of, a runner would stop judging for all
+        decoded, wrong = None, {"error": repr(error), "error_type": "checker:failed"}
+    verdict = {"category": category, "index": index, "valid": wrong is None}
+    verdict["decoded"] = _plain(decoded)
     if wrong is None:
         return verdict
     error = wrong["error"]
     if isinstance(error, dict):  # as the runners of conversations report
-        return {**verdict, "type": error["error_type"], "reason": error["error_message"]}
-    return {**verdict, "type": wrong["error_type"], "reason": error}
+        return {**verdict, "type": error["error_type"], "reason": _plain(error["error_message"])}
+    return {**verdict, "type": wrong["error_type"], "reason": _plain(error)}
+
+
+def _plain(value: Any, levels: int = 100) -> Any:
+    """Returns what JSON and pickle can write of a value: what is odd or too deep becomes text."""
+    if levels and isinstance(value, list | tuple):
+        return [_plain(item, levels - 1) for item in value]
+    if levels and isinstance(value, dict):
+        return {_as_key(key): _plain(item, levels - 1) for key, item in value.items()}
+    if value is None or isinstance(value, str | float | bool):
+        return value
+    text = _as_text(value)
+    return value if isinstance(value, int) and not text.startswith("<") else text
+
+
+def _as_key(key: Any) -> str:
+    return key if isinstance(key, str) else _as_text(key)
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return repr(value)
+    except (ValueError, RecursionError) as error:  # too many digits, or levels
+        return f"<{type(value).__name__}: {error}>"
 
 
 # --- Protocol ---

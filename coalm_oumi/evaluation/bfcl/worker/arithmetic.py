@@ -5,7 +5,9 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_MAX_REPEAT = 1000
+_MAX_SIZE = 10_000
+"""Letters and elements of a value, counted through all its levels."""
+
 _OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -38,14 +40,15 @@ def _value(node: ast.expr) -> Any:
         first, second = _value(node.left), _value(node.right)
         if isinstance(node.op, ast.Mod) and isinstance(first, (str, bytes)):
             raise ValueError("text formatting is not computed")
-        if isinstance(node.op, ast.Mult):
-            _check_repeat(first, second)
+        times = max([1, *(int(v) for v in (first, second) if isinstance(v, (int, float)))])
+        repeated = isinstance(node.op, ast.Mult) and _size(first) + _size(second) > 2
+        if (_size(first) + _size(second)) * (times if repeated else 1) > _MAX_SIZE:
+            raise ValueError("the value is too long")
         return _OPERATORS[type(node.op)](first, second)
     raise ValueError(f"{type(node).__name__} is not arithmetic on literals")
 
 
-def _check_repeat(first: Any, second: Any) -> None:
-    """Refuses text or lists that a multiplication would blow up."""
-    for value, times in ((first, second), (second, first)):
-        if hasattr(value, "__len__") and len(value) * max(int(times), 0) > _MAX_REPEAT:
-            raise ValueError("a repeated value is too long")
+def _size(value: Any) -> int:
+    if isinstance(value, (list, tuple)):
+        return 1 + sum(map(_size, value))
+    return len(value) + 1 if isinstance(value, (str, bytes)) else 1

@@ -58,15 +58,12 @@ def allowed(entry: dict[str, Any]) -> set[str]:
 
 
 def allowed_steps(
-    turns: list[list[str]], entry: dict[str, Any], read: Callable[..., Any], *more: Any
+    turns: list[list[str]], entry: dict[str, Any], read: Callable[[str], list[str] | None]
 ) -> list[list[list[str]]]:
     """Decodes each step of each turn, and puts a harmless call in the place of a refused one."""
     names = allowed(entry)
     return [
-        [
-            [REFUSED if refusal(call, names) else call for call in decode(read, step, *more) or []]
-            for step in turn
-        ]
+        [[REFUSED if refusal(call, names) else call for call in read(step) or []] for step in turn]
         for turn in turns
     ]
 

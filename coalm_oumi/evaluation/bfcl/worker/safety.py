@@ -1,6 +1,7 @@
 """Which calls of a model are executed: the package executes them with `eval`."""
 
 import ast
+import builtins
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -23,14 +24,15 @@ def _methods(path: str, class_name: str) -> set[str]:
 
 
 def refusal(call: str, allowed: set[str]) -> str | None:
-    """Says why a call is not executed, or returns None.
+    """Says why a call is not executed, in the words of Python's own error, or returns None.
 
-    Only a call of an allowed function with literal arguments is.
+    Only a call of an allowed function with literal arguments is, and only if it comes to an end.
     """
     try:
-        node = ast.parse(call, mode="eval").body
+        tree: Any = compile(call.lstrip(" \t"), "<string>", "eval", ast.PyCF_ONLY_AST)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        return f"{type(error).__name__}"
+        return str(error) or type(error).__name__
+    node = tree.body
     if not isinstance(node, ast.Call):
         return "not a call"
     try:
@@ -42,9 +44,11 @@ def refusal(call: str, allowed: set[str]) -> str | None:
 def _refusal(node: Any, allowed: set[str]) -> str | None:
     if isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.func.id not in allowed:
-            return f"name '{ast.unparse(node.func)}' is not defined"
+            return f"name '{_root(node.func)}' is not defined"
         if any(word.arg is None for word in node.keywords):
             return "arguments are given by name"
+        if _is_endless(node):
+            return "the result is too large"
         children = [*node.args, *(word.value for word in node.keywords)]
     elif isinstance(node, ast.Constant):
         children = []
@@ -54,6 +58,45 @@ def _refusal(node: Any, allowed: set[str]) -> str | None:
         children = [*node.keys, *node.values]
     elif isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant):
         children = []
+    elif isinstance(node, ast.Name) and not hasattr(builtins, node.id):
+        return f"name '{node.id}' is not defined"
     else:
         return f"{type(node).__name__} is not a literal"
     return next(filter(None, (_refusal(child, allowed) for child in children)), None)
+
+
+def _root(function: ast.expr) -> str:
+    while isinstance(function, ast.Attribute):
+        function = function.value
+    return function.id if isinstance(function, ast.Name) else ast.unparse(function)
+
+
+_EFFORT = {
+    "power": "exponent",
+    "logarithm": "precision",
+    "square_root": "precision",
+    "round_number": "decimal_places",
+}
+"""The last argument of a function of the package, which says how many digits it computes."""
+
+_MAX_EFFORT = 10_000
+_MAX_NUMBER = 10**100
+
+
+def _is_endless(call: ast.Call) -> bool:
+    """Says whether a function would compute for longer than anyone waits."""
+    last = _EFFORT.get(getattr(call.func, "id", ""))
+    if last is None:
+        return False
+    named = {word.arg: word.value for word in call.keywords}
+    effort = named.get(last, call.args[-1] if call.args else None)
+    numbers = (node.value for node in ast.walk(call) if isinstance(node, ast.Constant))
+    return _magnitude(effort) > _MAX_EFFORT or any(
+        isinstance(value, int) and value > _MAX_NUMBER for value in numbers
+    )
+
+
+def _magnitude(node: ast.expr | None) -> float:
+    node = node.operand if isinstance(node, ast.UnaryOp) else node
+    value = node.value if isinstance(node, ast.Constant) else 0
+    return abs(value) if isinstance(value, (int, float)) else 0

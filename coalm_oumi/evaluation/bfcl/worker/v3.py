@@ -82,30 +82,43 @@ def read(form: str, text: str) -> list[str] | None:
 
 
 def judge(
-    category: str,
-    form: str,
-    model: str,
-    samples: list[dict[str, Any]],
-    results: list[dict[str, Any]],
-    expected: list[dict[str, Any]],
-    where: Path,
-) -> list[Any]:
-    """Has the package's own runner judge answers, and returns the calls that it reads in them."""
+    category: str, form: str, model: str, sample: dict[str, Any], answer: Any, expected: Any
+) -> tuple[Any, dict[str, Any] | None]:
+    """Has the package's own runner judge an answer.
+
+    Returns:
+        The calls that are read in it, and what the runner says of a wrong answer.
+    """
     handler = common.HANDLERS[form]
-    texts = [result["result"] for result in results]
+    results = [{"id": sample["id"], "result": answer}]
     if files.is_relevance_or_irrelevance(category):
-        eval_runner.relevance_file_runner(handler, results, samples, model, category, where)
-        return [common.decode(handler.decode_ast, text, "Python") for text in texts]
+        eval_runner.relevance_file_runner(handler, results, [sample], model, category, Path())
+        return common.decode(handler.decode_ast, answer, "Python"), _wrong()
+    truth = [{"ground_truth": expected}]
     if files.is_multi_turn(category):
-        for sample, result in zip(samples, results, strict=True):
-            turns = result["result"]
-            result["result"] = common.allowed_steps(turns, sample, handler.decode_execute)
+        steps = common.allowed_steps(answer, sample, lambda step: read(form, step))
+        results[0]["result"] = steps
         eval_runner.multi_turn_runner(
-            common.Decoded, results, samples, expected, model, category, where
+            common.Decoded, results, [sample], truth, model, category, Path()
         )
-        return [result["result"] for result in results]
+        return steps, _wrong()
     language = {"java": "Java", "javascript": "JavaScript"}.get(category, "Python")
     eval_runner.ast_file_runner(
-        handler, results, samples, expected, language, category, model, where
+        handler, results, [sample], truth, language, category, model, Path()
     )
-    return [common.decode(handler.decode_ast, text, language) for text in texts]
+    return common.decode(handler.decode_ast, answer, language), _wrong()
+
+
+_written: list[dict[str, Any]] = []
+
+
+def _keep(name: str, rows: list[dict[str, Any]], folder: Path) -> None:
+    """Takes the rows that the runners write into files: numbers, then one for a wrong answer."""
+    _written[:] = rows
+
+
+def _wrong() -> dict[str, Any] | None:
+    return _written[1] if len(_written) > 1 else None
+
+
+eval_runner.write_list_of_dicts_to_file = _keep

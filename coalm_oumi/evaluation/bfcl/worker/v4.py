@@ -157,56 +157,57 @@ def read(form: str, text: str) -> list[str] | None:
 
 
 def judge(
-    category: str,
-    form: str,
-    model: str,
-    samples: list[dict[str, Any]],
-    results: list[dict[str, Any]],
-    expected: list[dict[str, Any]],
-    where: Path,
-) -> list[Any]:
-    """Has the package's own runner judge answers, and returns the calls that it reads in them."""
+    category: str, form: str, model: str, sample: dict[str, Any], answer: Any, expected: Any
+) -> tuple[Any, dict[str, Any] | None]:
+    """Has the package's own runner judge an answer.
+
+    Returns:
+        The calls that are read in it, and what the runner says of a wrong answer.
+    """
     handler = common.HANDLERS[form]
-    texts = [result["result"] for result in results]
+    results = [{"id": sample["id"], "result": answer}]
+    truth = [{"ground_truth": expected}]
     if files.is_relevance_or_irrelevance(category):
-        eval_runner.relevance_file_runner(handler, results, samples, model, category, where)
-        return [_decode(handler, text, ReturnFormat.PYTHON) for text in texts]
+        eval_runner.relevance_file_runner(handler, results, [sample], model, category, Path())
+        return common.decode(handler.decode_ast, answer, ReturnFormat.PYTHON, False), _wrong()
     if files.is_agentic(category):  # nothing is executed here
-        for result in results:
-            result["result"] = [
-                [read(form, step["seen"]) or step["said"] for step in turn]
-                for turn in result["result"]
-            ]
+        steps = [[read(form, s["seen"]) or s["said"] for s in turn] for turn in answer]
+        results[0]["result"] = steps
         eval_runner.agentic_runner(
-            common.Decoded, results, samples, expected, model, category, where
+            common.Decoded, results, [sample], truth, model, category, Path()
         )
-        return [result["result"] for result in results]
+        return steps, _wrong()
     if files.is_multi_turn(category):
-        for sample, result in zip(samples, results, strict=True):
-            turns = result["result"]
-            result["result"] = common.allowed_steps(turns, sample, handler.decode_execute, False)
+        steps = common.allowed_steps(answer, sample, lambda step: read(form, step))
+        results[0]["result"] = steps
         eval_runner.multi_turn_runner(
-            common.Decoded, results, samples, expected, model, category, where
+            common.Decoded, results, [sample], truth, model, category, Path()
         )
-        return [result["result"] for result in results]
+        return steps, _wrong()
     if files.is_format_sensitivity(category):
         eval_runner.format_sensitivity_runner(
-            handler, results, samples, expected, model, category, where
+            handler, results, [sample], truth, model, category, Path()
         )
-        return [
-            _decode_varied(handler, sample["id"], text)
-            for sample, text in zip(samples, texts, strict=True)
-        ]
-    formats = {"simple_java": ReturnFormat.JAVA, "simple_javascript": ReturnFormat.JAVASCRIPT}
-    eval_runner.ast_file_runner(handler, results, samples, expected, category, model, where)
-    return [_decode(handler, text, formats.get(category, ReturnFormat.PYTHON)) for text in texts]
+        config = files.extract_prompt_format_from_id(sample["id"])
+        written, tagged, *_ = handling.parse_prompt_variation_params(config)
+    else:
+        eval_runner.ast_file_runner(handler, results, [sample], truth, category, model, Path())
+        written, tagged = _WRITTEN_IN.get(category, "python"), False
+    return common.decode(handler.decode_ast, answer, ReturnFormat(written), tagged), _wrong()
 
 
-def _decode(handler: Any, text: str, written: ReturnFormat, *, tagged: bool = False) -> Any:
-    return common.decode(handler.decode_ast, text, written, tagged)
+_WRITTEN_IN = {"simple_java": "java", "simple_javascript": "javascript"}
+_rows: list[dict[str, Any]] = []
 
 
-def _decode_varied(handler: Any, id_: str, text: str) -> Any:
-    config = files.extract_prompt_format_from_id(id_)
-    written, tagged, *_ = handling.parse_prompt_variation_params(config)
-    return _decode(handler, text, ReturnFormat(written), tagged=tagged)
+def _keep_rows(rows: list[dict[str, Any]], *_: Any, **__: Any) -> tuple[float, int]:
+    """Takes the rows that the runners write into files, one for each wrong answer."""
+    _rows[:] = rows
+    return 0.0, 0
+
+
+def _wrong() -> dict[str, Any] | None:
+    return _rows[0] if _rows else None
+
+
+eval_runner.save_eval_results = _keep_rows

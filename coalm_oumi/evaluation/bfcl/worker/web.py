@@ -1,6 +1,7 @@
 """What a model may fetch: so much, for so long, and from the public internet only."""
 
 import ipaddress
+import queue
 import socket
 import sys
 import threading
@@ -23,24 +24,63 @@ _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 _on_the_web = threading.local()
 
 
-def fetch(url: str, *, timeout: float, **options: Any) -> requests.Response:
+class _Session(requests.Session):
+    """Sends requests, and what they are redirected to, to public addresses only."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Sends one request.
+
+        A proxy would connect to any host, so its address is looked up here. Where that cannot be
+        done, the proxy decides.
+        """
+        host = urlsplit(str(request.url)).hostname or ""
+        try:
+            found = socket.getaddrinfo(host, None)
+        except OSError:
+            found = []
+        for address in found:
+            if not is_public(str(address[4][0])):
+                raise PermissionError(f"{host} is not an address of the public internet")
+        return super().send(request, **options)
+
+
+def fetch(url: str, **options: Any) -> requests.Response:
     """Stands for `requests.get`, which would read a page without end for ever.
 
     Raises:
+        PermissionError: The page is not on the public internet.
         requests.RequestException: The server cannot be reached, or the page is too slow or long.
     """
+    outcome: queue.SimpleQueue[requests.Response | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            with public_addresses_only():
+                outcome.put(_read(url, options))
+        except Exception as error:
+            outcome.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        found = outcome.get(timeout=MAX_SECONDS)
+    except queue.Empty:
+        raise requests.exceptions.ReadTimeout(f"no page within {MAX_SECONDS:.0f} s") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _read(url: str, options: dict[str, Any]) -> requests.Response:
     end = time.monotonic() + MAX_SECONDS
-    response = requests.get(url, timeout=timeout, stream=True, **options)
-    content = bytearray()
-    for part in response.iter_content(65536):
-        content += part
-        if len(content) > MAX_BYTES or time.monotonic() > end:
-            response.close()
-            raise requests.exceptions.ReadTimeout(
-                f"more than {MAX_BYTES:,} bytes or {MAX_SECONDS:.0f} seconds"
-            )
-    response._content = bytes(content)
-    return response
+    with _Session() as session:
+        response = session.get(url, stream=True, **options)
+        content = bytearray()
+        for part in response.iter_content(8192):
+            content += part
+            if len(content) > MAX_BYTES or time.monotonic() > end:
+                raise requests.exceptions.ReadTimeout(f"more than {MAX_BYTES:,} bytes")
+        response._content = bytes(content)
+        return response
 
 
 @contextmanager
