@@ -135,8 +135,8 @@ def test_405b_in_four_bits_needs_a_node():
     )  # fmt: skip
     linear = 126 * made.shape.layer_linear
     memory = made.moments["backward"]
-    # What is not in 4 bits peft casts to float32.
-    assert memory.weights == (linear // 2 + 4 * (made.shape.parameters - linear)) // 8
+    # What is not in 4 bits peft casts to float32, and Oumi back to bfloat16 under FSDP.
+    assert memory.weights == (linear // 2 + 2 * (made.shape.parameters - linear)) // 8
     # One byte to 64 weights and four to 64 * 256, on each GPU (QLoRA, section 3).
     assert memory.constants == pytest.approx(linear / 64 * (1 + 4 / 256), rel=1e-6)
     assert (made.gpus, made.smallest, made.ok) == (8, 8, True)

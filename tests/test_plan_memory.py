@@ -17,9 +17,11 @@ from peft.utils.other import fsdp_auto_wrap_policy
 from torch.profiler import ProfilerActivity, profile
 
 from coalm_oumi.jsontext import write_jsonl
+from coalm_oumi.model.recipe import read_recipe
 from coalm_oumi.plan.memory import peak, plan_memory
 from coalm_oumi.plan.setup import read_setup
-from coalm_oumi.plan.shape import measure
+from coalm_oumi.plan.shape import measure, read_config
+from tests.conftest import REPO
 from tests.threads import one_thread  # noqa: F401
 
 TOLERANCE = 0.1
@@ -260,3 +262,28 @@ def test_the_peak_of_oumi_train_is_within_a_tenth(
     moments = plan_memory(measure("tiny", hf_config, config.peft), read_setup(config), gpus=1)
     measured = allocator_peak(lambda: oumi_train(config))
     assert moments[peak(moments)].tensors == pytest.approx(measured, rel=TOLERANCE)
+
+
+# Peaks that benchmarks/train_on_gpu.py read on an H100 in November 2026, in bytes: the recipe, its
+# decoder layers (None: all), the longest sequence that it trained on, and the peak. Packed rows were
+# taken with `attn_implementation: sdpa`, which keeps as much as Flash Attention.
+ON_AN_H100 = [
+    ("coalm_8b.yaml", None, 2624, 21_402_362_880),
+    ("variants/coalm_8b_throughput.yaml", None, 4096, 19_202_242_048),
+    ("variants/coalm_8b_published.yaml", None, 3351, 40_220_531_200),
+    ("coalm_405b.yaml", 2, 2624, 16_209_754_112),
+]
+
+
+@pytest.mark.parametrize(("recipe", "layers", "longest", "measured"), ON_AN_H100)
+def test_the_peak_on_an_h100_was_within_a_fiftieth(
+    recipe: str, layers: int | None, longest: int, measured: int
+):
+    changes = ["fsdp.enable_fsdp=false", "model.attn_implementation=sdpa"]
+    config = read_recipe(REPO / "recipes" / recipe, changes)
+    config.finalize_and_validate()
+    config.model.model_max_length = longest
+    hf_config: Any = read_config(config.model.model_name)
+    hf_config.num_hidden_layers = layers or hf_config.num_hidden_layers
+    moments = plan_memory(measure(recipe, hf_config, config.peft), read_setup(config), gpus=1)
+    assert moments[peak(moments)].tensors == pytest.approx(measured, rel=0.02)

