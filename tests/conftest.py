@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from coalm_oumi.autoload import VARIABLE
@@ -16,6 +17,9 @@ SHARED = REPO.parent / "shared" / "data"
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# The same examples everywhere, and no failure on a machine that is slow.
+hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.bfcl import environment, run
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
+from coalm_oumi.evaluation.bfcl.execution import Executor, Step
 from coalm_oumi.evaluation.bfcl.v4 import V4, columns
+from coalm_oumi.journal import Journal
 from tests import official_bfcl
 from tests.damage import answers_of_all_qualities, right_answer
 from tests.official_bfcl import Engine, Officially, run_task
@@ -240,6 +242,27 @@ def test_searches_that_fail_are_told_and_tried_again(
             run_task(V4, Engine(searching), tmp_path, data, count=8)
 
 
+def test_searches_that_go_on_failing_do_not_stop_a_run_that_has_found_something(entries, tmp_path):
+    class Web:
+        """Finds something for the first question only."""
+
+        def execute(self, steps: Any) -> Any:
+            for place, (_, (call,)) in enumerate(steps):
+                yield place, ["[]" if "'0'" in call else '{"error": "nothing"}']
+
+    def step(n: int) -> Step:
+        return Step(str(n), entries["web_search_base"][n], [f"search_engine_query(keywords='{n}')"])
+
+    steps = [step(n) for n in range(6)]
+    worker: Any = Web()
+    for _ in range(2):  # the second finds the first one recorded, and the others fail again
+        with Journal(tmp_path / "web.jsonl", made_by="test") as journal:
+            results = Executor(worker, journal)(steps)
+        assert results == [["[]"]] + [['{"error": "nothing"}']] * 5
+    with pytest.raises(CoalmError, match="every search of the web fails"):
+        Executor(worker, Journal(tmp_path / "other.jsonl", made_by="test"))(steps[1:])
+
+
 ADDRESSES = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -261,24 +284,23 @@ def test_addresses_that_are_on_the_public_internet():
 
 
 FETCH = """
+import os
 import sys
 import time
 sys.path.insert(0, sys.argv[1])
-import web
-web.MAX_SECONDS, web.MAX_BYTES = 2.0, 1000
+import v4, web
+web.MAX_SECONDS, web.MAX_BYTES = 2.0, 100_000
 web.is_public = lambda host: host == "127.0.0.1"  # this machine stands for the internet
-with web.public_addresses_only():
-    for address in sys.argv[2:]:
-        start = time.monotonic()
-        try:
-            said = len(web.fetch(address, timeout=1).text)
-        except Exception as error:
-            said = f"{type(error).__name__} {error}"
-        print(time.monotonic() - start < 4, said)
+entry = v4.entries("web_search_base")[0]
+os.dup2(2, 1)  # the package prints as it goes
+for address in sys.argv[2:]:
+    start = time.monotonic()
+    said = v4.execute(entry, f"fetch_url_content(url='{address}', mode='markdown')")
+    print("SAID", time.monotonic() - start < 6, said[:300], file=sys.stderr)
 """
 
 
-def test_a_page_is_read_so_far_and_followed_to_public_addresses_only(no_proxy):
+def test_a_page_is_read_so_far_and_followed_to_public_addresses_only(no_proxy, tmp_path):
     official = official_bfcl.installed(V4)
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -288,24 +310,74 @@ def test_a_page_is_read_so_far_and_followed_to_public_addresses_only(no_proxy):
             handler.end_headers()
             return
         handler.send_response(200)
+        handler.send_header("Content-Type", "text/html; charset=utf-8")
         handler.end_headers()
-        for _ in range({"/page": 1, "/long": 100, "/slow": 40}[handler.path]):
-            handler.wfile.write(b"x" * (1 if handler.path == "/slow" else 100))
+        pages = {"/page": [b"<b>tea</b>"], "/long": [b"x" * 1000] * 200, "/odd": [b"<a " * 20_000]}
+        for part in pages.get(handler.path, [b"x"] * 40):
+            handler.wfile.write(part)
             time.sleep(0.2 if handler.path == "/slow" else 0)
 
     folder = Path(run.__file__).with_name("worker")
+    # A list of hosts without a proxy is no proxy: one of these is no place to go to.
+    environ = environment.variables(tmp_path) | {"no_proxy": "localhost,127.0.0.2,::1"}
     with http_server(answer) as address:
-        pages = [f"{address}{path}" for path in ("/page", "/long", "/slow", "/away")]
+        pages = [f"{address}{path}" for path in ("/page", "/long", "/slow", "/odd", "/away")]
         done = subprocess.run(
             [official, "-I", "-c", FETCH, folder, *pages],
             capture_output=True,
             text=True,
             check=True,
+            env=environ,
         )
-    page, long, slow, away = done.stdout.splitlines()
-    assert page == "True 100"
-    assert long.startswith("True ReadTimeout") and slow.startswith("True ReadTimeout")
+    found = [line for line in done.stderr.splitlines() if line.startswith("SAID")]
+    page, long, slow, odd, away = found
+    assert page == 'SAID True {"content": "**tea**\\n\\n"}'
+    assert long.startswith("SAID True") and "more than 100,000 bytes" in long
+    assert slow.startswith("SAID True") and odd.startswith("SAID True")
+    assert "timed out" in slow and "not done within 2 s" in odd
     assert "127.0.0.2 is not an address of the public internet" in away
+
+
+JUDGE = """
+import importlib.util
+import json
+import sys
+folder, *questions = sys.argv[1:]
+sys.path.insert(0, folder)
+sys.argv[1:] = ["v4"]
+spec = importlib.util.spec_from_file_location("worker", f"{folder}/__main__.py")
+worker = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(worker)
+worker.MAX_SECONDS = 1.0
+rows = [json.loads(question) for question in questions]
+print(json.dumps(worker._score(worker.model_table.MODEL, "format_sensitivity", "bracket", rows)))
+"""
+
+
+def test_an_answer_that_cannot_be_judged_in_time_is_wrong(entries):
+    """An expression of the package takes twice as long for every call of an unfinished list."""
+    index, entry = next(
+        (n, e) for n, e in enumerate(entries["format_sensitivity"])
+        if e.prompt_form.startswith("ret_fmt=json&tool_call_tag=False")
+    )  # fmt: skip
+    looping = "[" + '{"function": "f", "parameters": {}}, ' * 60
+    rows = [json.dumps([index, text]) for text in (looping, right_answer(entry, "bracket"))]
+    folder = Path(run.__file__).with_name("worker")
+    command = [official_bfcl.installed(V4), "-I", "-c", JUDGE, folder, *rows]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
+    verdicts = json.loads(done.stdout.splitlines()[-1])
+    assert [verdict["valid"] for verdict in verdicts] == [False, True]
+
+
+def test_a_memory_does_not_grow_without_bound(entries):
+    entry = entries["memory_rec_sum"][0]
+    calls = ["memory_update(text='aaaaaaaaaa')"]
+    calls += [f"memory_replace(old_text='a', new_text='{'a' * 1000}')"] * 3
+    calls += ["memory_retrieve()"]
+    with Worker(V4) as worker:
+        ((_, results),) = worker.execute([(entry, calls)])
+    assert results[1:4] == ['{"status": "Memory updated."}'] * 3
+    assert len(json.loads(results[4])["memory_content"]) == 100_000
 
 
 def test_a_choice_of_forms_takes_questions_whole(entries, tmp_path):
@@ -326,6 +398,7 @@ def test_bad_options(tmp_path, monkeypatch):
         ({"categories": ["simple"]}, "BFCL V4 has no category 'simple'"),
         ({"categories": ["all"]}, f"takes {environment.SEARCH_KEY} in the environment"),
         ({"categories": ["format_sensitivity"], "style": "coalm"}, "give it `style: bfcl`"),
+        ({"categories": ["memory"], "encoder": "no/where"}, "encoder no/where: no such folder"),
     ):
         with pytest.raises(CoalmError, match=message):
             run_task(V4, None, tmp_path, data)
@@ -373,6 +446,15 @@ def test_a_vector_memory_is_searched_with_an_encoder_from_a_folder(tmp_path):
     assert len(found) == 2 and all(
         "fact" in text.split("archival_memory_retrieve")[-1] for text in found
     )
+
+
+def test_an_encoder_out_of_reach_is_an_error_with_the_mend():
+    official_bfcl.installed(V4)
+    with (
+        Worker(V4) as worker,
+        pytest.raises(CoalmError, match=r"NoSuchMemory.*give its folder as eval_kwargs\.data\.enc"),
+    ):
+        run._check(worker, "memory_vector", "NoSuchMemory")
 
 
 def test_an_encoder_out_of_reach_is_an_error_before_anything_is_asked(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from oumi.inference import NativeTextInferenceEngine, RemoteInferenceEngine
 
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.inference import Question, RecordedModel
-from tests.chat_server import ChatServer, completion, failure
+from tests.chat_server import ChatServer, Reply, Request, completion, failure
 from tests.conftest import REPO
 
 
@@ -116,6 +116,23 @@ def test_a_server_that_answers_nothing_leaves_no_empty_answers(
     engine = Engine()
     ask(engine, run, *questions)
     assert len(engine.asked) == 5
+
+
+def test_questions_that_were_refused_once_may_be_refused_again(tmp_path: Path):
+    """The second run asks these alone, and is told no each time."""
+    questions = [question(str(n), f"question {n}") for n in range(6)]
+
+    def answer(request: Request) -> Reply:
+        told = request.json["messages"][-1]["content"]
+        return completion("yes") if told == "question 0" else failure(400, "content filter")
+
+    model, run = ModelParams(model_name="m"), config(tmp_path, batch_size=8)
+    with ChatServer(answer) as server:
+        remote = RemoteParams(api_url=f"{server.url}/chat/completions", max_retries=0)
+        for _ in range(2):
+            engine = RemoteInferenceEngine(model, remote_params=remote)
+            assert ask(engine, run, *questions) == ["yes", *[""] * 5]
+        assert len(server.requests) == 6 + 5
 
 
 def test_a_server_may_find_every_question_too_long(tmp_path: Path):

@@ -305,7 +305,9 @@ class RecordedModel:
 
     def _check(self, questions: Sequence[Question], answers: Sequence[Generated]) -> None:
         """Refuses to go on after failures that are no matter of the questions."""
-        tolerated = () if is_hopeless(answers) else (None, Cause.TOO_LONG, Cause.REFUSED)
+        # Where others were answered before, these are the ones that were refused then.
+        hopeless = is_hopeless(answers) and not self._journal.records
+        tolerated = () if hopeless else (None, Cause.TOO_LONG, Cause.REFUSED)
         lost = [
             f"{question.key}: {answer.error}"
             for question, answer in zip(questions, answers, strict=True)

@@ -103,11 +103,10 @@ def read_setup(config: "TrainingConfig") -> Setup:
         raise CoalmError(f"peft.q_lora_bits {peft.q_lora_bits}: the plan knows 4 bits only")
 
     size = config.model.torch_dtype.itemsize if config.model.torch_dtype else 4
-    activations = size
     if quantised and not (config.fsdp.enable_fsdp or training.trainer_kwargs.get("fsdp")):
         # peft's prepare_model_for_kbit_training casts what is not in 4 bits to float32; under FSDP
         # Oumi casts it back.
-        size = activations = 4
+        size = 4
     if not training.use_peft:
         trained = size
     elif quantised and not config.fsdp.mixed_precision:
@@ -121,9 +120,7 @@ def read_setup(config: "TrainingConfig") -> Setup:
         micro_batch=training.per_device_train_batch_size,
         accumulation=training.gradient_accumulation_steps,
         weight_bytes=trained if not training.use_peft else size,
-        activation_bytes=(
-            2 if config.fsdp.enable_fsdp and config.fsdp.mixed_precision else activations
-        ),
+        activation_bytes=(2 if config.fsdp.enable_fsdp and config.fsdp.mixed_precision else size),
         trained_bytes=trained,
         four_bit=quantised,
         nested=peft.use_bnb_nested_quant,

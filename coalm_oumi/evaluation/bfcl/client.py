@@ -13,13 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from tqdm import tqdm
+
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.evaluation.bfcl import environment
 from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.jsontext import Json
 
 TIMEOUT = 600.0
-"""Seconds for one reply. The slowest that comes to an end, judging all answers, takes a minute."""
+"""Seconds for one reply. The slowest is a batch of verdicts on answers that cannot be judged."""
 
 ENCODER = "all-MiniLM-L6-v2"
 """The model by which the package's vector memory finds what it holds."""
@@ -262,7 +264,6 @@ class Worker:
         rows: Mapping[str, Sequence[tuple[int, Json]]],
         *,
         without_dots: bool = False,
-        workers: int | None = None,
     ) -> list[Verdict]:
         """Judges answers.
 
@@ -273,7 +274,6 @@ class Worker:
                 what was `said`.
                 The categories need not be complete.
             without_dots: Whether the model was given names with underscores for dots, as tools are.
-            workers: Processes; as many as there are cores by default.
 
         Returns:
             A verdict for each row, in no order.
@@ -281,14 +281,15 @@ class Worker:
         Raises:
             CoalmError: The worker failed.
         """
-        reply = self._request(
-            "score",
-            without_dots=without_dots,
-            form=form,
-            rows=rows,
-            workers=workers or os.cpu_count() or 1,
-        )
-        return [Verdict(**verdict) for verdict in reply["verdicts"]]
+        self._send("score", without_dots=without_dots, form=form, rows=rows)
+        count = sum(map(len, rows.values()))
+        verdicts: list[Verdict] = []
+        with tqdm(total=count, desc="verdicts", disable=not count) as bar:
+            while len(verdicts) < count:
+                some = [Verdict(**found) for found in self._receive("judging answers")]
+                verdicts += some
+                bar.update(len(some))
+        return verdicts
 
     def _request(self, action: str, **details: Json) -> Any:
         self._send(action, **details)

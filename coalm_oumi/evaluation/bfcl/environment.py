@@ -21,7 +21,7 @@ SEARCH_KEY = "SERPAPI_API_KEY"
 
 _PASSED_ON = re.compile(
     r"PATH|HOME|TMPDIR|LANG|LC_\w+|XDG_CACHE_HOME|SYSTEMROOT|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_\w+"
-    r"|(REQUESTS|CURL)_CA_BUNDLE|HF_(?!TOKEN)\w+|CUDA_\w+",
+    r"|(REQUESTS|CURL)_CA_BUNDLE|HF_(?!\w*(TOKEN|KEY))\w+|CUDA_\w+",
     re.IGNORECASE,
 )
 """What a process there is told of this one's environment variables. Keys stay here, since it

@@ -86,6 +86,7 @@ class Executor:
             for place, call in enumerate(step.calls)
         }
         found = {key: journal.records[key] for key in calls if key in journal}
+        self._searches += sum(_is_search(calls[key][1]) for key in found)
         pending = [key for key in calls if key not in found]
         for first in range(0, len(pending), _SIDE_BY_SIDE):
             chunk = pending[first : first + _SIDE_BY_SIDE]
@@ -105,9 +106,13 @@ class Executor:
 
     def _is_failure(self, call: str, result: str) -> bool:
         """Says whether a search failed, and counts it. That of a page is an answer too."""
-        if not call.startswith("search_engine_query("):
+        if not _is_search(call):
             return False
         self._searches += 1
         failed = result.startswith('{"error"')
         self._failed += [result] if failed else []
         return failed
+
+
+def _is_search(call: str) -> bool:
+    return call.startswith("search_engine_query(")

@@ -125,11 +125,14 @@ def ask(
         encoder: The folder of the model by which a vector memory finds what it holds.
 
     Raises:
-        CoalmError: The environment of bfcl-eval cannot be had, or the engine or the worker failed.
+        CoalmError: The environment of bfcl-eval or the encoder cannot be had, or the engine or the
+            worker failed.
     """
     chosen = categories(version, names, style)
     encoding = [name for name in chosen if name in version.encoders]
     keys = {version.needs[name] for name in chosen if name in version.needs}
+    if encoder and not encoder.is_dir():
+        raise CoalmError(f"eval_kwargs.data.encoder {encoder}: no such folder")
     label = f"bfcl_{version.name}"
     depends_on = made_by(config)
     web = Path(config.output_dir) / "raw" / f"{label}.web.{digest(depends_on)}.jsonl"
@@ -335,6 +338,8 @@ def _failure(style: Style, entry: Entry, answer: Json, verdict: Verdict) -> Fail
     if kind == "cannot_find_match":
         nearest = {_of_type(sub) for sub in _sub_types(verdict.reason)} - {Failure.WRONG_FUNCTION}
         return min(nearest, default=Failure.WRONG_FUNCTION, key=lambda f: f.value)
+    if kind == "no_last_message" and answer and answer[-1][-1:] == [""]:  # it said nothing at all
+        return Failure.FORMAT
     return _of_type(verdict.type)
 
 

@@ -4,12 +4,12 @@
 
 Nothing of `coalm_oumi` is installed there, so the files of this folder import each other only. The
 worker reads one JSON request a line and writes one JSON reply a line, or one for each step of
-`execute` as soon as it is done:
+`execute` and each batch of `score` as soon as it is done:
 
     {"do": "questions", "category": c}
     {"do": "read", "form": "json" | "bracket", "texts": [text]}
     {"do": "execute", "steps": [{"category": c, "index": i, "calls": ["f(a=1)"]}]}
-    {"do": "score", "without_dots": b, "form": f, "rows": {c: [[i, result]]}, "workers": n}
+    {"do": "score", "without_dots": b, "form": f, "rows": {c: [[i, result]]}}
     {"do": "check", "class_name": name}, {"do": "recall" | "keep", "category": c, "index": i}
 
 A sample is named by its index in the official order of its category. Questions, function
@@ -21,15 +21,21 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
 import common
 import model_table
+from limit import limit
 from safety import refusal
 
 package: Any = importlib.import_module(sys.argv[1])
+
+BATCH = 16
+"""Answers that a process judges before it says what it found."""
+MAX_SECONDS = 30.0
+"""For judging one answer, which takes a moment: the decoders have expressions without end."""
 
 
 def questions(category: str) -> list[dict[str, Any]]:
@@ -46,14 +52,25 @@ def read(form: str, texts: list[str]) -> list[list[str] | None]:
 def execute(steps: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Executes the calls of steps of different samples, and says what each gave.
 
-    The environment of a sample lives on from step to step, so its steps come in their order. Those
-    that wait for the web wait side by side; the others are done one after another.
+    The environment of a sample lives on from step to step, so its steps come in their order, but
+    for the web's, which keeps nothing: those go on side by side, in processes of their own.
     """
-    side_by_side = all(step["category"].startswith("web_search") for step in steps)
-    with ThreadPoolExecutor(len(steps) if side_by_side else 1) as pool:
+    if not all(step["category"].startswith("web_search") for step in steps):
+        for place, step in enumerate(steps):
+            yield {"step": place, "results": _execute(step)}
+        return
+    with _processes(len(steps), [step["category"] for step in steps]) as pool:
         places = {pool.submit(_execute, step): place for place, step in enumerate(steps)}
         for done in as_completed(places):
             yield {"step": places[done], "results": done.result()}
+
+
+def _processes(count: int, categories: Iterable[str]) -> ProcessPoolExecutor:
+    """Starts processes that find categories read."""
+    for category in categories:
+        package.entries(category)
+        package.references(category)
+    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork"))
 
 
 def _execute(step: dict[str, Any]) -> list[str]:
@@ -67,30 +84,21 @@ def _execute(step: dict[str, Any]) -> list[str]:
 
 
 def score(
-    *, without_dots: bool, form: str, rows: dict[str, list[list[Any]]], workers: int
-) -> dict[str, list[dict[str, Any]]]:
-    """Judges answers with the package's own runners, a share of each category in each process."""
+    *, without_dots: bool, form: str, rows: dict[str, list[list[Any]]]
+) -> Iterator[list[dict[str, Any]]]:
+    """Judges answers with the package's own runners on all cores, and gives batches of verdicts."""
     model = model_table.MODEL_WITHOUT_DOTS if without_dots else model_table.MODEL
-    for category in rows:  # before the processes part, so that each finds them read
-        package.entries(category)
-        package.references(category)
-    jobs = [
-        (model, category, form, share)
-        for category, answered in rows.items()
-        for share in (answered[n::workers] for n in range(workers))
-        if share
-    ]
-    if workers == 1:
-        judged = [_score(job) for job in jobs]
-    else:
-        context = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            judged = list(pool.map(_score, jobs))
-    return {"verdicts": [verdict for share in judged for verdict in share]}
+    with _processes(os.cpu_count() or 1, rows) as pool:
+        jobs = [
+            pool.submit(_score, model, category, form, answered[first : first + BATCH])
+            for category, answered in rows.items()
+            for first in range(0, len(answered), BATCH)
+        ]
+        for done in as_completed(jobs):
+            yield done.result()
 
 
-def _score(job: tuple[str, str, str, list[list[Any]]]) -> list[dict[str, Any]]:
-    model, category, form, rows = job
+def _score(model: str, category: str, form: str, rows: list[list[Any]]) -> list[dict[str, Any]]:
     return [_verdict(model, category, form, index, answer) for index, answer in rows]
 
 
@@ -98,7 +106,8 @@ def _verdict(model: str, category: str, form: str, index: int, answer: Any) -> d
     sample = dict(package.entries(category)[index])  # the runners drop keys of it
     expected = package.references(category)[index]
     try:
-        decoded, wrong = package.judge(category, form, model, sample, answer, expected)
+        with limit(MAX_SECONDS):
+            decoded, wrong = package.judge(category, form, model, sample, answer, expected)
     except Exception as error:  # at what no one thought of, a runner would stop judging for all
         decoded, wrong = None, {"error": repr(error), "error_type": "checker:failed"}
     verdict = {"category": category, "index": index, "valid": wrong is None}

@@ -77,7 +77,7 @@ _EFFORT = {
     "square_root": "precision",
     "round_number": "decimal_places",
 }
-"""The last argument of a function of the package, which says how many digits it computes."""
+"""The argument of a function of the package that says how many digits it computes."""
 
 _MAX_EFFORT = 10_000
 _MAX_NUMBER = 10**100
@@ -89,9 +89,8 @@ def _is_endless(call: ast.Call) -> bool:
     if last is None:
         return False
     named = {word.arg: word.value for word in call.keywords}
-    effort = named.get(last, call.args[-1] if call.args else None)
     numbers = (node.value for node in ast.walk(call) if isinstance(node, ast.Constant))
-    return _magnitude(effort) > _MAX_EFFORT or any(
+    return _magnitude(named.get(last)) > _MAX_EFFORT or any(
         isinstance(value, int) and value > _MAX_NUMBER for value in numbers
     )
 

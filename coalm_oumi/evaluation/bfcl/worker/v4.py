@@ -9,6 +9,7 @@ conversations that come before the questions: they are the category `<category>_
 import copy
 import importlib
 import os
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from bfcl_eval.constants.enums import ModelStyle, ReturnFormat
 from bfcl_eval.constants.executable_backend_config import CLASS_FILE_PATH_MAPPING
 from bfcl_eval.eval_checker import eval_runner
 from bfcl_eval.model_handler import utils as handling
+from limit import limit
+
+MAX_MEMORY = 100_000
+"""Characters that a memory of one text keeps. The package means it to have 10,000."""
 
 
 @cache
@@ -104,22 +109,31 @@ def _tools(functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def execute(entry: dict[str, Any], call: str) -> str:
-    """Executes an allowed call of a sample."""
-    if not files.is_web_search(entry["id"]):
-        (result,), _ = common.execute(entry, [call])
-        return result
-    _limit_fetches()
-    with web.public_addresses_only():
-        (result,), _ = common.execute(entry, [call])
-    key = os.environ.get("SERPAPI_API_KEY")  # errors tell the whole address, and the key in it
-    return result.replace(key, "...") if key else result
+    """Executes an allowed call of a sample, of the web in a process of its own."""
+    if files.is_web_search(entry["id"]):
+        return _on_the_web(entry, call)
+    (result,), parts = common.execute(entry, [call])
+    for part in parts.values():
+        text = getattr(part, "memory", None)  # may grow a thousandfold with every replacement
+        if isinstance(text, str):
+            part.memory = text[:MAX_MEMORY]
+    return result
 
 
-@cache
-def _limit_fetches() -> None:
+def _on_the_web(entry: dict[str, Any], call: str) -> str:
+    web.stay_public()
     pages = importlib.import_module(CLASS_FILE_PATH_MAPPING["WebSearchAPI"])
     # The search engine's client has an import of its own.
     pages.requests = type("requests", (), {"get": staticmethod(web.fetch)})
+    # A search may have to wait for its turn.
+    within = limit(web.MAX_SECONDS) if call.startswith("fetch_url_content(") else nullcontext()
+    try:
+        with within:
+            (result,), _ = common.execute(entry, [call])
+    except TimeoutError as error:
+        result = f"Error during execution: {error}"
+    key = os.environ.get("SERPAPI_API_KEY")  # errors tell the whole address, and the key in it
+    return result.replace(key, "...") if key else result
 
 
 def check(class_name: str) -> dict[str, Any]:

@@ -1,14 +1,10 @@
 """What a model may fetch: so much, for so long, and from the public internet only."""
 
 import ipaddress
-import queue
 import socket
 import sys
-import threading
-import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,12 +12,11 @@ from urllib.parse import urlsplit
 import requests
 
 MAX_SECONDS = 60.0
+"""For a page to come and to be read, which takes the package very long for a spoilt one."""
 MAX_BYTES = 20_000_000
 
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses that stand for the IPv4 address in their last 32 bits (RFC 6052)."""
-
-_on_the_web = threading.local()
 
 
 class _Session(requests.Session):
@@ -49,60 +44,29 @@ def fetch(url: str, **options: Any) -> requests.Response:
 
     Raises:
         PermissionError: The page is not on the public internet.
-        requests.RequestException: The server cannot be reached, or the page is too slow or long.
+        requests.RequestException: The server cannot be reached, or the page is too long.
     """
-    outcome: queue.SimpleQueue[requests.Response | Exception] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            with public_addresses_only():
-                outcome.put(_read(url, options))
-        except Exception as error:
-            outcome.put(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        found = outcome.get(timeout=MAX_SECONDS)
-    except queue.Empty:
-        raise requests.exceptions.ReadTimeout(f"no page within {MAX_SECONDS:.0f} s") from None
-    if isinstance(found, Exception):
-        raise found
-    return found
-
-
-def _read(url: str, options: dict[str, Any]) -> requests.Response:
-    end = time.monotonic() + MAX_SECONDS
     with _Session() as session:
         response = session.get(url, stream=True, **options)
         content = bytearray()
         for part in response.iter_content(8192):
             content += part
-            if len(content) > MAX_BYTES or time.monotonic() > end:
+            if len(content) > MAX_BYTES:
                 raise requests.exceptions.ReadTimeout(f"more than {MAX_BYTES:,} bytes")
         response._content = bytes(content)
         return response
 
 
-@contextmanager
-def public_addresses_only() -> Iterator[None]:
-    """Keeps this thread from connecting to what is not on the public internet, but a proxy.
+@cache
+def stay_public() -> None:
+    """Keeps this process from connecting to what is not on the public internet, but a proxy.
 
     A model chooses what is fetched, and a page where to go on from it.
     """
-    _watch()
-    _on_the_web.guarded = True
-    try:
-        yield
-    finally:
-        _on_the_web.guarded = False
-
-
-@cache
-def _watch() -> None:
     proxies = set(_proxies())
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "socket.connect" and getattr(_on_the_web, "guarded", False):
+        if event == "socket.connect":
             address = arguments[1]
             host, port = address[:2] if isinstance(address, tuple) else (str(address), 0)
             if (host, port) not in proxies and not is_public(host):
@@ -112,7 +76,8 @@ def _watch() -> None:
 
 
 def _proxies() -> Iterator[tuple[str, int]]:
-    for proxy in urllib.request.getproxies().values():
+    known = urllib.request.getproxies()
+    for proxy in (known[scheme] for scheme in ("http", "https", "all") if scheme in known):
         parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
         if parts.hostname:
             port = parts.port or {"https": 443, "socks5": 1080}.get(parts.scheme, 80)

@@ -1,0 +1,27 @@
+"""A limit on the time that a piece of work may take."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def limit(seconds: float) -> Iterator[None]:
+    """Interrupts what takes longer, once and again: the package takes any exception for its own.
+
+    It works in the main thread of a process.
+
+    Raises:
+        TimeoutError: It took longer.
+    """
+
+    def interrupt(*_: Any) -> None:
+        raise TimeoutError(f"not done within {seconds:.0f} s")
+
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
