@@ -26,7 +26,7 @@ demo: $(BIN)/.installed
 	$(BIN)/coalm reproduce --scale $(SCALE) --run variables.dtype=$(DTYPE)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .
