@@ -277,7 +277,7 @@ def test_addresses_that_are_on_the_public_internet():
     public = ["8.8.8.8", "2001:4860:4860::8888", "64:ff9b::808:808", "::ffff:8.8.8.8"]
     private = ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1",
         "::1", "::", "fe80::1%eth0", "fc00::1", "fec0::1", "ff02::1", "::ffff:127.0.0.1", "::127.0.0.1",
-        "64:ff9b::7f00:1", "2002:7f00:1::", "localhost", "100.64.0.1"]  # fmt: skip
+        "64:ff9b::7f00:1", "64:ff9b:1::a00:1", "::ffff:0:7f00:1", "2002:7f00:1::", "localhost", "100.64.0.1"]  # fmt: skip
     command = [official, "-I", "-c", ADDRESSES, folder, *public, *private]
     said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert said == [True] * len(public) + [False] * len(private)
@@ -341,32 +341,45 @@ def test_a_page_is_read_so_far_and_followed_to_public_addresses_only(no_proxy, t
 JUDGE = """
 import importlib.util
 import json
+import os
 import sys
 folder, *questions = sys.argv[1:]
 sys.path.insert(0, folder)
 sys.argv[1:] = ["v4"]
 spec = importlib.util.spec_from_file_location("worker", f"{folder}/__main__.py")
-worker = importlib.util.module_from_spec(spec)
+sys.modules["worker"] = worker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(worker)
 worker.MAX_SECONDS = 1.0
-rows = [json.loads(question) for question in questions]
-print(json.dumps(worker._score(worker.model_table.MODEL, "format_sensitivity", "bracket", rows)))
+judge = worker.package.judge
+
+def crash_at_crash(*arguments):
+    return os.abort() if arguments[4] == "crash" else judge(*arguments)
+
+worker.package.judge = crash_at_crash
+rows = {"format_sensitivity": [json.loads(question) for question in questions]}
+found = list(worker.score(without_dots=False, form="bracket", rows=rows))
+print(json.dumps([verdict for batch in found for verdict in batch]))
 """
 
 
-def test_an_answer_that_cannot_be_judged_in_time_is_wrong(entries):
-    """An expression of the package takes twice as long for every call of an unfinished list."""
+def test_an_answer_that_cannot_be_judged_is_wrong_and_the_others_are_judged(entries):
+    """It takes for ever, or crashes the process.
+
+    An expression of the package takes twice as long for every call of an unfinished list.
+    """
     index, entry = next(
         (n, e) for n, e in enumerate(entries["format_sensitivity"])
         if e.prompt_form.startswith("ret_fmt=json&tool_call_tag=False")
     )  # fmt: skip
     looping = "[" + '{"function": "f", "parameters": {}}, ' * 60
-    rows = [json.dumps([index, text]) for text in (looping, right_answer(entry, "bracket"))]
+    texts = (looping, "crash", right_answer(entry, "bracket"))
+    rows = [json.dumps([index, text]) for text in texts]
     folder = Path(run.__file__).with_name("worker")
     command = [official_bfcl.installed(V4), "-I", "-c", JUDGE, folder, *rows]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
     verdicts = json.loads(done.stdout.splitlines()[-1])
-    assert [verdict["valid"] for verdict in verdicts] == [False, True]
+    assert [verdict["valid"] for verdict in verdicts] == [False, False, True]
+    assert verdicts[1]["type"] == "checker:failed" and "crashed" in verdicts[1]["reason"]
 
 
 def test_a_memory_does_not_grow_without_bound(entries):

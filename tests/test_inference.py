@@ -133,6 +133,9 @@ def test_questions_that_were_refused_once_may_be_refused_again(tmp_path: Path):
             engine = RemoteInferenceEngine(model, remote_params=remote)
             assert ask(engine, run, *questions) == ["yes", *[""] * 5]
         assert len(server.requests) == 6 + 5
+        more = [question(f"more {n}", f"something longer {n}") for n in range(8)]
+        with pytest.raises(CoalmError, match="failed at 8 of 8 questions"):
+            ask(engine, run, *questions, *more)
 
 
 def test_a_server_may_find_every_question_too_long(tmp_path: Path):

@@ -218,7 +218,8 @@ class RecordedModel:
         """Returns an answer to each question, recorded before or generated now.
 
         A question that the engine refuses for good, such as a prompt longer than the model's
-        context, has an empty answer. It is not recorded, and the next run asks it again.
+        context, has an empty answer. The next run asks it again, and is not stopped where nothing
+        but these is refused.
 
         Raises:
             CoalmError: The engine failed at some questions. The answers to the others are kept.
@@ -233,9 +234,11 @@ class RecordedModel:
                 chunk = open_[first : first + self._chunk]
                 answers = self.attempt([questions[n] for n in chunk])
                 self._check([questions[n] for n in chunk], answers)
-                refused |= {
-                    n: a.error for n, a in zip(chunk, answers, strict=True) if a.text is None
-                }
+                for n, answer in zip(chunk, answers, strict=True):
+                    if answer.text is None:
+                        refused[n] = answer.error
+                        if _refusal_key(keys[n]) not in self._journal:
+                            self._journal.append(_refusal_key(keys[n]), {"error": answer.error})
                 bar.update(len(chunk))
         if refused:
             first, error = next(iter(refused.items()))
@@ -305,12 +308,17 @@ class RecordedModel:
 
     def _check(self, questions: Sequence[Question], answers: Sequence[Generated]) -> None:
         """Refuses to go on after failures that are no matter of the questions."""
-        # Where others were answered before, these are the ones that were refused then.
-        hopeless = is_hopeless(answers) and not self._journal.records
-        tolerated = () if hopeless else (None, Cause.TOO_LONG, Cause.REFUSED)
+        refusals = (Cause.TOO_LONG, Cause.REFUSED)
+        news = [
+            (question, answer)
+            for question, answer in zip(questions, answers, strict=True)
+            if answer.cause not in refusals or _refusal_key(_key(question)) not in self._journal
+        ]
+        hopeless = is_hopeless([answer for _, answer in news])
+        tolerated = () if hopeless else (None, *refusals)
         lost = [
             f"{question.key}: {answer.error}"
-            for question, answer in zip(questions, answers, strict=True)
+            for question, answer in news
             if answer.cause not in tolerated
         ]
         if lost:
@@ -361,6 +369,10 @@ def _call(name: str, arguments: str) -> Json:
 def _key(question: Question) -> str:
     content = [question.tools, *(m.model_dump(mode="json") for m in question.messages)]
     return f"{question.key}#{digest(content)}"
+
+
+def _refusal_key(key: str) -> str:
+    return f"{key} refused"
 
 
 def digest(value: Json) -> str:

@@ -10,7 +10,7 @@ Zhao et al. (2023), "PyTorch FSDP". The tests compare this with the allocator's 
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from coalm_oumi.plan.setup import Setup
 from coalm_oumi.plan.shape import ModelShape
@@ -170,7 +170,11 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
 
 def plan_start(shape: ModelShape, setup: Setup) -> int:
     """Counts what one GPU holds, in bytes, before FSDP shards the model it has loaded."""
-    return sum(_weights(shape, setup)) + CONTEXT if setup.whole_at_start else 0
+    if not setup.whole_at_start:
+        return 0
+    # What is not in 4 bits is in float32 for a while, see `read_setup`.
+    loaded = replace(setup, weight_bytes=4) if setup.four_bit else setup
+    return sum(_weights(shape, loaded)) + CONTEXT
 
 
 def _weights(shape: ModelShape, setup: Setup) -> tuple[int, int]:
@@ -230,7 +234,7 @@ def _workspace(shape: ModelShape, setup: Setup, *, sharded: bool) -> int:
     gradient = size * (wide + shape.hidden)
     if not shape.adapted or any(name == "down_proj" for name, _ in shape.adapted):
         gradient += setup.trained_bytes * shape.hidden
-        if setup.trained_bytes != size:
+        if shape.adapted and setup.trained_bytes != size:
             gradient += (setup.trained_bytes + size) * wide
     total = setup.micro_batch * setup.tokens * gradient
     if not shape.adapted and sharded:

@@ -115,4 +115,4 @@ class Executor:
 
 
 def _is_search(call: str) -> bool:
-    return call.startswith("search_engine_query(")
+    return call.lstrip().startswith("search_engine_query(")

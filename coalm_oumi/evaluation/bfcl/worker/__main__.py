@@ -23,6 +23,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import common
@@ -36,6 +37,10 @@ BATCH = 16
 """Answers that a process judges before it says what it found."""
 MAX_SECONDS = 30.0
 """For judging one answer, which takes a moment: the decoders have expressions without end."""
+FAILED = "checker:failed"
+"""The type of error of an answer that the package could not judge."""
+
+_Batch = tuple[str, str, str, list[list[Any]]]
 
 
 def questions(category: str) -> list[dict[str, Any]]:
@@ -88,14 +93,40 @@ def score(
 ) -> Iterator[list[dict[str, Any]]]:
     """Judges answers with the package's own runners on all cores, and gives batches of verdicts."""
     model = model_table.MODEL_WITHOUT_DOTS if without_dots else model_table.MODEL
+    batches = [
+        (model, category, form, answered[first : first + BATCH])
+        for category, answered in rows.items()
+        for first in range(0, len(answered), BATCH)
+    ]
+    crashed: list[_Batch] = []
     with _processes(os.cpu_count() or 1, rows) as pool:
-        jobs = [
-            pool.submit(_score, model, category, form, answered[first : first + BATCH])
-            for category, answered in rows.items()
-            for first in range(0, len(answered), BATCH)
-        ]
+        jobs = {pool.submit(_score, *batch): batch for batch in batches}
         for done in as_completed(jobs):
-            yield done.result()
+            try:
+                yield done.result()
+            except BrokenProcessPool:
+                crashed.append(jobs[done])
+    for batch in crashed:  # one of them did, and the others were lost with it
+        yield from _score_apart(*batch)
+
+
+def _score_apart(
+    model: str, category: str, form: str, rows: list[list[Any]]
+) -> Iterator[list[dict[str, Any]]]:
+    """Judges a batch in a process of its own, and if that crashes, each answer in one."""
+    with _processes(1, [category]) as pool:
+        try:
+            yield pool.submit(_score, model, category, form, rows).result()
+            return
+        except BrokenProcessPool:
+            pass
+    if len(rows) > 1:
+        for row in rows:
+            yield from _score_apart(model, category, form, [row])
+        return
+    ((index, _),) = rows
+    verdict = {"category": category, "index": index, "valid": False, "decoded": None}
+    yield [{**verdict, "type": FAILED, "reason": "the process that judged it crashed"}]
 
 
 def _score(model: str, category: str, form: str, rows: list[list[Any]]) -> list[dict[str, Any]]:
@@ -109,7 +140,7 @@ def _verdict(model: str, category: str, form: str, index: int, answer: Any) -> d
         with limit(MAX_SECONDS):
             decoded, wrong = package.judge(category, form, model, sample, answer, expected)
     except Exception as error:  # at what no one thought of, a runner would stop judging for all
-        decoded, wrong = None, {"error": repr(error), "error_type": "checker:failed"}
+        decoded, wrong = None, {"error": repr(error), "error_type": FAILED}
     verdict = {"category": category, "index": index, "valid": wrong is None}
     verdict["decoded"] = _plain(decoded)
     if wrong is None:

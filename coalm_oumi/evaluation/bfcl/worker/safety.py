@@ -90,7 +90,8 @@ def _is_endless(call: ast.Call) -> bool:
         return False
     named = {word.arg: word.value for word in call.keywords}
     numbers = (node.value for node in ast.walk(call) if isinstance(node, ast.Constant))
-    return _magnitude(named.get(last)) > _MAX_EFFORT or any(
+    efforts = [_magnitude(node) for node in (named.get(last), *call.args)]
+    return max(efforts) > _MAX_EFFORT or any(
         isinstance(value, int) and value > _MAX_NUMBER for value in numbers
     )
 

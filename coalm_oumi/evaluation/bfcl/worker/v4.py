@@ -126,7 +126,7 @@ def _on_the_web(entry: dict[str, Any], call: str) -> str:
     # The search engine's client has an import of its own.
     pages.requests = type("requests", (), {"get": staticmethod(web.fetch)})
     # A search may have to wait for its turn.
-    within = limit(web.MAX_SECONDS) if call.startswith("fetch_url_content(") else nullcontext()
+    within = limit(web.MAX_SECONDS) if "fetch_url_content" in call else nullcontext()
     try:
         with within:
             (result,), _ = common.execute(entry, [call])

@@ -17,6 +17,10 @@ MAX_BYTES = 20_000_000
 
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses that stand for the IPv4 address in their last 32 bits (RFC 6052)."""
+_TRANSLATED_AT_HOME = (
+    ipaddress.ip_network("64:ff9b:1::/48"),  # RFC 8215
+    ipaddress.ip_network("::ffff:0:0:0/96"),  # RFC 2765
+)
 
 
 class _Session(requests.Session):
@@ -100,6 +104,6 @@ def is_public(host: str) -> bool:
         wrapped = address.ipv4_mapped or address.sixtofour or (address.teredo or (None,))[-1]
         if wrapped:
             return is_public(str(wrapped))
-        if address.is_site_local:
+        if address.is_site_local or any(address in network for network in _TRANSLATED_AT_HOME):
             return False
     return address.is_global and not address.is_multicast
