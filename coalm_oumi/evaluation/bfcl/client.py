@@ -285,9 +285,8 @@ class Worker:
         count = sum(map(len, rows.values()))
         verdicts: list[Verdict] = []
         with tqdm(total=count, desc="verdicts", disable=not count) as bar:
-            while len(verdicts) < count:
-                some = [Verdict(**found) for found in self._receive("judging answers")]
-                verdicts += some
+            while some := self._receive("judging answers"):
+                verdicts += [Verdict(**found) for found in some]
                 bar.update(len(some))
         return verdicts
 

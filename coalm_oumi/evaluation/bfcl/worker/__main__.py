@@ -91,7 +91,11 @@ def _execute(step: dict[str, Any]) -> list[str]:
 def score(
     *, without_dots: bool, form: str, rows: dict[str, list[list[Any]]]
 ) -> Iterator[list[dict[str, Any]]]:
-    """Judges answers with the package's own runners on all cores, and gives batches of verdicts."""
+    """Judges answers with the package's own runners on all cores.
+
+    Yields:
+        Verdicts as they come, and in the end none.
+    """
     model = model_table.MODEL_WITHOUT_DOTS if without_dots else model_table.MODEL
     batches = [
         (model, category, form, answered[first : first + BATCH])
@@ -108,6 +112,7 @@ def score(
                 crashed.append(jobs[done])
     for batch in crashed:  # one of them did, and the others were lost with it
         yield from _score_apart(*batch)
+    yield []
 
 
 def _score_apart(
