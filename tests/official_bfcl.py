@@ -74,6 +74,20 @@ def questions(version: Version, categories: Sequence[str]) -> dict[str, list[Ent
         return {category: worker.questions(category) for category in categories}
 
 
+def paired(
+    entries: Mapping[str, Sequence[Entry]], asked: Mapping[str, Mapping[str, Sequence[Any]]]
+) -> dict[str, Answered]:
+    """Pairs the answers of each style and category with their samples."""
+    return {
+        style: [
+            pair
+            for category, answers in found.items()
+            for pair in zip(entries[category], answers, strict=True)
+        ]
+        for style, found in asked.items()
+    }
+
+
 def evaluate(
     version: Version, root: Path, answered: Mapping[str, Answered], categories: Sequence[str]
 ) -> Officially:

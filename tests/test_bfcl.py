@@ -86,14 +86,7 @@ def asked(entries, engine_answers) -> dict[str, dict[str, list[Any]]]:
 @pytest.fixture(scope="session")
 def evaluated(entries, asked, native_answers, tmp_path_factory) -> Officially:
     """What one run of `bfcl evaluate` says of all of them."""
-    answered = {
-        style: [
-            pair
-            for category, answers in found.items()
-            for pair in zip(entries[category], answers, strict=True)
-        ]
-        for style, found in asked.items()
-    }
+    answered = official_bfcl.paired(entries, asked)
     answered["native"] = list(zip(entries["simple"], native_answers, strict=True))
     return official_bfcl.evaluate(V3, tmp_path_factory.mktemp("bfcl"), answered, CATEGORIES)
 

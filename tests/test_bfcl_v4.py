@@ -46,16 +46,9 @@ def asked(entries) -> dict[str, dict[str, list[Any]]]:
 
 
 @pytest.fixture(scope="session")
-def answered(entries, asked) -> dict[str, list[tuple[Entry, Any]]]:
+def answered(entries, asked) -> dict[str, official_bfcl.Answered]:
     """The same with their samples."""
-    answered = {
-        style: [
-            pair
-            for category, answers in found.items()
-            for pair in zip(entries[category], answers, strict=True)
-        ]
-        for style, found in asked.items()
-    }
+    answered = official_bfcl.paired(entries, asked)
     native = ("memory_kv", "web_search_base", "multiple")
     answered["native"] = [pair for pair in answered["coalm"] if pair[0].category in native]
     return answered

@@ -103,7 +103,7 @@ def read_setup(config: "TrainingConfig") -> Setup:
         raise CoalmError(f"peft.q_lora_bits {peft.q_lora_bits}: the plan knows 4 bits only")
 
     size = config.model.torch_dtype.itemsize if config.model.torch_dtype else 4
-    if quantised and not (config.fsdp.enable_fsdp or training.trainer_kwargs.get("fsdp")):
+    if quantised and not fsdp.used:
         # peft's prepare_model_for_kbit_training casts what is not in 4 bits to float32; under FSDP
         # Oumi casts it back.
         size = 4
@@ -120,7 +120,7 @@ def read_setup(config: "TrainingConfig") -> Setup:
         micro_batch=training.per_device_train_batch_size,
         accumulation=training.gradient_accumulation_steps,
         weight_bytes=trained if not training.use_peft else size,
-        activation_bytes=(2 if config.fsdp.enable_fsdp and config.fsdp.mixed_precision else size),
+        activation_bytes=2 if config.fsdp.enable_fsdp and config.fsdp.mixed_precision else size,
         trained_bytes=trained,
         four_bit=quantised,
         nested=peft.use_bnb_nested_quant,
@@ -137,8 +137,9 @@ def read_setup(config: "TrainingConfig") -> Setup:
 
 @dataclass(frozen=True, slots=True)
 class Fsdp:
-    """FSDP, as a recipe asks for it; see `Setup`."""
+    """FSDP, as a recipe asks for it, if it does; see `Setup`."""
 
+    used: bool = False
     sharding: Sharding = "none"
     wrapped: bool = False
     checkpointing: bool = False
@@ -154,6 +155,7 @@ def read_fsdp(config: "TrainingConfig") -> Fsdp:
     fsdp, kwargs = config.fsdp, config.training.trainer_kwargs
     if fsdp.enable_fsdp:
         return Fsdp(
+            used=True,
             sharding=_SHARDING[fsdp.sharding_strategy.value],
             wrapped=fsdp.auto_wrap_policy.value != "NO_WRAP",
             offload=fsdp.cpu_offload,
@@ -168,6 +170,7 @@ def read_fsdp(config: "TrainingConfig") -> Fsdp:
             f"knows {', '.join(_SHARDING)}"
         )
     return Fsdp(
+        used=True,
         sharding=_RESHARDING[strategy],
         wrapped=own.get("auto_wrap_policy") != "NO_WRAP",
         checkpointing=bool(own.get("activation_checkpointing")),
