@@ -10,9 +10,10 @@ models', samples are real (`--data`, by default the demo's). A recipe with `q_lo
 
 The times leave out loading and the first two steps. Peaks are the allocator's
 (`torch.cuda.max_memory_allocated`), beside what the plan says for the longest sequence that was
-trained on; "card" is what the driver says is taken after the last step. The last column is tokens a
-second over those of the first recipe. What one GPU has no use for is left out: Oumi's `fsdp`
-section, so the published 8B does not move its weights to the CPU and back, in its favour.
+trained on; "held" is the most that the caching allocator took from the card, beside the plan's sum
+with its overhead, which has the CUDA context too. The last column is tokens a second over those of
+the first recipe. What one GPU has no use for is left out: Oumi's `fsdp` section, so the published
+8B does not move its weights to the CPU and back, in its favour.
 """
 
 import argparse
@@ -84,8 +85,10 @@ def train(recipe: str, shape_folder: str, changes: list[str]) -> None:
     oumi_train(config)
     found: dict[str, Any] = {"losses": losses}
     if gpu:
-        free, total = torch.cuda.mem_get_info()
-        found |= {"peak": torch.cuda.max_memory_allocated(), "card": total - free}
+        found |= {
+            "peak": torch.cuda.max_memory_allocated(),
+            "reserved": torch.cuda.max_memory_reserved(),
+        }
     config.model.model_max_length = longest[0]
     peft = config.peft if config.training.use_peft else None
     shape = measure(Path(recipe).stem, read_config(shape_folder), peft)
@@ -111,8 +114,8 @@ def write_model(recipe: Path, folder: Path, options: argparse.Namespace) -> Path
     from coalm_oumi.model.weights import quantize
     from coalm_oumi.plan.shape import read_config
 
-    config = read_recipe(recipe, [])
-    place = folder / f"model {config.model.model_name}".replace("/", " ")
+    config = read_recipe(recipe)
+    place = unquantised(folder, config.model.model_name)
     if not place.is_dir():
         tokenizer = transformers.AutoTokenizer.from_pretrained(options.tokenizer)
         shape: Any = read_config(config.model.model_name)
@@ -129,14 +132,18 @@ def write_model(recipe: Path, folder: Path, options: argparse.Namespace) -> Path
         model.save_pretrained(place)
         tokenizer.save_pretrained(place)
         del model
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-    if not config.peft.q_lora:
-        return place
-    config.model.model_name = str(place)
-    quantised = folder / f"quantised {recipe.stem}"
-    quantize(config, quantised)
-    return quantised
+    if config.peft.q_lora:
+        config.model.model_name = str(place)
+        place = folder / f"quantised {recipe.stem}"
+        quantize(config, place)
+    if torch.cuda.is_available():  # the training is another process, and wants the card
+        torch.cuda.empty_cache()
+    return place
+
+
+def unquantised(folder: Path, name: str) -> Path:
+    """Returns where the model that stands for another lies, before it is quantised."""
+    return folder / f"model {name}".replace("/", " ")
 
 
 def measure(recipe: Path, model: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -144,7 +151,7 @@ def measure(recipe: Path, model: Path, folder: Path, options: argparse.Namespace
     from coalm_oumi.mixture.store import read_samples, split_files
     from coalm_oumi.model.recipe import read_recipe
 
-    config = read_recipe(recipe, [])
+    config = read_recipe(recipe)
     batch = config.training.per_device_train_batch_size
     packed = config.training.trainer_kwargs.get("packing", False)
     samples = read_samples(split_files(options.data, "train")[0])
@@ -164,7 +171,7 @@ def measure(recipe: Path, model: Path, folder: Path, options: argparse.Namespace
     launch = [sys.executable]
     if config.training.trainer_kwargs.get("fsdp"):
         launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"]
-    shape = folder / f"model {config.model.model_name}".replace("/", " ")
+    shape = unquantised(folder, config.model.model_name)
     done = subprocess.run(
         [*launch, __file__, "--worker", str(recipe), str(shape), *changes],
         capture_output=True, text=True, cwd=REPO,
@@ -189,7 +196,7 @@ def show(measured: dict[str, dict[str, Any]]) -> None:
     print(gpu.name if gpu else "a CPU, whose speed means nothing")
     print(
         f"{'':{width}}{'tokens/s':>10}{'MFU':>8}{'mean':>7}{'longest':>9}"
-        f"{'GiB':>8}{'planned':>9}{'ratio':>7}{'card':>8}{'planned':>9}{'speed':>8}"
+        f"{'GiB':>8}{'planned':>9}{'ratio':>7}{'held':>8}{'planned':>9}{'speed':>8}"
     )
     base = 0.0
     for name, found in measured.items():
@@ -204,7 +211,7 @@ def show(measured: dict[str, dict[str, Any]]) -> None:
         line += f"{found['mean']:>7.0f}{found['longest']:>9}"
         if gpu:
             line += f"{found['peak'] / 2**30:>8.2f}{found['planned'] / 2**30:>9.2f}"
-            line += f"{found['planned'] / found['peak']:>7.3f}{found['card'] / 2**30:>8.2f}"
+            line += f"{found['planned'] / found['peak']:>7.3f}{found['reserved'] / 2**30:>8.2f}"
             line += f"{found['planned in all'] / 2**30:>9.2f}"
         else:
             line += f"{'-':>8}{found['planned'] / 2**30:>9.2f}{'-':>7}{'-':>8}{'-':>9}"
