@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from coalm_oumi.paths import resource_dir
+from coalm_oumi.files.resources import resource_dir
 
 RECORDS = {"snips": 13_784, "xlam": 67_500, "toolace": 11_300, "sgd": 16_142}
 """How many raw records the published sources have."""

@@ -21,15 +21,15 @@ from pathlib import Path
 
 import openai
 
-from coalm_oumi.cra.generate import GenerateConfig, Generation
-from coalm_oumi.paths import resource_dir
+from coalm_oumi.data.cra.generate import GenerateConfig, Generation
+from coalm_oumi.files.resources import resource_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.chat_server import ChatServer
-from tests.test_generate import well
+from tests.support.chat_server import ChatServer
+from tests.data.cra.test_generate import well
 with ChatServer(lambda request: well(request, delay=float(sys.argv[2]))) as server:
     print(server.url, flush=True)
     sys.stdin.read()

@@ -15,10 +15,10 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from coalm_oumi.calls import FunctionCall
-from coalm_oumi.cra import sgd, transcript
-from coalm_oumi.cra.validate import validate
-from coalm_oumi.sources.sgd import annotated_turns
+from coalm_oumi.data.cra import sgd, transcript
+from coalm_oumi.data.cra.validate import validate
+from coalm_oumi.data.sources.sgd import annotated_turns
+from coalm_oumi.formats.calls import FunctionCall
 
 
 def main() -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from coalm_oumi.calls import CallError
 from coalm_oumi.evaluation.bfcl.client import Worker
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.evaluation.bfcl.v4 import V4
-from tests.damage import damaged
-from tests.test_styles import READERS, RIGHT
+from coalm_oumi.formats.calls import CallError
+from tests.evaluation.test_styles import READERS, RIGHT
+from tests.support.damage import damaged
 
 
 def main() -> None:

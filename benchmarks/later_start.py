@@ -58,7 +58,7 @@ def main() -> None:
 
 def write_lines(mixture: Path, file: Path) -> int:
     """Writes the training split as JSON Lines."""
-    from coalm_oumi.mixture.store import read_samples, split_files
+    from coalm_oumi.data.mixture.store import read_samples, split_files
 
     table = read_samples(split_files(mixture, "train")[0])
     with file.open("w") as stream:
@@ -81,7 +81,7 @@ def rank(side: str, data: Path, tokenizer_path: Path, batch: int) -> None:
     import transformers
     from oumi.core.collators.text_collator_with_padding import TextCollatorWithPadding
 
-    from coalm_oumi.datasets.mixture import MixtureDataset
+    from coalm_oumi.data.datasets.mixture import MixtureDataset
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_path)
     before = memory()

@@ -18,13 +18,13 @@ from pathlib import Path
 from oumi.builders.inference_engines import build_inference_engine
 from oumi.core.configs import GenerationParams, InferenceEngineType, ModelParams, RemoteParams
 
-from coalm_oumi.evaluation.inference import generate
 from coalm_oumi.evaluation.multiwoz import data
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.rollout import roll_out
 from coalm_oumi.evaluation.multiwoz.user import corpus
-from tests.chat_server import ChatServer, Reply, Request, completion
+from coalm_oumi.llm.recorded import generate
+from tests.support.chat_server import ChatServer, Reply, Request, completion
 
 CONCURRENCY = 64
 

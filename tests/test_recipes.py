@@ -15,12 +15,12 @@ from oumi.core.configs import (
     TrainingConfig,
 )
 
-from coalm_oumi.chat import ChatClient
-from coalm_oumi.config import read_config
-from coalm_oumi.cra.generate import GenerateConfig, Generation
+from coalm_oumi.data.cra.generate import GenerateConfig, Generation
+from coalm_oumi.data.mixture.config import load_config
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.task import MultiwozOptions, endpoint
-from coalm_oumi.mixture.config import load_config
+from coalm_oumi.files.config import read_config
+from coalm_oumi.llm.chat import ChatClient
 from tests.conftest import REPO
 
 RECIPES = REPO / "recipes"
@@ -32,7 +32,7 @@ BASELINES = sorted((RECIPES / "baselines").glob("*.yaml"))
 EVALUATE = sorted([*RECIPES.glob("eval_*.yaml"), *RECIPES.glob("multiwoz/*.yaml"), *BASELINES])
 INFER = sorted(RECIPES.glob("infer_*.yaml"))
 JUDGE = sorted(RECIPES.glob("judge_*.yaml"))
-SHAPES = yaml.safe_load((REPO / "tests/shapes.yaml").read_text())
+SHAPES = yaml.safe_load((REPO / "tests/support/shapes.yaml").read_text())
 
 MODEL = {"model.model_name", "model.tokenizer_pad_token", "training.output_dir"}
 ONE_GPU = MODEL | {

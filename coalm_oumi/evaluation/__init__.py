@@ -1,1 +1,17 @@
-"""Benchmarks: what is asked of the model, and how its answers are judged."""
+"""Benchmarks: what is asked of the model, and how its answers are judged.
+
+One folder per benchmark, each with `task.py`, `data.py`, `metrics.py` and a README. The modules
+beside the folders serve several benchmarks. May import every room below it, from `agent` down.
+"""
+
+__all__ = [
+    "api_bank",
+    "bfcl",
+    "failures",
+    "held_out",
+    "matching",
+    "multiwoz",
+    "options",
+    "results",
+    "styles",
+]

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from enum import Enum
 
-from coalm_oumi.calls import FunctionCall
 from coalm_oumi.evaluation.matching import ast_match
+from coalm_oumi.formats.calls import FunctionCall
 
 
 class Failure(str, Enum):

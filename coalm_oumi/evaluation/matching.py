@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from coalm_oumi.calls import FunctionCall
-from coalm_oumi.jsontext import Json
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.formats.calls import FunctionCall
 
 
 def same_value(left: Json, right: Json) -> bool:

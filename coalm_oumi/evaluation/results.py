@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coalm_oumi import provenance
-from coalm_oumi.calls import FunctionCall
-from coalm_oumi.evaluation.failures import Failure
-from coalm_oumi.evaluation.generation import Answer
-from coalm_oumi.jsontext import Json, dumps, write_jsonl
+from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.files import provenance
+from coalm_oumi.files.jsontext import write_jsonl
+from coalm_oumi.formats.calls import FunctionCall
+from coalm_oumi.rendering import prompts
 
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig
@@ -19,32 +19,6 @@ if TYPE_CHECKING:
 def file_name(label: str) -> str:
     """Returns the name of a task's files, without a suffix."""
     return label.removeprefix("coalm-oumi/").replace("/", ".")
-
-
-def record(
-    answer: Answer,
-    *,
-    correct: bool,
-    unreadable: str | None,
-    parsed: Sequence[FunctionCall] | None = None,
-    failure: Failure | None = None,
-) -> Json:
-    """Returns what is written of an answer to a sample of a mixture."""
-    sample = answer.sample
-    found = {
-        "dialogue_id": sample.dialogue_id,
-        "source": sample.source,
-        "input": sample.input,
-        "target": sample.output,
-        "response": answer.response,
-        "correct": correct,
-        "unreadable": unreadable,
-    }
-    if parsed is not None:
-        found["parsed"] = as_json(parsed)
-    if failure is not None:
-        found["failure"] = failure.value
-    return found
 
 
 def as_json(calls: Sequence[FunctionCall]) -> list[Json]:
@@ -93,7 +67,7 @@ def write(
         "answers": str(file),
         "task_version": version,
         "made_with": {
-            **provenance.made_with(data=data, templates=templates),
+            **provenance.made_with(data=data, prompts=prompts.fingerprint_of(templates)),
             "samples": provenance.samples_hash(
                 [[found.get("dialogue_id"), found["input"], found["target"]] for found in records]
             ),

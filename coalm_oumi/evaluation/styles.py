@@ -7,16 +7,20 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from oumi.core.types.conversation import Message, Role
 from oumi.core.types.tool_call import FunctionCall as NativeFunction
 from oumi.core.types.tool_call import ToolCall
 
-from coalm_oumi import calls, prompts
-from coalm_oumi.calls import CallError, FunctionCall
-from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, dumps, loads
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json, dumps, loads
+from coalm_oumi.formats import calls
+from coalm_oumi.formats.calls import CallError, FunctionCall
+from coalm_oumi.rendering import prompts
+
+if TYPE_CHECKING:
+    from oumi.core.configs import EvaluationConfig
 
 Form = Literal["json", "bracket"]
 """How BFCL's result files hold the answers: Figure 5's list, or `[func(a=1)]`."""
@@ -257,3 +261,18 @@ STYLES: Mapping[str, Style] = {
     )
 }
 """The styles by name: Figure 5's, BFCL's default prompt mode, the chat template's own."""
+
+
+def check_engine(style: Style, config: "EvaluationConfig") -> None:
+    """Refuses a native style where the engine takes no tools.
+
+    Raises:
+        CoalmError: The engine takes none.
+    """
+    from oumi.inference.native_tool_calling import supports_native_tool_calling
+
+    if style.native and not supports_native_tool_calling(config.inference_engine):
+        raise CoalmError(
+            f"the prompt style `{style.name}` gives functions to the engine, and "
+            f"{config.inference_engine} takes none; use VLLM or a remote engine, or another style"
+        )

@@ -1,1 +1,6 @@
-"""What `oumi train` and `oumi evaluate` wrote, for people to look at."""
+"""What `oumi train` and `oumi evaluate` wrote, for people: the report, failures and model card.
+
+May import every room below it, from `training` down.
+"""
+
+__all__ = ["card", "collect", "failures", "figures", "intervals", "page", "paper", "runs", "tables"]

@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
-from coalm_oumi import provenance
-from coalm_oumi.errors import CoalmError
-from coalm_oumi.jsontext import Json, loads, read_json, read_jsonl
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json, loads
+from coalm_oumi.files import provenance
+from coalm_oumi.files.jsontext import read_json, read_jsonl
 
 KNOWN_PACKAGES = ("oumi", "torch", "transformers", "peft", "trl", "datasets", "lm_eval")
 

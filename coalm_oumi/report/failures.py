@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coalm_oumi.errors import CoalmError
-from coalm_oumi.files import write_text
-from coalm_oumi.jsontext import Json, write_json
-from coalm_oumi.prompts import templates
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.files.atomic import write_text
+from coalm_oumi.files.jsontext import write_json
+from coalm_oumi.rendering.prompts import PAGE_STYLE, templates
 from coalm_oumi.report.collect import TaskResult, collect
 
 
@@ -125,7 +126,7 @@ def write(folder: Path, tasks: Sequence[Task], *, samples: int) -> Sequence[Path
         The files written.
     """
     page, counts = folder / "errors.html", folder / "errors.json"
-    environment = templates(Path(__file__).parent, autoescape=True)
+    environment = templates(Path(__file__).parent, PAGE_STYLE, autoescape=True)
     rendered = environment.get_template("failures.jinja").render(
         title=folder.resolve().name,
         tasks=[(task, kinds(task), task.samples[:samples]) for task in tasks],

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.evaluation.bfcl.v4 import V4
 from coalm_oumi.evaluation.bfcl.version import Columns
-from coalm_oumi.jsontext import Json
 from coalm_oumi.report.collect import TaskResult
 
 RESAMPLES = 2000

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coalm_oumi.files import write_bytes, write_text
-from coalm_oumi.prompts import templates
+from coalm_oumi.files.atomic import write_bytes, write_text
+from coalm_oumi.rendering.prompts import PAGE_STYLE, templates
 from coalm_oumi.report import failures, figures, paper, runs, tables
 from coalm_oumi.report.collect import Runs, TaskResult, collect
 from coalm_oumi.report.intervals import interval
@@ -92,7 +92,7 @@ def write(folders: Sequence[Path], output: Path | None = None) -> Sequence[Path]
     }
     home = Path(__file__).parent
     page, markdown, parts = output / "report.html", output / "report.md", output / "report"
-    html = templates(home, autoescape=True).get_template("page.jinja")
+    html = templates(home, PAGE_STYLE, autoescape=True).get_template("page.jinja")
     files = {page: html.render(**fields, failure_of=failures.failure_of)}
     files[markdown] = (
         templates(home).get_template("markdown.jinja").render(**fields, table=tables.as_markdown)

@@ -4,13 +4,13 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from coalm_oumi.paths import resource_dir
+from coalm_oumi.core import paper
+from coalm_oumi.files.resources import resource_dir
 
 NUMBERS = (2, 3, 4, 5)
 OF_COALM = "coalm_8b"
@@ -66,15 +66,9 @@ class PaperTable:
 
 
 @functools.cache
-def read() -> Mapping[str, Any]:
-    """Returns `paper.yaml`."""
-    return yaml.safe_load((files("coalm_oumi") / "paper.yaml").read_text(encoding="utf-8"))
-
-
-@functools.cache
 def table(number: int) -> PaperTable:
     """Returns one of Tables 2-5."""
-    found = read()[f"table_{number}"]
+    found = paper.read()[f"table_{number}"]
     return PaperTable(
         number=number,
         title=found["title"],
@@ -86,7 +80,7 @@ def table(number: int) -> PaperTable:
 
 def kind_of(run: str) -> str | None:
     """Says what a run's model is: one of the keys of `kinds`."""
-    kinds = read()["kinds"]
+    kinds = paper.read()["kinds"]
     return next((kind for kind, runs in kinds.items() if run in runs), None)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coalm_oumi.jsontext import Json, dumps
+from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.report.collect import Runs, TaskResult, TrainingRun
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from coalm_oumi.core import paper as core_paper
 from coalm_oumi.report import paper
 from coalm_oumi.report.collect import Mixture, TaskResult
 from coalm_oumi.report.intervals import interval
@@ -152,7 +153,7 @@ def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
 
 
 def _mixture_table(mixtures: Sequence[Mixture]) -> Table:
-    printed = paper.read()["table_1"]
+    printed = core_paper.read()["table_1"]
     rows_of_paper = dict(printed["rows"])
     keys = ("samples", "tokens")
     total = {key: sum(row[key] for row in rows_of_paper.values()) for key in keys}

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from coalm_oumi.errors import CoalmError
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation.bfcl import environment
 from coalm_oumi.evaluation.bfcl.version import Version
-from coalm_oumi.jsontext import Json
 
 TIMEOUT = 600.0
 """Seconds for one reply. The slowest is a batch of verdicts on answers that cannot be judged."""

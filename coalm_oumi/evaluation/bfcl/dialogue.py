@@ -7,8 +7,8 @@ from tqdm import tqdm
 
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
 from coalm_oumi.evaluation.bfcl.execution import Executor, Step
-from coalm_oumi.evaluation.inference import Question, RecordedModel
 from coalm_oumi.evaluation.styles import Prompt, Style
+from coalm_oumi.llm.recorded import Question, RecordedModel
 
 STEP_LIMIT = 20
 """A turn with more executed steps ends the conversation, which is judged wrong

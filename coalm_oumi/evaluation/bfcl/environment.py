@@ -12,9 +12,9 @@ from pathlib import Path
 from filelock import FileLock
 from oumi.utils.logging import logger
 
-from coalm_oumi.errors import CoalmError
+from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation.bfcl.version import Version
-from coalm_oumi.files import cache_dir, write_text
+from coalm_oumi.files.atomic import cache_dir, write_text
 
 SEARCH_KEY = "SERPAPI_API_KEY"
 """The environment variable from which the package takes the key of its search engine."""

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coalm_oumi import calls
-from coalm_oumi.calls import CallError
-from coalm_oumi.errors import CoalmError
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.evaluation.bfcl.client import ENCODER, Entry, Verdict, Worker
 from coalm_oumi.evaluation.bfcl.dialogue import converse, opening
 from coalm_oumi.evaluation.bfcl.execution import Executor
 from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.evaluation.failures import Failure
-from coalm_oumi.evaluation.inference import Question, RecordedModel, digest, made_by
 from coalm_oumi.evaluation.styles import Style, read_list
-from coalm_oumi.journal import Journal
-from coalm_oumi.jsontext import Json, dumps, write_jsonl
+from coalm_oumi.files.journal import Journal
+from coalm_oumi.files.jsontext import write_jsonl
+from coalm_oumi.formats import calls
+from coalm_oumi.formats.calls import CallError
+from coalm_oumi.llm.recorded import Question, RecordedModel, digest, made_by
 
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig

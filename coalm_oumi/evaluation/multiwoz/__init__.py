@@ -1,6 +1,26 @@
-"""MultiWOZ: a zero-shot agent that queries and books, judged by what it did.
+"""MultiWOZ: a zero-shot agent that queries and books, judged by what it did (paper, Table 2).
 
 Data flows one way: `data` (dialogues, goals, states) and `database` → `world` (what a tool call
 does) → `agent` and `user` (who speaks) → `rollout` (a dialogue) → `state`, `judge`, `reader`,
-`context_to_response` (the metrics) → `result` and `page` (numbers, transcripts).
+`context_to_response` (the metrics) → `result` and `page` (numbers, transcripts). May import the
+modules beside the benchmark folders.
 """
+
+__all__ = [
+    "agent",
+    "context_to_response",
+    "data",
+    "database",
+    "fetch",
+    "judge",
+    "llm_judge",
+    "page",
+    "reader",
+    "result",
+    "rollout",
+    "state",
+    "task",
+    "user",
+    "values",
+    "world",
+]

@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from coalm_oumi import calls, prompts
-from coalm_oumi.calls import CallError, FunctionCall
-from coalm_oumi.datasets.tokens import user_message
-from coalm_oumi.errors import CoalmError
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.data.datasets.tokens import user_message
 from coalm_oumi.evaluation.multiwoz.world import FUNCTIONS
+from coalm_oumi.formats import calls
+from coalm_oumi.formats.calls import CallError, FunctionCall
+from coalm_oumi.rendering import prompts
 
 _LABEL = re.compile(
     r"^[ \t]*\**(Thought|Action Input|Action|Observation|System|AI Assistant|Human|User|Input)"

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from coalm_oumi.errors import CoalmError
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json, loads
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS, canonical
-from coalm_oumi.jsontext import Json, loads, read_json, read_jsonl
+from coalm_oumi.files.jsontext import read_json, read_jsonl
 
 State = Mapping[str, tuple[str, ...]]
 """The accepted values of each slot that has one, by `domain-slot`, as in `hotel-book day`.

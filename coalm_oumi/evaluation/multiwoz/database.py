@@ -7,7 +7,8 @@ from typing import Any
 
 from rapidfuzz import fuzz, process
 
-from coalm_oumi.errors import CoalmError
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation.multiwoz.values import (
     VENUES,
     canonical,
@@ -16,7 +17,7 @@ from coalm_oumi.evaluation.multiwoz.values import (
     clean_time,
     is_given,
 )
-from coalm_oumi.jsontext import Json, read_json_list
+from coalm_oumi.files.jsontext import read_json_list
 
 Row = Mapping[str, str]
 """One record, every value as text, under the JSON file's own names."""

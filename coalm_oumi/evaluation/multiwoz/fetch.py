@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from coalm_oumi.evaluation.fetch import fetch
-from coalm_oumi.files import cache_dir
+from coalm_oumi.files.atomic import cache_dir
+from coalm_oumi.files.download import fetch
 
 DATABASES = ("restaurant", "hotel", "attraction", "train", "taxi", "hospital", "police")
 

@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from coalm_oumi import prompts
-from coalm_oumi.chat import BudgetError, ChatClient, Endpoint
-from coalm_oumi.errors import CoalmError
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import loads, unfenced
+from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.judge import Answers, questions
 from coalm_oumi.evaluation.multiwoz.user import Said
 from coalm_oumi.evaluation.multiwoz.values import NO_VALUE, clean
-from coalm_oumi.jsontext import loads, unfenced
-from coalm_oumi.usage import Usage
+from coalm_oumi.llm.chat import BudgetError, ChatClient, Endpoint
+from coalm_oumi.rendering import prompts
 
 
 @dataclass(frozen=True, slots=True)

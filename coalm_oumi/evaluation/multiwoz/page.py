@@ -7,13 +7,9 @@ from pathlib import Path
 from coalm_oumi.evaluation.multiwoz.judge import METRICS, overall
 from coalm_oumi.evaluation.multiwoz.result import Judged
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS
-from coalm_oumi.files import write_text
-from coalm_oumi.prompts import templates
+from coalm_oumi.files.atomic import write_text
+from coalm_oumi.rendering.prompts import PAGE_STYLE, templates
 
-_PACKAGE = Path(__file__).parents[2]
-"""All templates of the package, since the pages share the style of `report`."""
-
-_FOLDER = "evaluation/multiwoz"
 _COLUMNS = ("success", "joint_goal_accuracy", "inform", "book")
 
 
@@ -29,9 +25,9 @@ def write(folder: Path, title: str, judged: Sequence[Judged], metrics: Mapping[s
     Returns:
         The index.
     """
-    environment = templates(_PACKAGE, autoescape=True)
+    environment = templates(Path(__file__).parent, PAGE_STYLE, autoescape=True)
     shared = {"title": title, "metric_names": METRICS}
-    transcript = environment.get_template(f"{_FOLDER}/transcript.jinja")
+    transcript = environment.get_template("transcript.jinja")
     rows = []
     for entry in judged:
         name = f"dialogues/{re.sub(r'[^A-Za-z0-9_.-]', '_', entry.dialogue.dialogue_id)}.html"
@@ -39,7 +35,7 @@ def write(folder: Path, title: str, judged: Sequence[Judged], metrics: Mapping[s
         write_text(folder / name, transcript.render(**shared, **row))
         rows.append(row)
     index = folder / "index.html"
-    table = environment.get_template(f"{_FOLDER}/index.jinja")
+    table = environment.get_template("index.jinja")
     write_text(index, table.render(**shared, rows=rows, **_metric_table(metrics)))
     return index
 

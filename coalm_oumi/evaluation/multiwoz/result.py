@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from coalm_oumi.calls import FunctionCall
+from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.failures import Failure
 from coalm_oumi.evaluation.multiwoz import judge, reader
 from coalm_oumi.evaluation.multiwoz.agent import AgentTurn
@@ -16,8 +17,7 @@ from coalm_oumi.evaluation.multiwoz.rollout import Rollout
 from coalm_oumi.evaluation.multiwoz.state import score, track
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS
 from coalm_oumi.evaluation.multiwoz.world import Booking
-from coalm_oumi.jsontext import Json, dumps
-from coalm_oumi.usage import Usage
+from coalm_oumi.formats.calls import FunctionCall
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from oumi.core.types.conversation import Message, Role
 
-from coalm_oumi.chat import ChatError
-from coalm_oumi.errors import CoalmError
-from coalm_oumi.evaluation.inference import Generated, Question, is_hopeless
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.agent import AgentFormat, AgentTurn, Step, StepError
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.user import User
 from coalm_oumi.evaluation.multiwoz.world import Booking, World
-from coalm_oumi.usage import Usage
+from coalm_oumi.llm.chat import ChatError
+from coalm_oumi.llm.recorded import Generated, Question, is_hopeless
 
 _FEW = 3
 """So many dialogues may be left that all break for reasons of their own, too long ones say."""

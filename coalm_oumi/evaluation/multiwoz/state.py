@@ -8,10 +8,10 @@ a later call leaves out stays, as in MultiWOZ's annotations.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from coalm_oumi.calls import FunctionCall
 from coalm_oumi.evaluation.multiwoz.data import State
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS, canonical
 from coalm_oumi.evaluation.multiwoz.world import read_call
+from coalm_oumi.formats.calls import FunctionCall
 
 Predicted = Mapping[str, str]
 """The value of each slot that has one, by `domain-slot`."""

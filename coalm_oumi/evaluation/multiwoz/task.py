@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oumi.core.registry import register_evaluation_function
 
-from coalm_oumi import prompts
-from coalm_oumi.errors import CoalmError
-from coalm_oumi.evaluation.options import Options
-from coalm_oumi.jsontext import write_jsonl
+from coalm_oumi.core.compat import reported_by_oumi
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.evaluation.options import TaskOptions
+from coalm_oumi.files.jsontext import write_jsonl
+from coalm_oumi.rendering import prompts
 
 if TYPE_CHECKING:
     # As in coalm_oumi/evaluation/tasks.py, Oumi may be in the middle of its own imports.
@@ -21,15 +22,14 @@ if TYPE_CHECKING:
     from oumi.core.evaluation.evaluation_result import EvaluationResult
     from oumi.core.inference import BaseInferenceEngine
 
-    from coalm_oumi.chat import Endpoint
+    from coalm_oumi.core.jsontext import Json
+    from coalm_oumi.core.usage import Usage
     from coalm_oumi.evaluation.multiwoz.data import Dialogue
     from coalm_oumi.evaluation.multiwoz.database import Database
-    from coalm_oumi.jsontext import Json
-    from coalm_oumi.usage import Usage
+    from coalm_oumi.llm.chat import Endpoint
 
 
-@dataclass(frozen=True, slots=True)
-class MultiwozOptions(Options):
+class MultiwozOptions(TaskOptions):
     """What to evaluate on and how, as `eval_kwargs.data` of a recipe says it.
 
     Attributes:
@@ -38,8 +38,9 @@ class MultiwozOptions(Options):
         version: The version of MultiWOZ, `2.4` in the paper. It is part of the result's name.
         split: `train`, `validation` or `test`.
         format: How the agent is prompted: `coalm` or `autotod`.
-        user: The model that plays the user, as the fields of `coalm_oumi.chat.Endpoint`, and its
-            `max_usd`. None for the users of the reference dialogues, which alone have states to
+        user: The model that plays the user, as the fields of
+            `coalm_oumi.llm.chat.Endpoint`, and its `max_usd`.
+            None for the users of the reference dialogues, which alone have states to
             compare with.
         judge: The model that judges beside the deterministic judge, likewise. None for none.
         max_steps: How many answers of the model a turn may take.
@@ -82,6 +83,7 @@ class MultiwozOptions(Options):
 
 
 @register_evaluation_function("coalm-oumi/multiwoz")
+@reported_by_oumi
 def multiwoz(
     task_params: EvaluationTaskParams,
     config: EvaluationConfig,
@@ -106,10 +108,10 @@ def multiwoz(
     """
     from oumi.core.evaluation.evaluation_result import EvaluationResult
 
-    from coalm_oumi import provenance
     from coalm_oumi.evaluation.multiwoz import data as dialogues_of
     from coalm_oumi.evaluation.multiwoz import fetch, page, result
     from coalm_oumi.evaluation.multiwoz.database import Database
+    from coalm_oumi.files import provenance
 
     options = MultiwozOptions.from_options(data)
     dialogues = dialogues_of.read(
@@ -143,7 +145,7 @@ def multiwoz(
         "answers": str(verdicts.relative_to(config.output_dir)),
         "task_version": 2,
         "made_with": {
-            **provenance.made_with(templates=_templates()),
+            **provenance.made_with(prompts=prompts.fingerprint_of(_templates())),
             "samples": provenance.samples_hash([d.dialogue_id for d in dialogues]),
         },
     }
@@ -162,7 +164,7 @@ def endpoint(options: Mapping[str, Any], place: str) -> tuple[Endpoint, float | 
     Raises:
         CoalmError: The mapping says something else.
     """
-    from coalm_oumi.chat import Endpoint
+    from coalm_oumi.llm.chat import Endpoint
 
     rest = dict(options)
     max_usd = rest.pop("max_usd", None)
@@ -186,14 +188,14 @@ def _lead(
     """Leads the dialogues that the journal does not hold. Returns all records, and the account."""
     from tqdm import tqdm
 
-    from coalm_oumi.chat import Endpoint
-    from coalm_oumi.evaluation.inference import RecordedModel, digest, made_by
+    from coalm_oumi.core.usage import Usage
     from coalm_oumi.evaluation.multiwoz.agent import FORMATS
     from coalm_oumi.evaluation.multiwoz.result import to_record
     from coalm_oumi.evaluation.multiwoz.rollout import roll_out
     from coalm_oumi.evaluation.multiwoz.user import SimulatedUser, corpus
-    from coalm_oumi.journal import Journal
-    from coalm_oumi.usage import Usage
+    from coalm_oumi.files.journal import Journal
+    from coalm_oumi.llm.chat import Endpoint
+    from coalm_oumi.llm.recorded import RecordedModel, digest, made_by
 
     if options.format not in FORMATS:
         raise CoalmError(
@@ -261,10 +263,10 @@ def _judge(
     """Asks the language model that judges. Returns its answers by dialogue, and the account."""
     from tqdm import tqdm
 
+    from coalm_oumi.core.jsontext import dumps
     from coalm_oumi.evaluation.multiwoz import llm_judge
     from coalm_oumi.evaluation.multiwoz.result import said
-    from coalm_oumi.journal import Journal
-    from coalm_oumi.jsontext import dumps
+    from coalm_oumi.files.journal import Journal
 
     server, max_usd = endpoint(options.judge or {}, "judge")
     made_by = {"model": server.model, "prompts": _prompts_hash()}
@@ -305,7 +307,7 @@ def _judge(
 
 
 def _used(usages: Iterable[Mapping[str, int]]) -> Usage:
-    from coalm_oumi.usage import Usage
+    from coalm_oumi.core.usage import Usage
 
     return sum((Usage(**usage) for usage in usages), Usage())
 

@@ -4,10 +4,10 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from coalm_oumi import prompts
-from coalm_oumi.chat import BudgetError, ChatClient, ChatError, Endpoint
+from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
-from coalm_oumi.usage import Usage
+from coalm_oumi.llm.chat import BudgetError, ChatClient, ChatError, Endpoint
+from coalm_oumi.rendering import prompts
 
 Said = Sequence[tuple[str, str]]
 """What user and agent said in each turn so far."""

@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from coalm_oumi.calls import FunctionCall
+from coalm_oumi.core.function import Function
+from coalm_oumi.core.jsontext import Json, dumps, loads
 from coalm_oumi.evaluation.multiwoz.data import Goal
 from coalm_oumi.evaluation.multiwoz.database import SEARCHABLE, Database
 from coalm_oumi.evaluation.multiwoz.values import canonical, clean, clean_name, clean_time, is_given
-from coalm_oumi.jsontext import Json, dumps, loads
-from coalm_oumi.schema import Function
+from coalm_oumi.formats.calls import FunctionCall
 
 MAX_RECORDS = 5
 """A query shows no more records than this, as AutoTOD's do, and says how many there are."""

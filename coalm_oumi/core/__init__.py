@@ -1,0 +1,24 @@
+"""What every room may use: the error, the sample, a function's signature, token counts, JSON text.
+
+Imports no other room, and neither Oumi nor a model library.
+"""
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.finding import Finding
+from coalm_oumi.core.function import Function
+from coalm_oumi.core.jsontext import Json, dumps, loads
+from coalm_oumi.core.sample import DOMAINS, Domain, Sample
+from coalm_oumi.core.usage import Usage
+
+__all__ = [
+    "DOMAINS",
+    "CoalmError",
+    "Domain",
+    "Finding",
+    "Function",
+    "Json",
+    "Sample",
+    "Usage",
+    "dumps",
+    "loads",
+]

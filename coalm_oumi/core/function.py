@@ -1,0 +1,28 @@
+"""What a function takes: one type for the functions of every source."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from coalm_oumi.core.jsontext import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function that the model may call.
+
+    Attributes:
+        name: Its name.
+        description: What it does, in a short sentence.
+        required: The arguments that every call gives.
+        optional: The other arguments, with their defaults.
+    """
+
+    name: str
+    description: str
+    required: tuple[str, ...] = ()
+    optional: Mapping[str, Json] = field(default_factory=dict)
+
+    def signature(self) -> str:
+        """Writes the function as Figure 6 lists it, with defaults for optional arguments."""
+        optional = (f"{name}={default!r}" for name, default in self.optional.items())
+        return f"{self.name}({', '.join([*self.required, *optional])})"

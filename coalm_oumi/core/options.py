@@ -1,0 +1,73 @@
+"""Typed options: what a recipe, a YAML or a record of ours may say, read by pydantic."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import Self
+
+from coalm_oumi.core.errors import CoalmError
+
+FilePath = Annotated[Path, Field(strict=False)]
+"""A path, written as text."""
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_type": "a mapping",
+    "sequence_str": "a list, not one text",
+    "string_type": "text",
+}
+
+
+class Options(BaseModel):
+    """Fields that a mapping gives. An unknown key or a value of another type is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @classmethod
+    def read(cls, values: Any, *, where: str) -> Self:
+        """Reads a mapping.
+
+        Args:
+            values: The mapping, as YAML or JSON gives it.
+            where: Names the file, or the part of a recipe, in an error.
+
+        Raises:
+            CoalmError: A key is unknown or missing, or a value has another type. The message
+                names each key and what is expected there.
+        """
+        if not isinstance(values, Mapping):
+            raise CoalmError(f"{where}: expected a mapping, found {values!r}")
+        try:
+            return cls.model_validate(dict(values))
+        except pydantic.ValidationError as error:
+            problems = "; ".join(_problem(detail, cls) for detail in error.errors())
+            raise CoalmError(f"{where}: {problems}") from error
+
+
+def _problem(detail: Any, kind: type[Options]) -> str:
+    """Writes one of pydantic's findings as a sentence: the key, and what is expected there."""
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        known = ", ".join(kind.model_fields)
+        if len(detail["loc"]) > 1:
+            return f"unknown key `{key}`"
+        return f"unknown key `{key}`; the keys are {known}"
+    if detail["type"] == "missing":
+        return f"expected the key `{key}`"
+    if detail["type"] == "value_error":
+        return f"{key}: {detail['ctx']['error']}" if key else str(detail["ctx"]["error"])
+    expected = _EXPECTED.get(detail["type"])
+    if expected is None:
+        message = detail["msg"]
+        return f"{key}: {message[0].lower()}{message[1:]}, found {detail['input']!r}"
+    hint = ""
+    if isinstance(detail["input"], str) and detail["type"] in ("float_type", "int_type"):
+        hint = "; remove the quotes"
+    return f"{key}: expected {expected}, found {detail['input']!r}{hint}"

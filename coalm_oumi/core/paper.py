@@ -1,0 +1,14 @@
+"""The paper's numbers: Tables 1-5 and section 4.2, as `paper.yaml` holds them."""
+
+import functools
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+
+@functools.cache
+def read() -> Mapping[str, Any]:
+    """Returns `paper.yaml`, parsed once per process."""
+    return yaml.safe_load((files("coalm_oumi.core") / "paper.yaml").read_text(encoding="utf-8"))

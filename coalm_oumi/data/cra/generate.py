@@ -1,0 +1,525 @@
+"""Turns SGD dialogues into CRA dialogues with a language model (paper, section 4.1, Table 6).
+
+Every answer goes into a journal as soon as it arrives. Whatever stops a run, the next one asks only
+for what the journal lacks. What the journal holds becomes `transcripts.jsonl`, which the `sgd`
+source reads, and `failed.jsonl`, each with its reason.
+"""
+
+import asyncio
+import difflib
+import hashlib
+import itertools
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import Field
+from tqdm import tqdm
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.options import Options
+from coalm_oumi.core.usage import Usage
+from coalm_oumi.data.cra import sgd, transcript
+from coalm_oumi.data.cra.dialogue import CraTurn
+from coalm_oumi.data.cra.transcript import TranscriptError
+from coalm_oumi.files.journal import Journal
+from coalm_oumi.files.jsontext import write_json, write_jsonl
+from coalm_oumi.files.resources import resolve
+from coalm_oumi.llm import chat_batch
+from coalm_oumi.llm.chat import Answer, BudgetError, ChatClient, ChatError, Endpoint
+from coalm_oumi.llm.chat_batch import MAX_BYTES, MAX_REQUESTS, BatchClient, BatchError
+from coalm_oumi.rendering import prompts
+
+JOURNAL = "answers.jsonl"
+TRANSCRIPTS = "transcripts.jsonl"
+FAILED = "failed.jsonl"
+SUMMARY = "summary.json"
+
+BYTES_PER_TOKEN = 4.0
+"""What an estimate assumes of English text before there are answers to go by."""
+
+TOKENS_PER_TURN = 100
+"""Likewise: the transcripts that ship with the package have 393 bytes a turn."""
+
+
+_PATIENCE = 8
+"""So many failures in a row, or a full round of requests, end a run: the server is gone."""
+
+_LIMITS = ("max_tokens", "max_completion_tokens")
+
+
+class GenerateConfig(Options):
+    """What to generate, as a YAML under `recipes/cra` says it.
+
+    Attributes:
+        path: A split of SGD: `schema.json` and `dialogues_*.json`.
+        output_dir: The folder to write.
+        endpoint: The fields of `coalm_oumi.llm.chat.Endpoint`.
+        sampling: Parameters of the chat completions API. `max_tokens` bounds each answer.
+        functions: Which functions a prompt lists: `all`, as in Table 6, or `dialogue`.
+        limit: Take a seeded choice of that many dialogues; all, if not given.
+        seed: Seeds the choice.
+    """
+
+    path: str
+    output_dir: str
+    endpoint: dict[str, Any] = Field(default_factory=dict)
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    functions: str = "all"
+    limit: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One dialogue to generate.
+
+    Attributes:
+        dialogue_id: SGD's.
+        prompt: What the model is asked.
+        user_inputs: What the user says in it, turn by turn.
+    """
+
+    dialogue_id: str
+    prompt: str
+    user_inputs: Sequence[str]
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The prompt as a chat."""
+        return [{"role": "user", "content": self.prompt}]
+
+    def key(self, attempt: int) -> str:
+        """Names an attempt: the same for the same prompt, in every run."""
+        digest = hashlib.sha256(self.prompt.encode("utf-8", "replace")).hexdigest()
+        return f"cra-{self.dialogue_id}-{digest[:12]}-{attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will take, before the first call.
+
+    Attributes:
+        requests: How many dialogues will be asked for.
+        done: How many have an answer already.
+        usage: The tokens expected.
+        usd: Their price, None where prices are not given.
+        basis: What the expectation rests on.
+    """
+
+    requests: int
+    done: int
+    usage: Usage
+    usd: float | None
+    basis: str
+
+    def __str__(self) -> str:
+        """Says it on one line."""
+        price = "price unknown" if self.usd is None else f"about ${self.usd:,.2f}"
+        return (
+            f"{self.requests:,} dialogues to ask for ({self.done:,} are done), {price}, about "
+            f"{self.usage.input_tokens:,} tokens in and {self.usage.output_tokens:,} out, by "
+            f"{self.basis}"
+        )
+
+
+class Generation:
+    """The requests of one configuration, and the answers that its journal holds.
+
+    To be used in a `with` statement, which keeps others from the journal.
+
+    Attributes:
+        endpoint: Whom to ask.
+        requests: Every dialogue.
+        rejected: The SGD records that cannot be asked about, with the reason.
+    """
+
+    def __init__(self, config: GenerateConfig) -> None:
+        """Reads the data and opens the journal.
+
+        Raises:
+            CoalmError: The configuration or the data is bad, or the journal is another run's.
+        """
+        self.endpoint = _endpoint(config)
+        self.folder = Path(config.output_dir)
+        self.requests, self.rejected = read_requests(config)
+        self._sampling = dict(config.sampling)
+        self._journal = Journal(
+            self.folder / JOURNAL,
+            made_by={
+                "command": "coalm cra generate",
+                "model": self.endpoint.model,
+                # A longer limit for answers that were cut off is not another run.
+                "sampling": {k: v for k, v in self._sampling.items() if k not in _LIMITS},
+                "functions": config.functions,
+                "split": resolve(config.path).name,
+                "prompt": prompts.fingerprint("cra_generate"),
+            },
+        )
+        self._errors: dict[str, str] = {}
+        self._spent = sum(record.get("usd") or 0.0 for record in self._journal.records.values())
+
+    def __enter__(self) -> "Generation":
+        """Returns the generation itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the journal."""
+        self._journal.close()
+
+    @property
+    def spent(self) -> float | None:
+        """US dollars for every answer in the journal, None where prices are not given."""
+        if self.endpoint.usd(Usage()) is None:
+            return None
+        return self._spent
+
+    def pending(self, *, retry_failed: bool) -> list[tuple[str, Request]]:
+        """Lists what is still to be asked, each under the key of its next attempt.
+
+        Args:
+            retry_failed: Ask again where the last answer could not be read.
+        """
+        todo = []
+        for request in self.requests:
+            attempt = self._attempts(request)
+            if attempt == 0 or (retry_failed and self._is_failed(request)):
+                todo.append((request.key(attempt), request))
+        return todo
+
+    def estimate(self, *, retry_failed: bool, batch: bool) -> Estimate:
+        """Says what asking for the rest will take."""
+        todo = self.pending(retry_failed=retry_failed)
+        bytes_per_token, per_turn = BYTES_PER_TOKEN, float(TOKENS_PER_TURN)
+        answered = [
+            (record, request)
+            for request in self.requests
+            if (record := self._last(request)) is not None and record["output_tokens"]
+        ]
+        basis = "4 bytes a token and 100 tokens a turn"
+        if answered:
+            read = sum(_size(request) for _, request in answered)
+            turns = sum(len(request.user_inputs) for _, request in answered)
+            bytes_per_token = read / max(1, sum(record["input_tokens"] for record, _ in answered))
+            per_turn = sum(record["output_tokens"] for record, _ in answered) / turns
+            basis = f"the {len(answered)} answers so far"
+        usage = Usage(
+            round(sum(_size(request) for _, request in todo) / bytes_per_token),
+            round(sum(len(request.user_inputs) for _, request in todo) * per_turn),
+        )
+        usd = self.endpoint.usd(usage)
+        if usd is not None and batch:
+            usd *= chat_batch.PRICE
+        return Estimate(len(todo), len(self.requests) - len(todo), usage, usd, basis)
+
+    async def run(
+        self,
+        *,
+        max_usd: float | None = None,
+        retry_failed: bool = False,
+        batch: bool = False,
+        poll_seconds: float = 30.0,
+    ) -> None:
+        """Asks for what the journal lacks.
+
+        Args:
+            max_usd: Stop before more than this is spent, by all runs of this journal together.
+            retry_failed: Ask again where the last answer could not be read.
+            batch: Through the Batch API: half the price, within a day.
+            poll_seconds: How often to look at a batch.
+
+        Raises:
+            BudgetError: The budget is used up.
+            ChatError: The server fails lastingly.
+        """
+        if not batch and self._batches("started"):
+            raise CoalmError(
+                f"{self.folder / JOURNAL}: a batch is under way, which is paid for; collect it "
+                "with --batch first"
+            )
+        todo = dict(self.pending(retry_failed=retry_failed))
+        with tqdm(total=len(todo), desc="dialogues", unit="", smoothing=0.05) as bar:
+            self._show(bar)
+            if batch:
+                await self._run_batches(todo, max_usd, poll_seconds, bar)
+            else:
+                await self._run_requests(todo, max_usd, bar)
+
+    async def _run_requests(
+        self, todo: Mapping[str, Request], max_usd: float | None, bar: "tqdm[NoReturn]"
+    ) -> None:
+        budget = None if max_usd is None else max_usd - (self.spent or 0.0)
+        rest = iter(todo.items())
+        patience = max(_PATIENCE, self.endpoint.concurrency)
+        failures = 0
+        stopped: ChatError | None = None
+
+        async def work() -> None:
+            nonlocal failures, stopped
+            for key, request in rest:
+                try:
+                    answer = await client.complete(
+                        request.messages, request_id=key, **self._sampling
+                    )
+                except ChatError as error:
+                    self._errors[key] = str(error)
+                    failures += 1
+                    if isinstance(error, BudgetError) or failures >= patience:
+                        stopped = error
+                else:
+                    failures = 0
+                    self._record(key, answer, price=1.0)
+                    bar.update()
+                    self._show(bar)
+                if stopped:  # those on their way are paid for: they come to their end
+                    return
+
+        async with ChatClient(self.endpoint, max_usd=budget) as client:
+            await asyncio.gather(*(work() for _ in range(self.endpoint.concurrency)))
+        if isinstance(stopped, BudgetError):
+            raise BudgetError(
+                f"stopped at ${self.spent:.4f} of ${max_usd:g}, all runs together: the next "
+                f"request to {self.endpoint.model} may cost more than is left"
+            )
+        if stopped:
+            raise stopped
+
+    async def _run_batches(
+        self,
+        todo: dict[str, Request],
+        max_usd: float | None,
+        poll_seconds: float,
+        bar: "tqdm[NoReturn]",
+    ) -> None:
+        async with BatchClient(self.endpoint, poll_seconds=poll_seconds) as client:
+            # What a run that was stopped has started is paid for: collect it first.
+            for batch_id in self._batches("started"):
+                await self._collect(client, batch_id, todo, bar)
+            while todo:
+                chosen = self._affordable(todo, max_usd)
+                batch_id = await client.start(
+                    {key: {"messages": request.messages, **self._sampling}
+                     for key, request in chosen.items()},
+                    ended=self._batches("collected"),
+                )  # fmt: skip
+                self._journal.append(batch_id, {"batch": "started"})
+                self._journal.sync()
+                await self._collect(client, batch_id, todo, bar)
+                for key in chosen:  # what it did not answer is left to the next run
+                    todo.pop(key, None)
+
+    async def _collect(
+        self, client: BatchClient, batch_id: str, todo: dict[str, Request], bar: "tqdm[NoReturn]"
+    ) -> None:
+        before = bar.n
+
+        def progress(done: int) -> None:
+            bar.n = before + done
+            bar.refresh()
+
+        try:
+            results = await client.collect(batch_id, progress)
+        except BatchError:
+            self._journal.append(batch_id, {"batch": "failed"})
+            raise
+        bar.n = before
+        for key, result in results.items():
+            if isinstance(result, ChatError):
+                self._errors[key] = str(result)
+            elif key not in self._journal:
+                self._record(key, result, price=chat_batch.PRICE)
+                bar.update(todo.pop(key, None) is not None)
+        self._journal.append(batch_id, {"batch": "collected"})
+        self._show(bar)
+
+    def _affordable(
+        self, todo: Mapping[str, Request], max_usd: float | None
+    ) -> Mapping[str, Request]:
+        """Takes as many requests as one batch and the budget hold."""
+        chosen: dict[str, Request] = {}
+        usd, size = self.spent or 0.0, 0
+        for key, request in todo.items():
+            most = 0.0
+            if max_usd is not None:
+                most = chat_batch.PRICE * self.endpoint.most_usd(request.messages, **self._sampling)
+            usd, size = usd + most, size + 2 * _size(request)
+            if max_usd is not None and usd > max_usd:
+                if chosen:
+                    break
+                raise BudgetError(
+                    f"stopped at ${self.spent:.4f} of ${max_usd:g}: the next request to "
+                    f"{self.endpoint.model} may cost ${most:.4f}"
+                )
+            if chosen and (len(chosen) == MAX_REQUESTS or size > MAX_BYTES):
+                break
+            chosen[key] = request
+        return chosen
+
+    def write(self) -> Mapping[str, Json]:
+        """Writes the transcripts and failures of all answers so far; returns the summary."""
+        transcripts: list[Json] = []
+        failed: list[Json] = []
+        for request in self.requests:
+            name, record = {"dialogue_id": request.dialogue_id}, self._last(request)
+            if record is None:
+                reason = self._errors.get(request.key(0), "not asked yet")
+                failed.append({**name, "reason": reason, "text": None})
+                continue
+            try:
+                turns = read_turns(record["text"], record["finish_reason"], request.user_inputs)
+                transcripts.append({**name, "text": transcript.write(turns)})
+            except TranscriptError as error:
+                failed.append({**name, "reason": str(error), "text": record["text"]})
+        records = [record for record in self._journal.records.values() if "text" in record]
+        unanswered = sum(record["text"] is None for record in failed)
+        summary = {
+            "model": self.endpoint.model,
+            "dialogues": len(self.requests),
+            "transcripts": len(transcripts),
+            "failed": len(failed) - unanswered,
+            "unanswered": unanswered,
+            "rejected": self.rejected,
+            "answers": len(records),
+            "input_tokens": sum(record["input_tokens"] for record in records),
+            "output_tokens": sum(record["output_tokens"] for record in records),
+            "usd": self.spent,
+        }
+        write_jsonl(self.folder / TRANSCRIPTS, transcripts)
+        write_jsonl(self.folder / FAILED, failed)
+        write_json(self.folder / SUMMARY, summary)
+        return summary
+
+    def _batches(self, state: str) -> list[str]:
+        """Lists the batches that were `started` and not collected, or `collected`."""
+        records = self._journal.records.items()
+        return [key for key, record in records if record.get("batch") == state]
+
+    def _record(self, key: str, answer: Answer, *, price: float) -> None:
+        usd = self.endpoint.usd(answer.usage)
+        self._spent += (usd or 0.0) * price
+        self._journal.append(
+            key,
+            {
+                "dialogue_id": key.removeprefix("cra-").rsplit("-", 2)[0],
+                "text": answer.text,
+                "finish_reason": answer.finish_reason,
+                "input_tokens": answer.usage.input_tokens,
+                "output_tokens": answer.usage.output_tokens,
+                "usd": None if usd is None else usd * price,
+            },
+        )
+
+    def _attempts(self, request: Request) -> int:
+        return next(n for n in itertools.count() if request.key(n) not in self._journal)
+
+    def _last(self, request: Request) -> Json:
+        attempts = self._attempts(request)
+        return self._journal.records[request.key(attempts - 1)] if attempts else None
+
+    def _is_failed(self, request: Request) -> bool:
+        record = self._last(request)
+        try:
+            read_turns(record["text"], record["finish_reason"], request.user_inputs)
+        except TranscriptError:
+            return True
+        return False
+
+    def _show(self, bar: "tqdm[NoReturn]") -> None:
+        if self.spent is not None:
+            bar.set_postfix_str(f"${self.spent:.2f}", refresh=False)
+
+
+def read_requests(config: GenerateConfig) -> tuple[list[Request], list[str]]:
+    """Reads SGD's dialogues and renders their prompts.
+
+    Returns:
+        The requests, and what could not be asked about, each with its place and reason.
+
+    Raises:
+        CoalmError: The data is missing or not SGD's, or an option is bad.
+    """
+    folder = resolve(config.path)
+    scope = sgd.check_scope(config.functions)
+    services = sgd.read_services(folder)
+    requests: list[Request] = []
+    rejected: list[str] = []
+    for where, record in sgd.records(folder):
+        try:
+            name, used = sgd.identify(record, services)
+            said = sgd.user_inputs(record)
+        except CoalmError as error:
+            rejected.append(f"{where}: {error}")
+            continue
+        functions = sgd.functions(services, used, scope)
+        prompt = prompts.render("cra_generate", functions=functions, user_inputs=said)
+        requests.append(Request(name, prompt, said))
+    if config.limit is not None:
+        if config.limit <= 0:
+            raise CoalmError(f"limit: {config.limit} is not positive")
+        random.Random(config.seed).shuffle(requests)
+        requests = requests[: config.limit]
+    if not requests:
+        raise CoalmError(f"{folder}: no dialogue to ask about; {len(rejected)} are bad")
+    return requests, rejected
+
+
+def read_turns(text: str, finish_reason: str, user_inputs: Sequence[str]) -> list[CraTurn]:
+    """Reads a model's answer.
+
+    Args:
+        text: The answer.
+        finish_reason: Why it ended.
+        user_inputs: What the user was to say. Of several dialogues in one answer, the one that
+            keeps most of it is taken; some models give each of the user's turns a dialogue.
+
+    Raises:
+        TranscriptError: It is not a dialogue in the format of Table 6, was cut off, or is another
+            one than was asked for.
+    """
+    if finish_reason == "length":
+        raise TranscriptError(
+            "cut off at the limit of tokens; raise max_tokens",
+            turn=None,
+            start=len(text),
+            end=len(text),
+        )
+    dialogues = transcript.parse_all(text)
+    candidates = [*dialogues, [turn for dialogue in dialogues for turn in dialogue]]
+    wanted = [_words(said) for said in user_inputs]
+
+    def kept(turns: Sequence[CraTurn]) -> float:
+        said = [_words(turn.user) for turn in turns]
+        return difflib.SequenceMatcher(None, said, wanted, autojunk=False).ratio()
+
+    best = max(candidates, key=kept)
+    if not kept(best):  # such as the prompt's own example
+        raise TranscriptError(
+            "another dialogue: the user says nothing of what was asked for",
+            turn=None,
+            start=0,
+            end=len(text),
+        )
+    return best
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _endpoint(config: GenerateConfig) -> Endpoint:
+    known = [field.name for field in fields(Endpoint)]
+    unknown = set(config.endpoint) - set(known)
+    if unknown or "model" not in config.endpoint:
+        raise CoalmError(
+            f"endpoint: expected `model` and some of {', '.join(known[1:])}; found "
+            f"{', '.join(config.endpoint) or 'nothing'}"
+        )
+    return Endpoint(**config.endpoint)
+
+
+def _size(request: Request) -> int:
+    return len(request.prompt.encode("utf-8", "replace"))

@@ -1,0 +1,107 @@
+"""Asks a language model about the reasoning in CRA dialogues, through Oumi's judge (Appendix D)."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.function import Function
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.files.journal import Journal
+from coalm_oumi.rendering import prompts
+
+if TYPE_CHECKING:
+    from oumi.judges.base_judge import JudgeOutput
+
+CHUNK = 32
+"""Dialogues judged at a time; what is paid for and not yet in the journal is never more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A judge's verdict on one dialogue.
+
+    Attributes:
+        is_faulty: Whether it found a fault; None where its answer cannot be read.
+        explanation: Why, or the whole answer where it cannot be read.
+    """
+
+    is_faulty: bool | None
+    explanation: str
+
+
+def question(dialogue: str, functions: Sequence[Function]) -> str:
+    """Renders what the judge is asked about one transcript."""
+    return prompts.render("cra_judge", dialogue=dialogue, functions=functions)
+
+
+def judge(questions: Mapping[str, str], recipe: Path, journal: Path) -> Mapping[str, Judgement]:
+    """Has dialogues judged that are not yet.
+
+    Args:
+        questions: What is asked about each dialogue, by its id.
+        recipe: Oumi's judge configuration, with `{request}` in its template.
+        journal: Where verdicts are kept, so that none is paid for twice.
+
+    Returns:
+        The judgements by id, without those that the judge did not answer.
+
+    Raises:
+        CoalmError: The recipe is not one, the journal is another judge's, or the judge is gone.
+    """
+    from oumi.core.configs import JudgeConfig
+    from oumi.judges.simple_judge import SimpleJudge
+
+    if not recipe.is_file():
+        raise CoalmError(f"{recipe}: no such file; the package's own is recipes/judge_cra.yaml")
+    config = JudgeConfig.from_path(str(recipe))
+    params, inference = config.judge_params, config.inference_config
+    if inference is None or params.get_placeholders() != {"request"}:
+        raise CoalmError(
+            f"{recipe}: expected an inference_config, and {{request}} as the only placeholder of "
+            "prompt_template"
+        )
+    made_by = {
+        "command": "coalm cra validate",
+        "model": inference.model.model_name,
+        "template": params.prompt_template,
+        "system": params.system_instruction,
+    }
+    keys = {
+        name: f"{name}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:12]}"
+        for name, text in questions.items()
+    }
+    with Journal(journal, made_by=made_by) as verdicts:
+        todo = [name for name in questions if keys[name] not in verdicts]
+        if todo:
+            judge_ = SimpleJudge(config)
+            with tqdm(total=len(todo), desc="judged", unit="") as bar:
+                for start in range(0, len(todo), CHUNK):
+                    chunk = todo[start : start + CHUNK]
+                    answers = judge_.judge_partial([{"request": questions[name]} for name in chunk])
+                    for index, output in answers.successful:
+                        verdicts.append(keys[chunk[index]], _record(output))
+                    if not answers.successful:
+                        reason = next(iter(answers.error_messages.values()), "no answer")
+                        raise CoalmError(
+                            f"{recipe}: the judge answers nothing: {' '.join(reason.split())}; "
+                            f"run again to go on, {journal} holds what it has answered"
+                        )
+                    bar.update(len(answers.successful))
+        return {
+            name: Judgement(**verdicts.records[key])
+            for name, key in keys.items()
+            if key in verdicts
+        }
+
+
+def _record(output: "JudgeOutput") -> Json:
+    values = output.field_values
+    judgment = values.get("judgment")
+    if not isinstance(judgment, bool):
+        return {"is_faulty": None, "explanation": output.raw_output}
+    return {"is_faulty": not judgment, "explanation": str(values.get("explanation") or "")}

@@ -1,0 +1,275 @@
+"""The page on which people validate CRA dialogues, as Appendix D had it done.
+
+It shows a sample of dialogues one at a time. Four questions are answered with yes or no, a fault
+needs a remark, and every answer goes into a journal at once: close the page and go on later.
+"""
+
+import csv
+import hashlib
+import io
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import FileResponse, PlainTextResponse, Response
+from pydantic import BaseModel, ConfigDict
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.data.cra import transcript
+from coalm_oumi.data.cra.rates import Rate
+from coalm_oumi.data.cra.transcript import TranscriptError
+from coalm_oumi.data.cra.validate import DIMENSIONS, Dimension
+from coalm_oumi.data.cra.validation import LABELS, PAPER_ERROR_RATE, Case, rates
+from coalm_oumi.files.journal import Journal
+
+HOST = "127.0.0.1"
+
+QUESTIONS: Mapping[Dimension, str] = {
+    "undefined_function": "Is a function or an argument used that the list does not define?",
+    "argument_type": "Is an argument of another type or form than its function wants?",
+    "hallucination": "Is an argument given that the conversation does not call for or support?",
+    "reasoning": "Is there a gap in the reasoning, or an API call that was not needed?",
+}
+"""The four dimensions of Appendix D as questions: yes is a fault."""
+
+_PAGE = Path(__file__).parent / "page"
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class Review(BaseModel):
+    """What a person says of one dialogue.
+
+    Attributes:
+        scores: 1 for no fault and 0 for a fault, for each of the four dimensions.
+        feedback: What is wrong; needed where a score is 0.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    scores: dict[str, int]
+    feedback: str = ""
+
+    def problem(self) -> str | None:
+        """Returns why it is not a whole review."""
+        if self.scores.keys() != QUESTIONS.keys():
+            return f"answer all of {', '.join(QUESTIONS)}"
+        if not set(self.scores.values()) <= {0, 1}:
+            return "a score is 0 or 1"
+        if 0 in self.scores.values() and not self.feedback.strip():
+            return "a fault needs a remark"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Reviews:
+    """A sample of dialogues, and what was said of them so far.
+
+    Attributes:
+        cases: The dialogues, in the order in which they are shown.
+        journal: The reviews, by dialogue.
+    """
+
+    cases: Sequence[Case]
+    journal: Journal
+
+    @classmethod
+    def open(cls, cases: Sequence[Case], journal: Path, *, size: int, seed: int) -> "Reviews":
+        """Draws the sample and opens its journal.
+
+        Args:
+            cases: All dialogues.
+            journal: The file to keep reviews in.
+            size: How many dialogues to sample at most; the paper took 100.
+            seed: Seeds the sample.
+
+        Raises:
+            CoalmError: The journal is of another sample or of other texts, or there is nothing to
+                review.
+        """
+        if size < 1:
+            raise CoalmError(f"--sample {size}: must be positive")
+        sample = random.Random(seed).sample(list(cases), min(size, len(cases)))
+        names = [case.dialogue_id for case in sample]
+        texts = hashlib.sha256("\0".join(case.text for case in sample).encode("utf-8", "replace"))
+        made_by = {"sample": names, "texts": texts.hexdigest()[:12]}
+        return cls(sample, Journal(journal, made_by=made_by))
+
+    def records(self) -> list[Json]:
+        """Returns the reviews so far, in the order of the sample."""
+        return [
+            {"dialogue_id": case.dialogue_id, **self.journal.records[case.dialogue_id]}
+            for case in self.cases
+            if case.dialogue_id in self.journal
+        ]
+
+    def rates(self) -> Mapping[str, Rate]:
+        """Returns the error rate with its 95% interval, by dimension and in any."""
+        faults: list[dict[Dimension, bool | None]] = [
+            {name: record["scores"][name] == 0 for name in QUESTIONS} for record in self.records()
+        ]
+        return rates(faults)
+
+    def as_csv(self) -> str:
+        """Writes the reviews as a table for spreadsheets."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["dialogue_id", *QUESTIONS, "feedback"])
+        for record in self.records():
+            row = [record["dialogue_id"], *record["scores"].values(), record["feedback"]]
+            writer.writerow([_plain(cell) for cell in row])
+        return text.getvalue()
+
+    def as_jsonl(self) -> str:
+        """Writes the reviews as JSON Lines, as `coalm cra validate --people` reads them."""
+        return "".join(f"{dumps(record)}\n" for record in self.records())
+
+
+def app(reviews: Reviews) -> FastAPI:
+    """Returns the web application of a review."""
+    server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    # A page elsewhere must not reach it through a name of its own that leads to this machine.
+    server.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    server.add_middleware(_SafeHeaders)
+
+    @server.get("/")
+    def index() -> Response:
+        return FileResponse(_PAGE / "review.html", media_type="text/html; charset=utf-8")
+
+    @server.get("/review.js")
+    def script() -> Response:
+        return FileResponse(_PAGE / "review.js", media_type="text/javascript; charset=utf-8")
+
+    @server.get("/review.css")
+    def style() -> Response:
+        return FileResponse(_PAGE / "review.css", media_type="text/css; charset=utf-8")
+
+    @server.get("/api/state")
+    def state() -> Json:
+        return {
+            "questions": [
+                {"name": name, "title": DIMENSIONS[name], "text": text}
+                for name, text in QUESTIONS.items()
+            ],
+            "reviewed": [case.dialogue_id in reviews.journal for case in reviews.cases],
+            "paper": PAPER_ERROR_RATE,
+            "rates": [
+                {
+                    "title": LABELS[name],
+                    "count": rate.count,
+                    "total": rate.total,
+                    "low": rate.interval()[0],
+                    "high": rate.interval()[1],
+                }
+                for name, rate in reviews.rates().items()
+            ],
+        }
+
+    @server.get("/api/dialogues/{number}")
+    def dialogue(number: int) -> Json:
+        case = _case(reviews, number)
+        return {
+            "dialogue_id": case.dialogue_id,
+            "turns": _turns(case.text),
+            "functions": _functions(case),
+            "review": reviews.journal.records.get(case.dialogue_id),
+        }
+
+    # Not a plain function: those run in threads, and a journal has one writer.
+    @server.put("/api/dialogues/{number}")
+    async def answer(number: int, review: Review) -> Json:
+        case = _case(reviews, number)
+        if problem := review.problem():
+            raise HTTPException(422, problem)
+        scores = {name: review.scores[name] for name in QUESTIONS}
+        reviews.journal.append(
+            case.dialogue_id, {"scores": scores, "feedback": review.feedback.strip()}
+        )
+        reviews.journal.sync()
+        return state()
+
+    @server.get("/reviews.csv")
+    def as_csv() -> Response:
+        return PlainTextResponse(reviews.as_csv(), media_type="text/csv", headers=_file("csv"))
+
+    @server.get("/reviews.jsonl")
+    def as_jsonl() -> Response:
+        return PlainTextResponse(
+            reviews.as_jsonl(), media_type="application/jsonl", headers=_file("jsonl")
+        )
+
+    return server
+
+
+class _SafeHeaders:
+    """Adds headers that keep the page's text from becoming code, whatever it holds."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message["headers"],
+                    *((name.lower().encode(), value.encode()) for name, value in _HEADERS.items()),
+                ]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _case(reviews: Reviews, number: int) -> Case:
+    if not 0 <= number < len(reviews.cases):
+        raise HTTPException(404, "no such dialogue")
+    return reviews.cases[number]
+
+
+def _turns(text: str) -> list[list[Json]]:
+    """Cuts a transcript into labelled fields; one without labels where it cannot be read."""
+    try:
+        blocks = transcript.parse_fields(text)
+    except TranscriptError:
+        return [[{"name": "", "text": text}]]
+    return [[{"name": field.name, "text": field.text} for field in block] for block in blocks]
+
+
+def _functions(case: Case) -> list[Json]:
+    """Lists the functions, those that are called first."""
+    functions = [
+        {
+            "name": function.name,
+            "signature": function.signature(),
+            "description": function.description,
+            "values": {
+                name: list(values[name])
+                for name in (*function.required, *function.optional)
+                if values.get(name)
+            },
+            "is_called": function.name in case.text,
+        }
+        for function, values in case.catalogue.values()
+    ]
+    return sorted(functions, key=lambda function: not function["is_called"])
+
+
+def _file(suffix: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="reviews.{suffix}"'}
+
+
+def _plain(cell: Any) -> Any:
+    """Keeps a spreadsheet from taking text for a formula."""
+    is_formula = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{cell}" if is_formula else cell

@@ -1,0 +1,180 @@
+"""Finds what is wrong with a CRA dialogue without a person or a model (paper, Appendix D).
+
+Of the appendix's four dimensions, three can be checked against the schema and the dialogue itself.
+The fourth, reasoning, is for `coalm_oumi.data.cra.judge` and `coalm_oumi.data.cra.review`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from coalm_oumi.core.function import Function
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.data.cra import transcript
+from coalm_oumi.data.cra.dialogue import CraTurn
+from coalm_oumi.data.cra.evidence import Evidence, gather
+from coalm_oumi.data.cra.transcript import Field, TranscriptError
+
+Dimension = Literal["format", "undefined_function", "argument_type", "hallucination", "reasoning"]
+"""The four of Appendix D, after the format that lets a dialogue be read at all."""
+
+DIMENSIONS: Mapping[Dimension, str] = {
+    "format": "Format break",
+    "undefined_function": "Undefined function call",
+    "argument_type": "Incorrect argument type",
+    "hallucination": "Argument hallucination",
+    "reasoning": "Low-quality reasoning and planning",
+}
+"""What people read for each."""
+
+Kind = Literal[
+    "format",
+    "undefined_function",
+    "undefined_argument",
+    "missing_argument",
+    "argument_type",
+    "argument_value",
+    "hallucination",
+]
+
+DIMENSION_OF: Mapping[Kind, Dimension] = {
+    "format": "format",
+    "undefined_function": "undefined_function",
+    "undefined_argument": "undefined_function",
+    "missing_argument": "undefined_function",
+    "argument_type": "argument_type",
+    "argument_value": "argument_type",
+    "hallucination": "hallucination",
+}
+
+_BOOLEANS = ("true", "false")
+
+Catalogue = Mapping[str, tuple[Function, Mapping[str, Sequence[str]]]]
+"""What may be called, by name: the function, and the possible values of categorical arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault.
+
+    Attributes:
+        kind: What is wrong.
+        message: The same for people.
+        turn: The turn's number from 1; None where it is none's.
+        start: Where it stands in the transcript: the first character,
+        end: and the one after the last.
+    """
+
+    kind: Kind
+    message: str
+    turn: int | None
+    start: int
+    end: int
+
+    @property
+    def dimension(self) -> Dimension:
+        """The dimension of Appendix D that it counts for."""
+        return DIMENSION_OF[self.kind]
+
+
+def validate(text: str, catalogue: Catalogue) -> list[Finding]:
+    """Checks one transcript.
+
+    Args:
+        text: The dialogue, in the format of Table 6.
+        catalogue: The functions that it may call.
+
+    Returns:
+        Every fault, in the order of the text. Of a text that cannot be read, only why.
+    """
+    try:
+        turns, blocks = transcript.parse(text), transcript.parse_fields(text)
+    except TranscriptError as error:
+        return [Finding("format", str(error), error.turn, error.start, error.end)]
+    findings: list[Finding] = []
+    known = Evidence()
+    for number, (turn, block) in enumerate(zip(turns, blocks, strict=True), start=1):
+        known |= Evidence.of(turn.user)
+        if turn.api is not None:
+            name, arguments = (
+                next(field for field in block if field.name == wanted)
+                for wanted in ("API Name", "API Input")
+            )
+            findings += _call_faults(turn, number, name, arguments, catalogue, known)
+            known |= gather([turn.api.observation])
+        known |= Evidence.of(turn.system)
+    return findings
+
+
+def _call_faults(
+    turn: CraTurn,
+    number: int,
+    name: Field,
+    arguments: Field,
+    catalogue: Catalogue,
+    known: Evidence,
+) -> list[Finding]:
+    assert turn.api is not None
+    call = turn.api.call
+    if call.name not in catalogue:
+        message = f"`{call.name}` is not a function"
+        return [Finding("undefined_function", message, number, name.start, name.end)]
+    function, values = catalogue[call.name]
+    faults: list[Finding] = []
+    for required in function.required:
+        if required not in call.arguments:
+            message = f"`{call.name}` needs `{required}`"
+            faults.append(
+                Finding("missing_argument", message, number, arguments.start, arguments.end)
+            )
+    for argument, value in call.arguments.items():
+        found = _value_fault(function, argument, value, values, known)
+        if found is not None:
+            kind, message = found
+            start, end = _span(arguments, argument, value)
+            faults.append(Finding(kind, message, number, start, end))
+    return sorted(faults, key=lambda fault: fault.start)
+
+
+def _value_fault(
+    function: Function,
+    argument: str,
+    value: Json,
+    values: Mapping[str, Sequence[str]],
+    known: Evidence,
+) -> tuple[Kind, str] | None:
+    """Returns the first thing wrong with an argument: the later checks rest on the earlier."""
+    if argument not in function.required and argument not in function.optional:
+        return "undefined_argument", f"`{function.name}` has no argument `{argument}`"
+    default = function.optional.get(argument)
+    if default is not None and str(value).casefold() == str(default).casefold():
+        return None  # what the schema itself says needs no other source
+    if value is None or isinstance(value, list | dict):
+        return "argument_type", f"`{argument}` is {type(value).__name__}, expected one value"
+    possible = [str(one).casefold() for one in values.get(argument, ())]
+    text = str(value).casefold().strip()
+    is_flag = bool(possible) and set(possible) <= set(_BOOLEANS)
+    if isinstance(value, bool) and not is_flag:
+        return "argument_type", f"`{argument}` is {value}, which is not one of its values"
+    if is_flag and text not in possible:
+        return "argument_type", f"`{argument}` is {value!r}, expected True or False"
+    if possible and text not in possible:
+        if all(one.isdecimal() for one in possible) and not text.isdecimal():
+            return "argument_type", f"`{argument}` is {value!r}, expected a whole number"
+        return "argument_value", f"`{argument}` is {value!r}, not one of {', '.join(possible)}"
+    supported = known.supports_flag(argument) if is_flag else known.supports(value)
+    if not supported:
+        return "hallucination", f"nothing said or observed so far gives `{argument}` {value!r}"
+    return None
+
+
+def _span(field: Field, argument: str, value: Json) -> tuple[int, int]:
+    """Finds where an argument's value stands; the whole field where it is written otherwise."""
+    named = re.search(rf"(?<![\w]){re.escape(argument)}(?![\w])", field.text)
+    if named is None:
+        return field.start, field.end
+    at = field.text.find(str(value), named.end())
+    if at < 0:
+        return field.start + named.start(), field.start + named.end()
+    return field.start + at, field.start + at + len(str(value))

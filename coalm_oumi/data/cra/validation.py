@@ -1,0 +1,247 @@
+"""Validates generated dialogues and says how many are faulty, in the dimensions of Appendix D."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.data.cra import sgd, transcript
+from coalm_oumi.data.cra.judge import Judgement
+from coalm_oumi.data.cra.rates import Agreement, Rate
+from coalm_oumi.data.cra.validate import DIMENSIONS, Catalogue, Dimension, Finding, validate
+from coalm_oumi.files.jsontext import read_jsonl, write_json, write_jsonl
+
+PAPER_ERROR_RATE = 0.09
+"""Of 100 dialogues, by one student (Appendix D)."""
+
+LABELS: Mapping[str, str] = {**DIMENSIONS, "any": "Any of them"}
+"""What people read for the rates."""
+
+VALIDATION = "validation.jsonl"
+SUMMARY = "summary.json"
+VALID = "valid.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A transcript and what it is checked against.
+
+    Attributes:
+        dialogue_id: SGD's.
+        text: The transcript.
+        catalogue: The functions that it may call.
+    """
+
+    dialogue_id: str
+    text: str
+    catalogue: Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found in one dialogue.
+
+    Attributes:
+        dialogue_id: SGD's.
+        findings: The automatic part.
+        judgement: The judge's; None where none was asked, or it did not answer.
+    """
+
+    dialogue_id: str
+    findings: Sequence[Finding]
+    judgement: Judgement | None = None
+
+    @property
+    def faults(self) -> Mapping[Dimension, bool | None]:
+        """Whether there is a fault, by dimension; None where nothing says so."""
+        found = {finding.dimension for finding in self.findings}
+        faults: dict[Dimension, bool | None] = {name: name in found for name in DIMENSIONS}
+        faults["reasoning"] = self.judgement.is_faulty if self.judgement else None
+        return faults
+
+    @property
+    def is_faulty(self) -> bool:
+        """Whether any fault is known."""
+        return any(self.faults.values())
+
+
+def read_cases(transcripts: Path, folder: Path, scope: str) -> list[Case]:
+    """Reads transcripts with the schema of the dialogues that they were made from.
+
+    Args:
+        transcripts: JSON Lines of `{dialogue_id, text}`.
+        folder: SGD's split.
+        scope: Which functions may be called: `all`, or `dialogue` for its own services'.
+
+    Raises:
+        CoalmError: A file is missing or bad, or a dialogue is not of that split.
+    """
+    allowed = sgd.check_scope(scope)
+    services = sgd.read_services(folder)
+    used: dict[str, Sequence[str]] = {}
+    for _, record in sgd.records(folder):
+        try:
+            name, its = sgd.identify(record, services)
+        except CoalmError:
+            continue  # of which no transcript can be made
+        used[name] = its
+    cases = []
+    for name, text in transcript.read(transcripts).items():
+        if name not in used:
+            raise CoalmError(f"{transcripts}: {name}: no dialogue of this id is in {folder}")
+        cases.append(Case(name, text, sgd.catalogue(services, used[name], allowed)))
+    if not cases:
+        raise CoalmError(f"{transcripts}: holds no transcript")
+    return cases
+
+
+def check(cases: Iterable[Case], judgements: Mapping[str, Judgement]) -> list[Verdict]:
+    """Validates every case.
+
+    Args:
+        cases: The transcripts.
+        judgements: What the judge said, by dialogue; may be empty.
+    """
+    return [
+        Verdict(
+            case.dialogue_id,
+            validate(case.text, case.catalogue),
+            judgements.get(case.dialogue_id),
+        )
+        for case in cases
+    ]
+
+
+def rates(faults: Iterable[Mapping[Dimension, bool | None]]) -> Mapping[str, Rate]:
+    """Counts the faulty dialogues, by dimension and in any (`any`).
+
+    A dimension of which nothing is known for any dialogue has no rate.
+    """
+    rows = list(faults)
+    counted: dict[str, Rate] = {}
+    for name in DIMENSIONS:
+        known = [row[name] for row in rows if row.get(name) is not None]
+        if known:
+            counted[name] = Rate(sum(map(bool, known)), len(known))
+    counted["any"] = Rate(sum(any(row.values()) for row in rows), len(rows))
+    return counted
+
+
+def read_reviews(file: Path) -> Mapping[str, Mapping[Dimension, bool | None]]:
+    """Reads what people found, as `coalm cra review` exports it: faults by dialogue.
+
+    Raises:
+        CoalmError: No such file, or a line is something else.
+    """
+    reviews: dict[str, Mapping[Dimension, bool | None]] = {}
+    for number, record in read_jsonl(file):
+        try:
+            scores = record["scores"]
+            reviews[record["dialogue_id"]] = {
+                name: scores[name] == 0 for name in DIMENSIONS if name in scores
+            }
+        except (KeyError, TypeError) as error:
+            raise CoalmError(
+                f"{file}:{number}: expected dialogue_id and scores, as `coalm cra review` exports"
+            ) from error
+    return reviews
+
+
+def agreement(
+    verdicts: Iterable[Verdict], reviews: Mapping[str, Mapping[Dimension, bool | None]]
+) -> Mapping[Dimension, Agreement]:
+    """Compares what was found here with what people found, by dimension."""
+    pairs: dict[Dimension, list[tuple[bool, bool]]] = {}
+    for verdict in verdicts:
+        people = reviews.get(verdict.dialogue_id, {})
+        for name, ours in verdict.faults.items():
+            theirs = people.get(name)
+            if ours is not None and theirs is not None:
+                pairs.setdefault(name, []).append((ours, theirs))
+    return {
+        name: Agreement.of([ours for ours, _ in both], [theirs for _, theirs in both])
+        for name, both in pairs.items()
+    }
+
+
+def as_text(
+    rates_: Mapping[str, Rate],
+    agreements: Mapping[Dimension, Agreement],
+    *,
+    paper: float = PAPER_ERROR_RATE,
+) -> str:
+    """Writes the table of error rates, and that of agreement where there is one."""
+    lines = [f"{'dialogues with':<36}{'':>12}{'rate':>8}   95% interval"]
+    for name, rate in rates_.items():
+        low, high = rate.interval()
+        lines.append(
+            f"{LABELS[name]:<36}{f'{rate.count}/{rate.total}':>12}{rate.value:>8.1%}"
+            f"   {low:.1%} to {high:.1%}"
+        )
+    lines.append(f"{'The paper, by a person':<36}{'9/100':>12}{paper:>8.1%}")
+    if agreements:
+        lines += [
+            "",
+            f"{'agreement with people':<36}{'dialogues':>12}{'same':>8}{'kappa':>8}"
+            f"{'precision':>11}{'recall':>8}",
+        ]
+        for name, both in agreements.items():
+            lines.append(
+                f"{LABELS[name]:<36}{both.total:>12}{both.accuracy:>8.1%}"
+                f"{_number(both.kappa):>8}{_number(both.precision):>11}{_number(both.recall):>8}"
+            )
+    return "\n".join(lines)
+
+
+def write(
+    folder: Path,
+    cases: Sequence[Case],
+    verdicts: Sequence[Verdict],
+    agreements: Mapping[Dimension, Agreement],
+) -> None:
+    """Writes each verdict with its findings, the rates, and the transcripts without a fault."""
+    texts = {case.dialogue_id: case.text for case in cases}
+    write_jsonl(
+        folder / VALIDATION, [_record(verdict, texts[verdict.dialogue_id]) for verdict in verdicts]
+    )
+    write_jsonl(
+        folder / VALID,
+        [
+            {"dialogue_id": verdict.dialogue_id, "text": texts[verdict.dialogue_id]}
+            for verdict in verdicts
+            if not verdict.is_faulty
+        ],
+    )
+    write_json(
+        folder / SUMMARY,
+        {
+            "rates": {
+                name: {"count": rate.count, "total": rate.total, "interval": rate.interval()}
+                for name, rate in rates(verdict.faults for verdict in verdicts).items()
+            },
+            "paper": PAPER_ERROR_RATE,
+            "agreement": {
+                name: asdict(both) | {"accuracy": both.accuracy, "kappa": both.kappa}
+                for name, both in agreements.items()
+            },
+        },
+    )
+
+
+def _record(verdict: Verdict, text: str) -> Json:
+    return {
+        "dialogue_id": verdict.dialogue_id,
+        "faults": verdict.faults,
+        "findings": [
+            asdict(finding)
+            | {"dimension": finding.dimension, "span": text[finding.start : finding.end]}
+            for finding in verdict.findings
+        ],
+        "judge": verdict.judgement and verdict.judgement.explanation,
+    }
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"

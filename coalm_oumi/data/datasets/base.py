@@ -1,0 +1,285 @@
+"""What the dataset classes share: selecting samples, and tokenising them for the trainer."""
+
+import inspect
+import itertools
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from datasets.config import HF_DATASETS_CACHE
+from datasets.fingerprint import Hasher
+from filelock import FileLock
+from oumi.core.datasets import BaseSftDataset
+from oumi.core.types.conversation import Conversation, Message, Role
+from oumi.utils.logging import logger
+from typing_extensions import override
+
+from coalm_oumi.core.compat import reported_by_oumi
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import dumps
+from coalm_oumi.core.sample import TEXT_COLUMNS
+from coalm_oumi.data.datasets import tokens
+from coalm_oumi.data.datasets.tokens import IGNORE_INDEX, Encoded, encode, user_message
+from coalm_oumi.data.mixture.select import select
+from coalm_oumi.files import provenance
+from coalm_oumi.rendering import prompts
+
+TooLong = Literal["drop", "error"]
+
+_OUMI_OPTIONS = frozenset(
+    {
+        "dataset_name",
+        "dataset_path",
+        "subset",
+        "split",
+        "tokenizer",
+        "trust_remote_code",
+        "transform_num_workers",
+        "task",
+        "return_tensors",
+        "text_col",
+        "return_conversations",
+        "return_conversations_format",
+    }
+)
+
+
+class SampleDataset(BaseSftDataset):
+    """Samples in Alpaca columns, each a conversation whose loss falls on the target only.
+
+    The token ids that reach the trainer come with labels, so a recipe takes the collator
+    `text_with_padding`. A sample longer than the tokenizer's `model_max_length` (the recipe's
+    `model.model_max_length`) is dropped or is an error; it is never cut.
+    """
+
+    default_dataset = None
+
+    @reported_by_oumi
+    def __init__(
+        self,
+        *,
+        domains: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+        weights: Mapping[str, float] | None = None,
+        validation_fraction: float = 0.0,
+        seed: int = 0,
+        too_long: TooLong = "drop",
+        completion_mask: bool = False,
+        **oumi: Any,
+    ) -> None:
+        """Loads and selects the samples.
+
+        Args:
+            domains: Keep only these of `tod`, `la`, `cra` (the ablations of Table 5).
+            sources: Keep only these sources, such as `snips`.
+            weights: How often an epoch sees each sample of a source. 1 where not given; 0.5 takes
+                a seeded half, 2 takes every sample twice.
+            validation_fraction: The share of dialogues held out for `split: validation` where the
+                data has no such split of its own. The training recipe and the evaluation must
+                say the same share and seed.
+            seed: Seeds the split and the weights.
+            too_long: What to do with a sample over the model's length: `drop` or `error`.
+            completion_mask: Mark the target by a column `completion_mask` in place of `labels`.
+                TRL packs samples with the first, and drops the second.
+            **oumi: What Oumi passes to a dataset: path, split, tokenizer and so on.
+
+        Raises:
+            CoalmError: An unknown option, bad data, or no sample left.
+        """
+        self._reject_unknown(oumi)
+        if too_long not in ("drop", "error"):
+            raise CoalmError(f"too_long: `{too_long}` is neither `drop` nor `error`")
+        self._domains = domains
+        self._sources = sources
+        self._weights = weights
+        self._validation_fraction = validation_fraction
+        self._seed = seed
+        self._too_long = too_long
+        self._completion_mask = completion_mask
+        super().__init__(**oumi)
+
+    @abstractmethod
+    def _read(self) -> tuple[datasets.Dataset, bool]:
+        """Returns the samples, and whether they are those of `self.split` alone."""
+
+    def _place(self) -> str:
+        """Names the data in an error."""
+        return str(self.dataset_path or self.dataset_name)
+
+    @override
+    def _load_data(self) -> pd.DataFrame:
+        # Oumi types its data as a data frame. An Arrow table serves the same calls and stays on
+        # disk, so that a rank does not hold the whole mixture in memory.
+        table, is_split = self._read()
+        data = Path(self.dataset_path) if self.dataset_path else None
+        made_with = provenance.made_with(data=data, prompts=prompts.fingerprint_of(["alpaca"]))
+        # Oumi keeps its log beside the model: `coalm report` reads the line there.
+        logger.info(provenance.MARK + dumps({"place": self._place(), **made_with}))
+        selected = select(
+            table,
+            place=self._place(),
+            split=None if is_split else (self.split or "train"),
+            domains=self._domains,
+            sources=self._sources,
+            weights=self._weights or {},
+            validation_fraction=self._validation_fraction,
+            seed=self._seed,
+        )
+        return cast(pd.DataFrame, selected)
+
+    @property
+    def samples(self) -> datasets.Dataset:
+        """The selected samples."""
+        return cast(datasets.Dataset, self._data)
+
+    @override
+    def raw(self, idx: int) -> pd.Series:
+        return cast(pd.Series, self.samples[int(idx)])
+
+    @override
+    def transform_conversation(self, example: Any) -> Conversation:
+        """Makes one sample a conversation of one user turn and the target."""
+        return Conversation(
+            messages=[
+                Message(
+                    role=Role.USER,
+                    content=user_message(example["instruction"], example["input"]),
+                ),
+                Message(role=Role.ASSISTANT, content=example["output"]),
+            ]
+        )
+
+    @override
+    @reported_by_oumi
+    def tokenize(self, sample: Any, tokenize: bool = True) -> dict[str, Any]:
+        """Tokenises one conversation: `input_ids` and masked `labels`.
+
+        Raises:
+            CoalmError: It is longer than the model's length.
+        """
+        if not tokenize or not isinstance(sample, Conversation):
+            return super().tokenize(sample, tokenize)
+        user, target = (str(message.content) for message in sample.messages)
+        (encoded,) = encode(self._tokenizer, [user], [target])
+        if len(encoded.input_ids) > self._max_length:
+            raise CoalmError(self._too_long_message("a sample", len(encoded.input_ids)))
+        return {"input_ids": encoded.input_ids, "labels": encoded.labels}
+
+    @override
+    @reported_by_oumi
+    def to_hf(self, return_iterable: bool = False) -> Any:
+        """Tokenises all samples in batches, once.
+
+        The tokens go to an Arrow file in the cache of `datasets`, named by everything that they
+        depend on. The ranks of a run share it: one writes it, the others wait and memory-map it.
+        """
+        if self._return_conversations or self._tokenizer is None or return_iterable:
+            return super().to_hf(return_iterable)
+        workers = self._compute_effective_transform_num_workers()
+        fingerprint = self._fingerprint()
+        cached = Path(HF_DATASETS_CACHE) / "coalm_oumi" / f"{fingerprint}.arrow"
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{cached}.lock"):
+            encoded = self.samples.with_format("arrow").map(
+                self._encode_batch,
+                batched=True,
+                with_indices=True,
+                remove_columns=self.samples.column_names,
+                num_proc=workers if workers > 1 else None,
+                cache_file_name=str(cached),
+                load_from_cache_file=True,
+                new_fingerprint=fingerprint,
+                desc="Tokenizing",
+            )
+        encoded = encoded.with_format(None)
+        dropped = len(self.samples) - len(encoded)
+        if not len(encoded):
+            raise CoalmError(
+                f"{self._place()}: all {dropped} samples are longer than {self._max_length} "
+                "tokens; raise `model.model_max_length` in the recipe"
+            )
+        if dropped:
+            logger.warning(
+                f"{self._place()}: dropped {dropped} of {len(self.samples)} samples that are "
+                f"longer than {self._max_length} tokens."
+            )
+        return encoded
+
+    def _encode_batch(self, batch: pa.Table, indices: Sequence[int]) -> pa.Table:
+        instructions, inputs, outputs = (batch[name].to_pylist() for name in TEXT_COLUMNS)
+        users = [user_message(*pair) for pair in zip(instructions, inputs, strict=True)]
+        kept: list[Encoded] = []
+        for index, encoded in zip(indices, encode(self._tokenizer, users, outputs), strict=True):
+            length = len(encoded.input_ids)
+            if length <= self._max_length:
+                kept.append(encoded)
+            elif self._too_long == "error":
+                raise CoalmError(self._too_long_message(f"sample {index}", length))
+        return _as_table(kept, completion_mask=self._completion_mask)
+
+    @property
+    def _max_length(self) -> int:
+        return cast(Any, self._tokenizer).model_max_length
+
+    def _too_long_message(self, what: str, length: int) -> str:
+        return (
+            f"{self._place()}: {what} has {length} tokens, more than the model's "
+            f"{self._max_length}; raise `model.model_max_length`, or set `too_long: drop`"
+        )
+
+    def _fingerprint(self) -> str:
+        """Names the cached tokens. Whatever changes them must change it."""
+        tokenizer = cast(Any, self._tokenizer)
+        return Hasher.hash(
+            (
+                self.samples._fingerprint,
+                tokenizer.backend_tokenizer.to_str(),
+                tokenizer.chat_template,
+                self._max_length,
+                self._too_long,
+                self._completion_mask,
+                prompts.fingerprint("alpaca"),
+                inspect.getsource(tokens),
+            )
+        )
+
+    def _reject_unknown(self, given: Mapping[str, Any]) -> None:
+        unknown = sorted(set(given) - _OUMI_OPTIONS)
+        if unknown:
+            known = sorted(
+                name
+                for parent in type(self).__mro__
+                if issubclass(parent, SampleDataset)
+                for name, parameter in inspect.signature(parent.__init__).parameters.items()
+                if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            )
+            raise CoalmError(
+                f"{type(self).__name__}: unknown dataset_kwargs {', '.join(unknown)}; "
+                f"the options are {', '.join(dict.fromkeys(known))}"
+            )
+
+
+def _as_table(samples: Sequence[Encoded], *, completion_mask: bool = False) -> pa.Table:
+    """Makes samples two list columns of 32-bit integers: `input_ids`, and where the loss falls."""
+    lengths = [len(sample.input_ids) for sample in samples]
+    ends = np.cumsum([0, *lengths], dtype=np.int32)
+    ids = np.fromiter(
+        itertools.chain.from_iterable(sample.input_ids for sample in samples),
+        dtype=np.int32,
+        count=int(ends[-1]),
+    )
+    name, marks = ("completion_mask", np.ones_like(ids)) if completion_mask else ("labels", ids)
+    marks = marks.copy()
+    for start, sample in zip(ends, samples, strict=False):
+        marks[start : start + sample.prompt_length] = 0 if completion_mask else IGNORE_INDEX
+    return pa.table(
+        {
+            "input_ids": pa.ListArray.from_arrays(ends, ids),
+            name: pa.ListArray.from_arrays(ends, marks),
+        }
+    )

@@ -1,0 +1,88 @@
+"""One dataset class a source: raw records through the templates, with nothing prepared before."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+from oumi.core.registry import register_dataset
+from oumi.utils.logging import logger
+from typing_extensions import override
+
+from coalm_oumi.core.compat import reported_by_oumi
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.sample import Sample, deduplicated
+from coalm_oumi.data.datasets.base import SampleDataset
+from coalm_oumi.data.sources import Rejected, open_source, read
+
+
+class RawDataset(SampleDataset):
+    """Samples rendered from a source's raw files."""
+
+    source: ClassVar[str]
+
+    @reported_by_oumi
+    def __init__(
+        self, *, strict: bool = False, source_options: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        """Reads the raw files and renders every record.
+
+        Args:
+            strict: Stop at the first record that gives no sample, instead of counting it.
+            source_options: Options of the source's reader, such as `functions` for SGD.
+            **options: Those of `SampleDataset`.
+        """
+        self._strict = strict
+        self._source_options = source_options or {}
+        super().__init__(**options)
+
+    @override
+    def _read(self) -> tuple[datasets.Dataset, bool]:
+        if self.dataset_path is None:
+            raise CoalmError(
+                f"{self.dataset_name}: set `dataset_path` to the raw files of {self.source}"
+            )
+        samples: list[Sample] = []
+        rejected: list[Rejected] = []
+        for item in read(open_source(self.source, Path(self.dataset_path), self._source_options)):
+            if isinstance(item, Sample):
+                samples.append(item)
+            elif self._strict:
+                raise CoalmError(str(item))
+            else:
+                rejected.append(item)
+        if rejected:
+            logger.warning(
+                f"{self.dataset_path}: {len(rejected)} records gave no sample, the first: "
+                f"{rejected[0]}"
+            )
+        if not samples:
+            raise CoalmError(f"{self.dataset_path}: no record gave a sample")
+        return datasets.Dataset.from_list([s.as_dict() for s in deduplicated(samples)]), False
+
+
+@register_dataset("coalm-oumi/snips")
+class SnipsDataset(RawDataset):
+    """SNIPS utterances, as in Figure 4."""
+
+    source = "snips"
+
+
+@register_dataset("coalm-oumi/hammer")
+class HammerDataset(RawDataset):
+    """xLAM and irrelevance records, as in Figure 5."""
+
+    source = "hammer"
+
+
+@register_dataset("coalm-oumi/toolace")
+class ToolAceDataset(RawDataset):
+    """ToolACE conversations, one sample an assistant turn."""
+
+    source = "toolace"
+
+
+@register_dataset("coalm-oumi/sgd")
+class SgdDataset(RawDataset):
+    """SGD dialogues as CRA samples, as in Figures 6 and 7."""
+
+    source = "sgd"

@@ -1,0 +1,6 @@
+"""The mixture: built from the sources, stored as Parquet, selected for a run and described.
+
+May import `data.sources`.
+"""
+
+__all__ = ["build", "config", "overlap", "parts", "select", "stats", "store", "write"]

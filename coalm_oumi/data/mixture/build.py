@@ -1,0 +1,255 @@
+"""Builds CoALM-IT from raw sources: render, split by dialogue, interleave, write.
+
+Each step leaves its result in `<output_dir>/.build`, so that a build that was killed goes on where
+it stopped. What was built before stays in place until the new mixture is whole.
+"""
+
+import hashlib
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from coalm_oumi import __version__
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.sample import COLUMNS, first_sayings
+from coalm_oumi.data.mixture import parts
+from coalm_oumi.data.mixture.config import BuildConfig, SourceConfig
+from coalm_oumi.data.mixture.parts import DIGEST
+from coalm_oumi.data.mixture.select import column, in_validation
+from coalm_oumi.data.mixture.store import SPLITS, STAGING
+from coalm_oumi.data.mixture.write import check_output, write_mixture
+from coalm_oumi.data.sources import SOURCES, Reader, Rejected, open_source
+from coalm_oumi.files.atomic import package_hash
+from coalm_oumi.files.resources import HUB, SAMPLES, resolve
+from coalm_oumi.rendering import prompts
+
+
+def build(config: BuildConfig, *, workers: int = 1) -> Path:
+    """Builds a mixture, or goes on with a build of the same configuration that was killed.
+
+    Args:
+        config: What to build.
+        workers: How many processes render. The result does not depend on it.
+
+    Returns:
+        The folder written: shards of each split, `README.md`, a card for the hub, and
+        `manifest.json`, last. An earlier build there is replaced.
+
+    Raises:
+        CoalmError: There is no worker, a source cannot be read, a record is bad in strict mode, a
+            split is empty, or the folder cannot be written.
+    """
+    if workers < 1:
+        raise CoalmError(f"--workers {workers}: must be 1 or more")
+    output = Path(config.output_dir)
+    check_output(output)
+    chosen = {
+        name: source
+        for name, source in config.sources.items()
+        if SOURCES[name].domain not in config.without
+    }
+    opened = {name: _open(name, source) for name, source in chosen.items()}
+    staging = output / STAGING
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        with FileLock(staging / "lock", blocking=False):
+            fingerprint = _fingerprint(chosen)
+            rendered = _render(opened, staging / f"parts-{fingerprint}", config, workers)
+            plan = _plan(rendered, config)
+            table = rendered.table.select_columns(list(COLUMNS))
+            write_mixture(
+                output,
+                {split: table.select(rows) for split, rows in plan.rows.items() if rows},
+                _manifest(config, rendered, plan),
+                key=hashlib.sha256(f"{fingerprint}{plan.rows}".encode()).hexdigest()[:16],
+            )
+            shutil.rmtree(staging)
+    except Timeout as error:
+        raise CoalmError(f"{output}: another build is writing this folder") from error
+    except OSError as error:
+        raise CoalmError(f"{output}: cannot be written: {error}") from error
+    return output
+
+
+def interleave(groups: Sequence[Sequence[int]], *, seed: int) -> list[int]:
+    """Merges groups so that every window of the result holds each in its share (section 4.2).
+
+    Each group is shuffled and spread evenly over the whole, at a random offset.
+    """
+    random_ = random.Random(seed)
+    placed: list[tuple[float, int, int]] = []
+    for number, group in enumerate(groups):
+        order = list(range(len(group)))
+        random_.shuffle(order)
+        offset = random_.random()
+        placed += [((rank + offset) / len(order), number, i) for rank, i in enumerate(order)]
+    return [groups[number][i] for _, number, i in sorted(placed)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """Every sample of the sources.
+
+    Attributes:
+        table: The samples with their digests, source after source, memory-mapped.
+        rows: Which rows each source has.
+        rejected: What gave no sample, by source.
+    """
+
+    table: datasets.Dataset
+    rows: Mapping[str, range]
+    rejected: Mapping[str, Sequence[Rejected]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What goes where.
+
+    Attributes:
+        rows: The rows of each split, in order.
+        counts: How many each split has of each source.
+        duplicates: How many samples of each source were dropped as duplicates.
+    """
+
+    rows: Mapping[str, list[int]]
+    counts: Mapping[str, Mapping[str, int]]
+    duplicates: Mapping[str, int]
+
+
+def _open(name: str, source: SourceConfig) -> list[Reader]:
+    options = {
+        key: resolve(value)
+        if isinstance(value, str) and value.startswith((SAMPLES, HUB))
+        else value
+        for key, value in source.options.items()
+    }
+    return [open_source(name, resolve(path), options) for path in source.path]
+
+
+def _render(
+    opened: Mapping[str, Sequence[Reader]], home: Path, config: BuildConfig, workers: int
+) -> _Rendered:
+    """Renders every source into parts in the folder `home`, and opens them as one table."""
+    for other in home.parent.glob("parts-*"):
+        if other != home:
+            shutil.rmtree(other)
+    readers = {f"{name}-{n}": r for name, group in opened.items() for n, r in enumerate(group)}
+    tables: list[datasets.Dataset] = []
+    rows: dict[str, range] = {}
+    rejected: dict[str, list[Rejected]] = {}
+    with ExitStack() as stack:
+        submit = stack.enter_context(parts.renderer(readers, workers=workers))
+        total = sum(reader.size for reader in readers.values())
+        bar = stack.enter_context(tqdm(total=total, unit="B", unit_scale=True))
+        before = count = 0
+        for name, group in opened.items():
+            bar.set_description(name)
+            rejected[name] = []
+            start = count
+            for number, reader in enumerate(group):
+                key = f"{name}-{number}"
+                for part in parts.parts(key, reader, home / key, submit, ahead=4 * workers):
+                    found = parts.rejected(part)
+                    if found and config.strict:
+                        raise CoalmError(str(found[0]))
+                    rejected[name] += found
+                    tables.append(datasets.Dataset.from_file(str(part.file)))
+                    count += len(tables[-1])
+                    bar.update(before + part.read - bar.n)
+                before += reader.size
+                bar.update(before - bar.n)
+            rows[name] = range(start, count)
+            if start == count:
+                bad = rejected[name]
+                first = f", the first: {bad[0]}" if bad else ""
+                paths = ", ".join(config.sources[name].path)
+                raise CoalmError(f"{paths}: no sample from {len(bad)} bad records{first}")
+    return _Rendered(datasets.concatenate_datasets(tables), rows, rejected)
+
+
+def _plan(rendered: _Rendered, config: BuildConfig) -> _Plan:
+    """Chooses, for every split, which samples it holds and in which order."""
+    fraction, seed = config.validation_fraction, config.seed
+    groups: dict[str, dict[str, list[int]]] = {split: {} for split in SPLITS}
+    duplicates: dict[str, int] = {}
+    for name, rows in rendered.rows.items():
+        table = rendered.table.select(rows)
+        dialogues, digests = (column(table, key, name) for key in ("dialogue_id", DIGEST))
+        limited = _limit(dialogues, config.sources[name].limit, seed)
+        kept = first_sayings((digests[row], dialogues[row]) for row in limited)
+        duplicates[name] = kept.count(False)
+        for split in SPLITS:
+            groups[split][name] = []
+        for row, keep in zip(limited, kept, strict=True):
+            if keep:
+                held_out = in_validation(dialogues[row], fraction=fraction, seed=seed)
+                groups["validation" if held_out else "train"][name].append(rows[row])
+    for split, chosen in groups.items():
+        if not any(chosen.values()) and (split == "train" or fraction > 0):
+            raise CoalmError(
+                f"{config.output_dir}: the {split} split would be empty; take more dialogues"
+            )
+    return _Plan(
+        rows={s: interleave(list(chosen.values()), seed=seed) for s, chosen in groups.items()},
+        counts={s: {name: len(g) for name, g in chosen.items()} for s, chosen in groups.items()},
+        duplicates=duplicates,
+    )
+
+
+def _limit(dialogues: np.ndarray, limit: int | None, seed: int) -> Sequence[int]:
+    """Returns the rows of a seeded choice of dialogues."""
+    if limit is None:
+        return range(len(dialogues))
+    names = list(dict.fromkeys(dialogues))
+    chosen = set(random.Random(seed).sample(names, min(limit, len(names))))
+    return [row for row, name in enumerate(dialogues) if name in chosen]
+
+
+def _fingerprint(sources: Mapping[str, SourceConfig]) -> str:
+    """Names what the parts depend on: raw files, options, prompts and the code itself."""
+    raw: list[Json] = []
+    for name, source in sources.items():
+        for file in (*source.path, *_option_files(source)):
+            path = resolve(file)
+            files = sorted(path.iterdir()) if path.is_dir() else [path]
+            stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+            raw.append([name, str(path.resolve()), source.options, stats])
+    text = dumps([raw, prompts.fingerprint(), package_hash()])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _option_files(source: SourceConfig) -> list[str]:
+    """Returns the options of a source that name a file."""
+    values = [value for value in source.options.values() if isinstance(value, str)]
+    return [value for value in values if resolve(value).is_file()]
+
+
+def _manifest(config: BuildConfig, rendered: _Rendered, plan: _Plan) -> Json:
+    domains: dict[str, dict[str, int]] = {}
+    for split, counts in plan.counts.items():
+        domains[split] = {}
+        for name, count in counts.items():
+            if count:
+                domain = SOURCES[name].domain
+                domains[split][domain] = domains[split].get(domain, 0) + count
+    return {
+        "coalm_oumi": __version__,
+        "config": config.model_dump(),
+        "samples": plan.counts,
+        "domains": domains,
+        "rejected": {
+            name: [{"where": item.where, "reason": item.reason} for item in items]
+            for name, items in rendered.rejected.items()
+        },
+        "duplicates": plan.duplicates,
+        "prompts": prompts.fingerprint(),
+    }

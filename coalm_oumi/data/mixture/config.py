@@ -1,0 +1,89 @@
+"""What `coalm build` reads from a YAML under `recipes/data`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.options import Options
+from coalm_oumi.core.sample import DOMAINS
+from coalm_oumi.data.sources import SOURCES
+from coalm_oumi.files.config import read_config
+
+
+def _path_list(value: Any) -> Any:
+    paths = [value] if isinstance(value, str) else value
+    if not isinstance(paths, list) or not paths or not all(isinstance(p, str) for p in paths):
+        raise ValueError("expected a path or a list of paths")
+    return paths
+
+
+Paths = Annotated[list[str], BeforeValidator(_path_list)]
+"""A path or a list of paths, read as a list."""
+
+
+class SourceConfig(Options):
+    """One source of the mixture.
+
+    Attributes:
+        path: The raw file or folder, or a list of them. One that starts with `samples:` lies among
+            the small raw files that ship with the package, one that starts with `hub:` on the
+            Hugging Face Hub.
+        limit: Take a seeded choice of that many dialogues; all, if not given.
+        options: Options of the source's reader. A value that starts with `samples:` is a path.
+    """
+
+    path: Paths
+    limit: int | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class BuildConfig(Options):
+    """A mixture to build.
+
+    Attributes:
+        output_dir: The folder to write.
+        sources: Which sources, by name.
+        without: Domains to leave out: the ablations of Table 5.
+        seed: Seeds the split, the limits and the interleaving.
+        validation_fraction: The share of dialogues held out, by dialogue.
+        strict: Stop at the first record that gives no sample, instead of listing it.
+    """
+
+    output_dir: str
+    sources: dict[str, SourceConfig] = Field(default_factory=dict)
+    without: list[str] = Field(default_factory=list)
+    seed: int = 0
+    validation_fraction: float = 0.02
+    strict: bool = False
+
+
+def load_config(file: Path, overrides: list[str]) -> BuildConfig:
+    """Reads a build's YAML.
+
+    Args:
+        file: The YAML. `${oc.env:NAME}` in it is the environment variable's value.
+        overrides: Changes of the form `seed=1`, as Oumi takes them.
+
+    Raises:
+        CoalmError: No such file, an unknown key or source, or a value of the wrong type.
+    """
+    config = read_config(BuildConfig, file, overrides)
+    if not config.sources:
+        raise CoalmError(f"{file}: `sources` is empty; name some of {', '.join(SOURCES)}")
+    for name, source in config.sources.items():
+        if name not in SOURCES:
+            raise CoalmError(f"{file}: unknown source `{name}`; use some of {', '.join(SOURCES)}")
+        if source.limit is not None and source.limit <= 0:
+            raise CoalmError(f"{file}: {name}: limit: {source.limit} is not positive")
+    for domain in config.without:
+        if domain not in DOMAINS:
+            raise CoalmError(
+                f"{file}: without: unknown domain `{domain}`; use some of {', '.join(DOMAINS)}"
+            )
+    if {SOURCES[name].domain for name in config.sources} <= set(config.without):
+        raise CoalmError(f"{file}: without: nothing is left of {', '.join(config.sources)}")
+    if not 0 <= config.validation_fraction < 1:
+        raise CoalmError(f"{file}: validation_fraction: must lie in [0, 1)")
+    return config

@@ -1,0 +1,323 @@
+"""`coalm overlap`: does a mixture hold text of the benchmarks' test sets (section 4.2 says none)?
+
+Texts are compared as words, lower-cased and without punctuation. A sample overlaps a benchmark when
+it holds one of its texts whole, or shares 13 words in a row with one: the window of the GPT-3 paper
+(Brown et al., 2020, appendix C).
+"""
+
+import hashlib
+import re
+import shutil
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json, dumps, loads
+from coalm_oumi.core.sample import TEXT_COLUMNS
+from coalm_oumi.data.mixture.select import column
+from coalm_oumi.data.mixture.store import MANIFEST, STAGING, read_samples, split_files
+from coalm_oumi.data.mixture.write import check_output, write_mixture
+from coalm_oumi.files.jsontext import read_json, read_jsonl, write_json
+
+WINDOW = 13
+"""Words in a row that count as shared text."""
+
+MIN_EXACT = 5
+"""A text of fewer words, such as a greeting, says nothing when it is met whole."""
+
+_WORD = re.compile(r"\w+")
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """The texts of one benchmark, as hashes.
+
+    Attributes:
+        name: Its name.
+        texts: How many texts it has, of `MIN_EXACT` words or more.
+        exact: For each length below `WINDOW`, the hashes of its texts of that length, sorted. A
+            longer text is found by its windows.
+        windows: The hashes of every `WINDOW` words in a row, sorted.
+    """
+
+    name: str
+    texts: int
+    exact: Mapping[int, np.ndarray]
+    windows: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What a mixture shares with one benchmark.
+
+    Attributes:
+        benchmark: The benchmark's name.
+        texts: How many texts of it were looked for.
+        exact: How many samples hold a short text whole.
+        windows: How many samples share `WINDOW` words in a row.
+        examples: The first sample indices of either kind.
+    """
+
+    benchmark: str
+    texts: int
+    exact: int
+    windows: int
+    examples: Sequence[int]
+
+
+def read_benchmark(name: str, path: Path) -> Benchmark:
+    """Collects every text of a benchmark's files, whatever fields they stand in.
+
+    Args:
+        name: What to call it.
+        path: A `.json`, `.jsonl` or `.zip` file of JSON, or a folder of them. A `.json` file of
+            one record a line, as BFCL has it, is read as well.
+
+    Raises:
+        CoalmError: No such file, or none with text.
+    """
+    texts = {" ".join(_words(text)) for text in _texts(path)}
+    words = [text.split() for text in texts if text.count(" ") + 1 >= MIN_EXACT]
+    if not words:
+        raise CoalmError(f"{path}: no text of {MIN_EXACT} words or more")
+    by_length: dict[int, list[list[str]]] = {}
+    for text in words:
+        by_length.setdefault(min(len(text), WINDOW), []).append(text)
+    exact = {
+        length: np.unique(np.concatenate([hashes(text, length) for text in group]))
+        for length, group in by_length.items()
+        if length < WINDOW
+    }
+    long = [hashes(text, WINDOW) for text in by_length.get(WINDOW, [])]
+    windows = np.unique(np.concatenate(long)) if long else np.empty(0, np.uint64)
+    return Benchmark(name, len(words), exact, windows)
+
+
+def hashes(words: Sequence[str], length: int) -> np.ndarray:
+    """Hashes every `length` words in a row.
+
+    Returns:
+        64-bit hashes, one a window; none for fewer words.
+    """
+    codes = np.fromiter((_code(word) for word in words), np.uint64, count=len(words))
+    count = len(codes) - length + 1
+    if count <= 0:
+        return np.empty(0, np.uint64)
+    total = np.zeros(count, np.uint64)
+    with np.errstate(over="ignore"):
+        for start in range(length):
+            total = total * _BASE + codes[start : start + count]
+    return total
+
+
+def find(
+    table: datasets.Dataset, benchmarks: Sequence[Benchmark], *, workers: int = 1
+) -> tuple[list[Overlap], np.ndarray]:
+    """Looks for the benchmarks' texts in a mixture.
+
+    Args:
+        table: The samples.
+        benchmarks: What to look for.
+        workers: How many processes look.
+
+    Returns:
+        One result a benchmark, and for each sample whether it overlaps any.
+
+    Raises:
+        CoalmError: Two benchmarks have one name.
+    """
+    names = [benchmark.name for benchmark in benchmarks]
+    if len(set(names)) != len(names):
+        raise CoalmError(f"benchmarks: {', '.join(names)}: give each a name of its own")
+    found = table.map(
+        _flags,
+        fn_kwargs={"benchmarks": benchmarks},
+        batched=True,
+        remove_columns=table.column_names,
+        num_proc=workers if workers > 1 else None,
+        load_from_cache_file=False,
+        desc="Comparing",
+    ).with_format("numpy")[:]
+    results = []
+    overlapping = np.zeros(len(table), bool)
+    for benchmark in benchmarks:
+        exact, windows = (found[f"{kind} {benchmark.name}"] for kind in ("exact", "windows"))
+        overlapping |= exact | windows
+        examples = np.flatnonzero(exact | windows)[:5].tolist()
+        results.append(
+            Overlap(benchmark.name, benchmark.texts, int(exact.sum()), int(windows.sum()), examples)
+        )
+    return results, overlapping
+
+
+def check_clean(path: Path, output: Path) -> None:
+    """Checks, before the long search, that `write_clean` can be called.
+
+    Raises:
+        CoalmError: `path` is no folder that `coalm build` wrote, or `output` is the same one or
+            holds something else.
+    """
+    if output.resolve() == path.resolve():
+        raise CoalmError(f"{output}: is the mixture itself; name another folder")
+    if not (path / MANIFEST).is_file():
+        raise CoalmError(f"{path}: no folder that `coalm build` wrote; --output needs one")
+    check_output(output)
+
+
+def write_clean(
+    path: Path, output: Path, benchmarks: Sequence[Benchmark], overlapping: np.ndarray
+) -> None:
+    """Writes a mixture without the samples that overlap.
+
+    Args:
+        path: A folder that `coalm build` wrote.
+        output: The folder to write; another one.
+        benchmarks: What was looked for, for the manifest.
+        overlapping: What `find` says of each sample of `store.read_all(path)`.
+
+    Raises:
+        CoalmError: As `check_clean`, or nothing is left to write.
+    """
+    check_clean(path, output)
+    manifest = read_json(path / MANIFEST)
+    kept: dict[str, datasets.Dataset] = {}
+    start = 0
+    for split in manifest["shards"]:
+        table = read_samples(split_files(path, split)[0])
+        kept[split] = table.select(np.flatnonzero(~overlapping[start : start + len(table)]))
+        start += len(table)
+    if not len(kept["train"]):
+        raise CoalmError(f"{path}: every training sample overlaps, so nothing is left to write")
+    kept = {split: table for split, table in kept.items() if len(table)}
+    names = {split: list(counts) for split, counts in manifest["samples"].items()}
+    sources = {split: Counter(column(rows, "source", str(path))) for split, rows in kept.items()}
+    changes = {
+        "samples": {
+            split: {name: sources.get(split, Counter())[name] for name in group}
+            for split, group in names.items()
+        },
+        "domains": {
+            split: dict(Counter(column(rows, "domain", str(path)))) for split, rows in kept.items()
+        },
+        "without_overlap": [benchmark.name for benchmark in benchmarks],
+    }
+    key = hashlib.sha256(dumps(manifest).encode() + overlapping.tobytes()).hexdigest()[:16]
+    try:
+        write_mixture(output, kept, {**manifest, **changes}, key=key)
+        shutil.rmtree(output / STAGING)
+    except OSError as error:
+        raise CoalmError(f"{output}: cannot be written: {error}") from error
+
+
+def write(folder: Path, results: Sequence[Overlap], samples: int) -> Path:
+    """Writes the results as JSON; returns the file."""
+    file = folder / "overlap.json"
+    found = {result.benchmark: asdict(result) for result in results}
+    write_json(file, {"window": WINDOW, "samples": samples, "benchmarks": found})
+    return file
+
+
+def as_text(results: Sequence[Overlap], samples: int) -> str:
+    """Writes the results for a terminal."""
+    lines = [
+        f"{'benchmark':<14}{'texts':>9}{'whole text':>12}{'13 words':>12}  of {samples:,} samples"
+    ]
+    lines += [
+        f"{result.benchmark:<14}{result.texts:>9,}{result.exact:>12,}{result.windows:>12,}"
+        for result in results
+    ]
+    return "\n".join(lines)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+_codes: dict[str, int] = {}
+
+
+def _code(word: str) -> int:
+    """A word's own 64 bits: the same in every process."""
+    code = _codes.get(word)
+    if code is None:
+        code = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")
+        _codes[word] = code
+    return code
+
+
+def _flags(batch: Mapping[str, list[str]], benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
+    flags: dict[str, list[bool]] = {
+        f"{kind} {benchmark.name}": [] for benchmark in benchmarks for kind in ("exact", "windows")
+    }
+    lengths = sorted({length for benchmark in benchmarks for length in benchmark.exact})
+    for parts in zip(*(batch[name] for name in TEXT_COLUMNS), strict=True):
+        words = _words("\n".join(parts))
+        by_length = {length: hashes(words, length) for length in (*lengths, WINDOW)}
+        for benchmark in benchmarks:
+            flags[f"exact {benchmark.name}"].append(
+                any(_any_in(by_length[length], known) for length, known in benchmark.exact.items())
+            )
+            flags[f"windows {benchmark.name}"].append(_any_in(by_length[WINDOW], benchmark.windows))
+    return flags
+
+
+def _any_in(hashed: np.ndarray, known: np.ndarray) -> bool:
+    if not len(known) or not len(hashed):
+        return False
+    places = np.searchsorted(known, hashed)
+    places[places == len(known)] = 0
+    return bool((known[places] == hashed).any())
+
+
+def _texts(path: Path) -> Iterator[str]:
+    if path.is_dir():
+        files = sorted(f for f in path.rglob("*") if f.suffix in (".json", ".jsonl", ".zip"))
+        if not files:
+            raise CoalmError(f"{path}: no .json, .jsonl or .zip file here")
+        for file in files:
+            yield from _texts(file)
+    elif path.suffix == ".zip":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if name.endswith(".json"):
+                        yield from _strings(loads(archive.read(name).decode("utf-8")))
+        except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+            raise CoalmError(f"{path}: not a zip of JSON: {error}") from error
+    elif path.suffix == ".jsonl" or _is_lines(path):
+        for _, record in read_jsonl(path):
+            yield from _strings(record)
+    else:
+        yield from _strings(read_json(path))
+
+
+def _is_lines(path: Path) -> bool:
+    """Says whether a `.json` file holds one record a line, as BFCL's do."""
+    try:
+        with path.open(encoding="utf-8") as stream:
+            first, second = stream.readline(), stream.readline()
+            loads(first)
+            loads(second)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _strings(value: Json) -> Iterator[str]:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            stack += item.values()
+        elif isinstance(item, list):
+            stack += item

@@ -1,0 +1,169 @@
+"""The rendered samples of a source on disk, in parts: what lets a build run parallel and resume.
+
+A part holds the samples of `PART_RECORDS` raw records and is written whole or not at all. It is an
+Arrow file, which is memory-mapped when the mixture is put together, so that neither rendering nor
+merging ever holds more of the mixture than a few parts. Importing this is cheap, since every
+process that renders does.
+"""
+
+import hashlib
+import itertools
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pyarrow as pa
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import dumps, loads
+from coalm_oumi.core.sample import Sample
+from coalm_oumi.data.sources import Reader, Record, Rejected, render
+from coalm_oumi.files.atomic import write_bytes
+
+PART_RECORDS = 128
+
+DIGEST = "digest"
+"""The column of a part that two samples share when they say the same."""
+
+_SCHEMA = pa.schema(
+    [(field.name, pa.string()) for field in fields(Sample)] + [(DIGEST, pa.binary())]
+)
+_REJECTED = b"rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that is on disk.
+
+    Attributes:
+        file: Where.
+        read: How many bytes of its source lie behind its end.
+    """
+
+    file: Path
+    read: int
+
+
+Submit = Callable[[str, Path, Sequence[Record | Rejected]], "Future[None]"]
+
+
+@contextmanager
+def renderer(readers: Mapping[str, Reader], *, workers: int) -> Iterator[Submit]:
+    """Opens the processes that render parts. One worker is this process itself.
+
+    Yields:
+        A function that takes a reader's name, a part's file and its records, and has it written.
+    """
+    if workers == 1:
+
+        def submit(name: str, file: Path, records: Sequence[Record | Rejected]) -> "Future[None]":
+            write_part(readers[name], file, records)
+            return _done()
+
+        yield submit
+        return
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_keep_readers,
+        initargs=(readers,),
+    ) as pool:
+        try:
+            yield lambda name, file, records: pool.submit(_write_part_of, name, file, records)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def parts(name: str, reader: Reader, folder: Path, submit: Submit, *, ahead: int) -> Iterator[Part]:
+    """Renders a source into parts, and yields them in order.
+
+    A part that is there already is not rendered again.
+
+    Args:
+        name: The reader's name.
+        reader: The source.
+        folder: Where its parts lie.
+        submit: What `renderer` yields.
+        ahead: How many parts are rendered before the first of them is asked for.
+
+    Raises:
+        CoalmError: A file is not of the source's shape.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pending: deque[tuple[Part, Future[None]]] = deque()
+    for number, records in enumerate(_groups(reader.records(), PART_RECORDS)):
+        file = folder / f"{number:06}.arrow"
+        known = [record.read for record in records if isinstance(record, Record)]
+        part = Part(file, max(known, default=reader.size))
+        pending.append((part, _done() if file.exists() else submit(name, file, records)))
+        if len(pending) > ahead:
+            yield _finished(*pending.popleft())
+    while pending:
+        yield _finished(*pending.popleft())
+
+
+def rejected(part: Part) -> list[Rejected]:
+    """Reads which records of a part gave no sample."""
+    with pa.memory_map(str(part.file)) as source:
+        metadata = pa.ipc.open_stream(source).schema.metadata
+    return [Rejected(*item) for item in loads(metadata[_REJECTED].decode())]
+
+
+def write_part(reader: Reader, file: Path, records: Sequence[Record | Rejected]) -> None:
+    """Renders records and writes them as one part."""
+    bad: list[Rejected] = []
+    rows: list[dict[str, str | bytes]] = []
+    for record in records:
+        rendered = render(reader, record)
+        if isinstance(rendered, Rejected):
+            bad.append(rendered)
+        else:
+            rows += [sample.as_dict() | {DIGEST: _digest(sample)} for sample in rendered]
+    schema = _SCHEMA.with_metadata({_REJECTED: dumps([[b.where, b.reason] for b in bad]).encode()})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    write_bytes(file, sink.getvalue().to_pybytes())
+
+
+_readers: Mapping[str, Reader] = {}
+"""What a rendering process was started with."""
+
+
+def _keep_readers(readers: Mapping[str, Reader]) -> None:
+    global _readers
+    _readers = readers
+
+
+def _write_part_of(name: str, file: Path, records: Sequence[Record | Rejected]) -> None:
+    write_part(_readers[name], file, records)
+
+
+def _done() -> "Future[None]":
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future
+
+
+def _finished(part: Part, written: "Future[None]") -> Part:
+    try:
+        written.result()
+    except OSError as error:
+        raise CoalmError(f"{part.file}: cannot be written: {error}") from error
+    return part
+
+
+def _digest(sample: Sample) -> bytes:
+    text = "\0".join((sample.instruction, sample.input, sample.output))
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _groups(items: Iterable[Record | Rejected], size: int) -> Iterator[Sequence[Record | Rejected]]:
+    iterator = iter(items)
+    while group := list(itertools.islice(iterator, size)):
+        yield group

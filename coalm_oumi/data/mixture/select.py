@@ -1,0 +1,146 @@
+"""Chooses the samples of a run from a table: split, domains, sources and weights."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.sample import DOMAINS
+from coalm_oumi.data.mixture.store import check_split
+
+
+def in_validation(dialogue_id: str, *, fraction: float, seed: int) -> bool:
+    """Says whether a dialogue is held out. All its samples are, or none.
+
+    Args:
+        dialogue_id: The dialogue.
+        fraction: The share of dialogues held out, in [0, 1].
+        seed: Another seed holds out others.
+    """
+    digest = hashlib.sha256(f"{seed}/{dialogue_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < fraction * 2**64
+
+
+def select(
+    table: datasets.Dataset,
+    *,
+    place: str,
+    split: str | None,
+    domains: Sequence[str] | None,
+    sources: Sequence[str] | None,
+    weights: Mapping[str, float],
+    validation_fraction: float,
+    seed: int,
+) -> datasets.Dataset:
+    """Selects rows without copying them.
+
+    Args:
+        table: Samples in columns.
+        place: Names the table in an error.
+        split: `train` or `validation`, cut by dialogue; None where the table is one split already.
+        domains: The domains to keep; None keeps all.
+        sources: The sources to keep; None keeps all.
+        weights: How often each sample of a source occurs; 1 where not given.
+        validation_fraction: The share of dialogues that `validation` holds.
+        seed: Seeds the split and the fractional weights.
+
+    Returns:
+        The rows, in the table's order.
+
+    Raises:
+        CoalmError: An unknown domain, source or split, a column that is missing, or no row left.
+    """
+    keep = np.ones(len(table), dtype=bool)
+    if split is not None:
+        keep &= _split_mask(table, place, split, validation_fraction, seed)
+    if domains is not None:
+        for domain in domains:
+            if domain not in DOMAINS:
+                raise CoalmError(f"unknown domain `{domain}`; use some of {', '.join(DOMAINS)}")
+        found = column(table, "domain", place)
+        unknown = ~np.isin(found, DOMAINS)
+        if unknown.any():
+            row = int(unknown.argmax())
+            raise CoalmError(
+                f"{place}: record {row}: unknown domain `{found[row]}`; it must be one of "
+                f"{', '.join(DOMAINS)}"
+            )
+        keep &= np.isin(found, list(domains))
+    if sources is not None:
+        keep &= np.isin(_known_sources(table, sources, place), list(sources))
+    rows = np.flatnonzero(keep)
+    if weights:
+        rows = _weigh(rows, _known_sources(table, weights, place), weights, seed)
+    if not len(rows):
+        raise CoalmError(
+            f"{place}: no sample is left of {len(table)} (split {split}, domains {domains}, "
+            f"sources {sources}, weights {dict(weights)}); loosen one of them"
+        )
+    return table.select(rows)
+
+
+def _split_mask(
+    table: datasets.Dataset, place: str, split: str, fraction: float, seed: int
+) -> np.ndarray:
+    check_split(split)
+    if not 0 <= fraction < 1:
+        raise CoalmError(f"validation_fraction: {fraction} is not in [0, 1)")
+    if fraction == 0:
+        if split == "validation":
+            raise CoalmError(
+                f"{place}: this data has no validation split of its own; set validation_fraction, "
+                "the same for training and validation"
+            )
+        return np.ones(len(table), dtype=bool)
+    held_out = np.fromiter(
+        (
+            in_validation(dialogue_id, fraction=fraction, seed=seed)
+            for dialogue_id in column(table, "dialogue_id", place)
+        ),
+        dtype=bool,
+        count=len(table),
+    )
+    return held_out if split == "validation" else ~held_out
+
+
+def _known_sources(
+    table: datasets.Dataset, named: Sequence[str] | Mapping[str, float], place: str
+) -> np.ndarray:
+    found = column(table, "source", place)
+    for source in named:
+        if source not in found:
+            raise CoalmError(
+                f"{place}: no sample of source `{source}`; it has "
+                f"{', '.join(sorted(np.unique(found)))}"
+            )
+    return found
+
+
+def _weigh(
+    rows: np.ndarray, found: np.ndarray, weights: Mapping[str, float], seed: int
+) -> np.ndarray:
+    for source, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+            raise CoalmError(f"weights: {source}: {weight!r} is not a number from 0 up")
+    weight = np.array([weights.get(str(source), 1.0) for source in found[rows]])
+    times = np.floor(weight).astype(int)
+    times += np.random.default_rng(seed).random(len(rows)) < weight - times
+    return np.repeat(rows, times)
+
+
+def column(table: datasets.Dataset, name: str, place: str) -> np.ndarray:
+    """Reads one column as an array of objects, and no other column.
+
+    Raises:
+        CoalmError: There is no such column.
+    """
+    if name not in table.column_names:
+        raise CoalmError(
+            f"{place}: no column `{name}`, so samples cannot be chosen by it; "
+            "build the mixture with `coalm build`"
+        )
+    column: Any = table.select_columns([name]).with_format("arrow")[:]
+    return column[name].to_numpy()

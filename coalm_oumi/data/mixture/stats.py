@@ -1,0 +1,163 @@
+"""`coalm stats`: Table 1 of a mixture, counted with a tokenizer, beside the paper's."""
+
+import copy
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from coalm_oumi.core import paper
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.sample import TEXT_COLUMNS
+from coalm_oumi.data.mixture.store import read_all
+from coalm_oumi.files.atomic import write_bytes
+from coalm_oumi.files.jsontext import write_json
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStats:
+    """One row of Table 1.
+
+    Attributes:
+        source: The source, or `total`.
+        samples: How many samples.
+        tokens: How many tokens in all, instruction, input and output together.
+        over_window: The share of samples over the context window, in [0, 1]. The chat template adds
+            some tokens to each, which are not counted here.
+    """
+
+    source: str
+    samples: int
+    tokens: int
+    over_window: float
+
+    @property
+    def tokens_per_sample(self) -> float:
+        """The mean length in tokens."""
+        return self.tokens / self.samples
+
+
+def count_tokens(path: Path, tokenizer: Any, *, workers: int = 1) -> dict[str, np.ndarray]:
+    """Counts the tokens of every sample of a mixture, all splits together.
+
+    Args:
+        path: The mixture's folder or file.
+        tokenizer: A Transformers tokenizer.
+        workers: How many processes count.
+
+    Returns:
+        For each source, the length of each of its samples in tokens.
+
+    Raises:
+        CoalmError: No such mixture, or it does not say its samples' sources.
+    """
+    table = read_all(path)
+    if "source" not in table.column_names:
+        raise CoalmError(f"{path}: no column `source`, so there is nothing to tell apart")
+    lengths = table.map(
+        _lengths,
+        fn_kwargs={"tokenizer": tokenizer},
+        batched=True,
+        remove_columns=[name for name in table.column_names if name != "source"],
+        num_proc=workers if workers > 1 else None,
+        desc="Counting tokens",
+    )
+    columns: Mapping[str, np.ndarray] = lengths.with_format("numpy")[:]
+    return {
+        str(source): columns["length"][columns["source"] == source]
+        for source in dict.fromkeys(columns["source"])
+    }
+
+
+def summarize(lengths: Mapping[str, np.ndarray], *, window: int) -> list[SourceStats]:
+    """Makes the rows of Table 1, the total last."""
+    groups = {**lengths, "total": np.concatenate(list(lengths.values()))}
+    return [
+        SourceStats(name, len(counts), int(counts.sum()), float((counts > window).mean()))
+        for name, counts in groups.items()
+    ]
+
+
+def paper_table() -> dict[str, dict[str, Any]]:
+    """Returns the rows of the paper's Table 1, by source."""
+    return copy.deepcopy(paper.read()["table_1"]["rows"])
+
+
+def as_text(rows: Sequence[SourceStats], *, window: int) -> str:
+    """Writes the rows beside the paper's, for a terminal."""
+    paper = paper_table()
+    paper["total"] = {key: sum(row[key] for row in paper.values()) for key in ("samples", "tokens")}
+    lines = [
+        f"{'source':<10}{'samples':>10}{'paper':>10}{'tokens':>14}{'paper':>14}"
+        f"{'tokens/sample':>15}{'paper':>9}{'over ' + str(window):>12}"
+    ]
+    for row in rows:
+        known = paper.get(row.source)
+        mean = f"{known['tokens'] / known['samples']:.1f}" if known else ""
+        lines.append(
+            f"{row.source:<10}{row.samples:>10,}{_number(known, 'samples'):>10}"
+            f"{row.tokens:>14,}{_number(known, 'tokens'):>14}{row.tokens_per_sample:>15.1f}"
+            f"{mean:>9}{row.over_window:>12.2%}"
+        )
+    return "\n".join(lines)
+
+
+def write(
+    folder: Path, lengths: Mapping[str, np.ndarray], rows: Sequence[SourceStats], *, window: int
+) -> Sequence[Path]:
+    """Writes the rows as JSON and the histogram of lengths as PNG.
+
+    Returns:
+        The files written.
+    """
+    record: Json = [{**asdict(row), "tokens_per_sample": row.tokens_per_sample} for row in rows]
+    edges = _edges(lengths)
+    counts = {name: np.histogram(found, edges)[0].tolist() for name, found in lengths.items()}
+    write_json(
+        folder / "stats.json",
+        {
+            "window": window,
+            "sources": record,
+            "paper": paper_table(),
+            "histogram": {"edges": edges.tolist(), "samples": counts},
+        },
+    )
+    write_bytes(folder / "stats.png", _histogram(lengths, window))
+    return [folder / "stats.json", folder / "stats.png"]
+
+
+def _lengths(batch: Mapping[str, list[str]], tokenizer: Any) -> dict[str, list[int]]:
+    texts = [
+        "\n".join(parts) for parts in zip(*(batch[name] for name in TEXT_COLUMNS), strict=True)
+    ]
+    ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return {"length": [len(row) for row in ids]}
+
+
+def _number(known: Mapping[str, Any] | None, key: str) -> str:
+    return f"{known[key]:,}" if known else ""
+
+
+def _edges(lengths: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.linspace(0, max(int(counts.max()) for counts in lengths.values()), 60)
+
+
+def _histogram(lengths: Mapping[str, np.ndarray], window: int) -> bytes:
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    edges = _edges(lengths)
+    axes.hist(list(lengths.values()), bins=edges, stacked=True, label=list(lengths))  # pyright: ignore
+    if window <= edges[-1]:
+        axes.axvline(window, color="black", linestyle="--", linewidth=1, label=f"window, {window}")
+    axes.set_xlabel("tokens a sample")
+    axes.set_ylabel("samples")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()

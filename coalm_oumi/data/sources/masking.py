@@ -1,0 +1,211 @@
+"""Function masking as Hammer trains with it (Lin et al., 2024): names say nothing, descriptions do.
+
+Function and parameter names become random strings in the tools and the answers alike. A default
+that the answer repeats becomes another value of its type in tools, answers and query, so that the
+model reads defaults instead of remembering them. Two things differ from Hammer's published script
+on purpose. A boolean default stays: the script turns True into a number such as 1.92. And a default
+stays where changing it could make the query contradict the answer: where another argument holds the
+value, where the query spells the number out, or where the value is a part of something longer, as
+the 1 of 10 is (the script makes 50 of it when 1 becomes 5).
+"""
+
+import random
+import re
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.formats.calls import FunctionCall
+
+_ALPHABET = string.ascii_letters + string.digits + "_."
+_FUNCTION_LENGTHS = (5, 15)
+_PARAMETER_LENGTHS = (4, 10)
+_TEXT_DEFAULT_LENGTH = 5
+_SPELLED = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen", "twenty",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A masked record, and what it takes to undo it.
+
+    Attributes:
+        query: The user's request, with masked defaults.
+        tools: The tools, shuffled.
+        answers: The calls that answer it.
+        functions: The original name of each masked function.
+        parameters: The original name of each masked parameter, by masked function and parameter.
+        defaults: The original of each masked default, by masked function and parameter.
+    """
+
+    query: str
+    tools: Sequence[Mapping[str, Json]]
+    answers: Sequence[FunctionCall]
+    functions: Mapping[str, str]
+    parameters: Mapping[tuple[str, str], str]
+    defaults: Mapping[tuple[str, str], tuple[Json, Json]]
+
+    def unmask(self, call: FunctionCall) -> FunctionCall:
+        """Returns the call of the original functions that a masked call stands for."""
+        arguments: dict[str, Json] = {}
+        for name, value in call.arguments.items():
+            masked, original = self.defaults.get((call.name, name), (value, value))
+            arguments[self.parameters[call.name, name]] = original if value == masked else value
+        return FunctionCall(self.functions[call.name], arguments)
+
+
+def mask(
+    query: str,
+    tools: Sequence[Mapping[str, Json]],
+    answers: Sequence[FunctionCall],
+    random_: random.Random,
+) -> Masked:
+    """Masks one record.
+
+    Args:
+        query: The user's request.
+        tools: Tools of distinct names, parameters as `{name: {description, type, default}}`.
+        answers: Calls of these tools.
+        random_: The source of chance.
+    """
+    taken = {str(tool["name"]) for tool in tools}
+    functions = {str(tool["name"]): _name(random_, _FUNCTION_LENGTHS, taken) for tool in tools}
+    parameters: dict[tuple[str, str], str] = {}
+    defaults: dict[tuple[str, str], tuple[Json, Json]] = {}
+    masked_tools: list[Mapping[str, Json]] = []
+    used = _values(query, tools, answers)
+    for tool in tools:
+        name = str(tool["name"])
+        described: dict[str, Json] = {}
+        names_taken = set(tool.get("parameters", {}))
+        for parameter, description in tool.get("parameters", {}).items():
+            masked = _name(random_, _PARAMETER_LENGTHS, names_taken)
+            parameters[functions[name], masked] = parameter
+            if _is_maskable(name, parameter, description, query, answers):
+                old = description["default"]
+                new = _other_value(old, random_, used)
+                defaults[functions[name], masked] = (new, old)
+                text = str(description.get("description", ""))
+                description = {
+                    **description,
+                    "default": new,
+                    "description": _replaced(text, {str(old): str(new)}),
+                }
+            described[masked] = description
+        masked_tools.append({**tool, "name": functions[name], "parameters": described})
+    random_.shuffle(masked_tools)
+    masked_names = {(f, original): masked for (f, masked), original in parameters.items()}
+    return Masked(
+        query=_replaced(query, {str(old): str(new) for new, old in defaults.values()}),
+        tools=masked_tools,
+        answers=[_masked_call(call, functions, masked_names, defaults) for call in answers],
+        functions={masked: original for original, masked in functions.items()},
+        parameters=parameters,
+        defaults=defaults,
+    )
+
+
+def _masked_call(
+    call: FunctionCall,
+    functions: Mapping[str, str],
+    names: Mapping[tuple[str, str], str],
+    defaults: Mapping[tuple[str, str], tuple[Json, Json]],
+) -> FunctionCall:
+    function = functions[call.name]
+    arguments: dict[str, Json] = {}
+    for name, value in call.arguments.items():
+        masked = names[function, name]
+        new, old = defaults.get((function, masked), (None, None))
+        arguments[masked] = new if _same(value, old) and new is not None else value
+    return FunctionCall(function, arguments)
+
+
+def _name(random_: random.Random, lengths: tuple[int, int], taken: set[str]) -> str:
+    """Draws a name that is none of those taken, and takes it."""
+    while True:
+        name = "".join(random_.choices(_ALPHABET, k=random_.randint(*lengths)))
+        if name not in taken:
+            taken.add(name)
+            return name
+
+
+def _is_maskable(
+    function: str,
+    parameter: str,
+    description: Json,
+    query: str,
+    answers: Sequence[FunctionCall],
+) -> bool:
+    """Says whether a default can change in tools, answers and query without a contradiction.
+
+    An answer must repeat it, no other argument may hold it, not even as a part of its text, and
+    the query must state it nowhere or as words of their own, so that all of it can be replaced.
+    """
+    default = description.get("default") if isinstance(description, dict) else None
+    if isinstance(default, bool) or not isinstance(default, int | float | str) or default == "":
+        return False
+    arguments = [
+        (call.name == function and name == parameter, value)
+        for call in answers
+        for name, value in call.arguments.items()
+    ]
+    if not any(own and _same(value, default) for own, value in arguments):
+        return False
+    loose = re.compile(rf"(?<!\w){re.escape(str(default))}(?!\w)", re.IGNORECASE)
+    if any(not own and loose.search(str(value)) for own, value in arguments):
+        return False
+    spelled = _SPELLED[default] if isinstance(default, int) and 0 <= default <= 20 else None
+    if spelled and re.search(rf"\b{spelled}\b", query, re.IGNORECASE):
+        return False
+    return len(loose.findall(query)) == len(_pattern([str(default)]).findall(query))
+
+
+def _values(
+    query: str, tools: Sequence[Mapping[str, Json]], answers: Sequence[FunctionCall]
+) -> set[str]:
+    """Collects what a new default must not be: every value and word of the record, as text."""
+    described = [d for tool in tools for d in tool.get("parameters", {}).values()]
+    values = [d.get("default") for d in described if isinstance(d, dict)]
+    values += [value for call in answers for value in call.arguments.values()]
+    return {str(value).lower() for value in values} | set(re.findall(r"[\w.]+", query.lower()))
+
+
+def _same(left: Json, right: Json) -> bool:
+    return type(left) is type(right) and left == right
+
+
+def _other_value(
+    value: int | float | str, random_: random.Random, used: set[str]
+) -> int | float | str:
+    """Draws another value of the same type that the record does not have, and takes it."""
+    reach = 4
+    while True:
+        if isinstance(value, int):
+            new = value + random_.randint(1, reach)
+        elif isinstance(value, float):
+            new = round(value + random_.uniform(0.01, reach / 4), 4)
+        else:
+            new = "".join(random_.choices(_ALPHABET, k=_TEXT_DEFAULT_LENGTH))
+        if str(new).lower() not in used:
+            used.add(str(new).lower())
+            return new
+        reach += 1
+
+
+def _replaced(text: str, values: Mapping[str, str]) -> str:
+    """Replaces values where they stand as words of their own, all in one pass."""
+    if not values:
+        return text
+    known = {old.lower(): new for old, new in values.items()}
+    return _pattern(list(values)).sub(lambda match: known[match.group().lower()], text)
+
+
+def _pattern(values: Sequence[str]) -> re.Pattern[str]:
+    """Matches whole words only: not the 3 of 3.5, 13, 3:30, 3,000 or 2024-03-3."""
+    alternatives = "|".join(re.escape(v) for v in sorted(values, key=len, reverse=True))
+    before, after = r"(?<!\w)(?<!\d[.,:/-])", r"(?!\w)(?![.,:/-]\d)"
+    return re.compile(f"{before}(?:{alternatives}){after}", re.IGNORECASE)

@@ -1,0 +1,100 @@
+"""What every source is made of: a reader that yields raw records and renders each into samples."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One raw record, as it stands in a source's file.
+
+    Attributes:
+        where: The file and the record's place in it.
+        key: Names the record within its source, the same on every machine.
+        content: The record.
+        read: How many bytes of the source lie behind its end, for a progress bar.
+    """
+
+    where: str
+    key: str
+    content: Json
+    read: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A raw record that gave no sample.
+
+    Attributes:
+        where: The file and the record's place in it.
+        reason: What is wrong with it.
+    """
+
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Writes both on one line."""
+        return f"{self.where}: {self.reason}"
+
+
+class RecordError(CoalmError):
+    """A raw record that is not what its source should hold. It becomes a `Rejected`."""
+
+
+class Reader(Protocol):
+    """One source, opened. It is pickled into the processes that render its records.
+
+    Attributes:
+        size: How many bytes its raw files have.
+    """
+
+    size: int
+
+    def records(self) -> Iterator[Record | Rejected]:
+        """Yields the raw records, holding no more than one file's at a time.
+
+        Raises:
+            CoalmError: A file is not of the source's shape.
+        """
+        ...
+
+    def samples(self, record: Record) -> Sequence[Sample]:
+        """Renders one record. Pure: the same record gives the same samples.
+
+        Raises:
+            CoalmError: The record is not what the source should hold.
+        """
+        ...
+
+
+def render(reader: Reader, record: Record | Rejected) -> Sequence[Sample] | Rejected:
+    """Renders one record, or says why it gives no sample."""
+    if isinstance(record, Rejected):
+        return record
+    try:
+        samples = reader.samples(record)
+        for sample in samples:
+            "".join(sample.as_dict().values()).encode()
+    except CoalmError as error:
+        return Rejected(record.where, str(error))
+    except RecursionError:
+        return Rejected(record.where, "nested too deeply")
+    except UnicodeEncodeError:
+        return Rejected(record.where, "holds half of a surrogate pair, which is no text")
+    return samples
+
+
+def read(reader: Reader) -> Iterator[Sample | Rejected]:
+    """Yields all samples of a source in order, and what gave none."""
+    for record in reader.records():
+        rendered = render(reader, record)
+        if isinstance(rendered, Rejected):
+            yield rendered
+        else:
+            yield from rendered

@@ -1,0 +1,169 @@
+"""SNIPS intents to single-turn dialogue state tracking (paper, section 4.1 and Figure 4)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.sample import Sample
+from coalm_oumi.data.sources.raw import raw_files, total_size
+from coalm_oumi.data.sources.reader import Record, RecordError
+from coalm_oumi.files.jsontext import read_json
+from coalm_oumi.rendering import prompts
+
+ONTOLOGY: Mapping[str, Sequence[str]] = {
+    intent: slots.split()
+    for intent, slots in {
+        "BookRestaurant": "poi restaurant_type served_dish timeRange party_size_number "
+        "restaurant_name state country party_size_description sort city spatial_relation cuisine "
+        "facility",
+        "GetWeather": "condition_temperature geographic_poi current_location timeRange "
+        "condition_description state country city spatial_relation",
+        "AddToPlaylist": "playlist playlist_owner entity_name music_item artist",
+        "SearchCreativeWork": "object_type object_name",
+        "PlayMusic": "track playlist service genre year album music_item sort artist",
+        "SearchScreeningEvent": "movie_name location_name timeRange object_type movie_type "
+        "object_location_type spatial_relation",
+        "RateBook": "rating_value rating_unit object_type object_select "
+        "object_part_of_series_type best_rating object_name",
+    }.items()
+}
+"""Slots by intent in the order of Figure 4, whose text lacks the line of AddToPlaylist."""
+
+INTENTS = (
+    "GetWeather",
+    "AddToPlaylist",
+    "SearchScreeningEvent",
+    "BookRestaurant",
+    "SearchCreativeWork",
+    "RateBook",
+    "PlayMusic",
+)
+"""The intents in the order of Figure 4's first sentence."""
+
+
+def instruction(intents: Sequence[str] = INTENTS) -> str:
+    """Renders the instruction of Figure 4, which every SNIPS sample shares."""
+    ontology = {name: slots for name, slots in ONTOLOGY.items() if name in intents}
+    return prompts.render("snips", intents=intents, ontology=ontology)
+
+
+class Snips:
+    """Reads SNIPS's raw folder: one sample an utterance.
+
+    What `validate_<Intent>.json` in the same folder repeats is left out, so that the published
+    validation set stays unseen. That leaves 13,778 of the 13,784 utterances; Table 1 has 13,028,
+    section 4.1 has 24,542, and the published files give neither.
+    """
+
+    def __init__(self, path: Path, *, intents: Sequence[str] = INTENTS) -> None:
+        """Opens the folder.
+
+        Args:
+            path: The folder that holds `train_<Intent>_full.json`, or one such file.
+            intents: Keep only these intents, in the data and in the instruction's list. Fewer make
+                a shorter prompt.
+
+        Raises:
+            CoalmError: No such file, or an intent is unknown.
+        """
+        for intent in intents:
+            if intent not in INTENTS:
+                raise CoalmError(f"unknown intent `{intent}`; SNIPS has {', '.join(INTENTS)}")
+        self._intents = frozenset(intents)
+        self._text = instruction([intent for intent in INTENTS if intent in intents])
+        self._files = raw_files(path, "train_*_full.json", of="SNIPS's raw folder")
+        self.size = total_size(self._files)
+
+    def records(self) -> Iterator[Record]:
+        """Yields the utterances that the published validation set does not repeat.
+
+        Raises:
+            CoalmError: A file is not JSON of SNIPS's shape.
+        """
+        done = 0
+        for file in self._files:
+            done += file.stat().st_size
+            for intent, utterances in _read(file):
+                if intent not in self._intents:
+                    continue
+                held_out = _held_out(file.parent / f"validate_{intent}.json")
+                for index, utterance in enumerate(utterances):
+                    if _text(utterance) not in held_out:
+                        where = f"{file}: {intent}[{index}]"
+                        yield Record(where, f"{intent}/{index}", utterance, done)
+
+    def samples(self, record: Record) -> list[Sample]:
+        """Renders one utterance.
+
+        Raises:
+            RecordError: It is not of SNIPS's shape, or names a slot that its intent does not have.
+        """
+        intent, _, _ = record.key.partition("/")
+        return [_sample(self._text, intent, record.content, f"snips/{record.key}")]
+
+
+def _held_out(file: Path) -> frozenset[str]:
+    if not file.is_file():
+        return frozenset()
+    texts = (_text(utterance) for _, utterances in _read(file) for utterance in utterances)
+    return frozenset(text for text in texts if text)
+
+
+def _text(utterance: Json) -> str | None:
+    """Returns what the user says; None where the record is not of SNIPS's shape."""
+    pieces = utterance.get("data") if isinstance(utterance, dict) else None
+    if not isinstance(pieces, list) or not all(
+        isinstance(piece, dict) and isinstance(piece.get("text"), str) for piece in pieces
+    ):
+        return None
+    return _clean("".join(piece["text"] for piece in pieces))
+
+
+def _read(file: Path) -> Iterator[tuple[str, list[Json]]]:
+    # One file holds emoji as surrogate pairs, each half written as three bytes of its own.
+    content = read_json(file, errors="surrogatepass")
+    if not isinstance(content, dict):
+        raise CoalmError(f"{file}: expected an object `{{Intent: [...]}}`, as SNIPS has it")
+    for intent, records in content.items():
+        if intent not in ONTOLOGY:
+            raise CoalmError(f"{file}: unknown intent `{intent}`; known are {', '.join(INTENTS)}")
+        if not isinstance(records, list):
+            raise CoalmError(f"{file}: `{intent}` is not a list of utterances")
+        yield intent, records
+
+
+def _sample(text: str, intent: str, record: Json, dialogue_id: str) -> Sample:
+    utterance = _text(record)
+    if utterance is None:
+        raise RecordError("`data` is not a list of pieces with a `text`")
+    if not utterance:
+        raise RecordError("the utterance is empty")
+    values: dict[str, str | list[str]] = {}
+    for piece in record["data"]:
+        slot = piece.get("entity")
+        value = _clean(piece["text"])
+        if slot is None or not value:
+            continue
+        if slot not in ONTOLOGY[intent]:
+            raise RecordError(f"slot `{slot}` is not one of {intent}'s")
+        # A slot that occurs twice keeps both values, in order of mention.
+        earlier = values.get(slot)
+        if earlier is None:
+            values[slot] = value
+        else:
+            values[slot] = [*(earlier if isinstance(earlier, list) else [earlier]), value]
+    return Sample(
+        instruction=text,
+        input=f"User: {utterance}",
+        output=f"System: {dumps({'domain': intent, 'slot_values': values})}",
+        source="snips",
+        domain="tod",
+        dialogue_id=dialogue_id,
+    )
+
+
+def _clean(text: str) -> str:
+    """Joins surrogate pairs and folds white space, which the raw pieces carry at random."""
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return " ".join(joined.split())

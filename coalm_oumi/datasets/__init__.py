@@ -1,5 +1,0 @@
-"""The dataset classes that recipes name, registered in Oumi by `coalm_oumi.plugin`."""
-
-# Oumi 0.9 fails with a circular import when `oumi.core.datasets` is the first thing imported of
-# it, which the modules of this package would do.
-import oumi.datasets  # noqa: F401

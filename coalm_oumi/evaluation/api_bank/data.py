@@ -1,0 +1,116 @@
+"""API-Bank in Hammer's form: `{query: [{role, content}], tools, answers}` records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.evaluation.styles import Prompt
+from coalm_oumi.files.atomic import cache_dir
+from coalm_oumi.files.download import fetch
+from coalm_oumi.files.jsontext import read_json_list
+from coalm_oumi.formats import calls
+from coalm_oumi.formats.calls import FunctionCall
+
+SOURCE = (
+    "https://raw.githubusercontent.com/MadeAgents/Hammer/"
+    "ff415d9998180b5a68bbfdda3309ec04b472fb49/data/test/original"
+)
+SHA256: Mapping[str, str] = {
+    "apibank_l1.json": "b6c129cd887da3e1965479bdbe56170adc0d315567c6a716a7c493de26887f19",
+    "apibank_l2.json": "7476f8a5a514c64498de6ae0f457b0b342ba3571d08a556447dafad8d0be6544",
+}
+"""Both levels as Hammer's evaluation has them, by their hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One question of API-Bank.
+
+    Attributes:
+        id: Names the level and the place in its file.
+        messages: The conversation, `{role, content}` each; the last one asks for the call.
+        tools: The functions, with their parameters as Hammer describes them.
+        expected: The right calls.
+    """
+
+    id: str
+    messages: Sequence[Json]
+    tools: Sequence[Json]
+    expected: Sequence[FunctionCall]
+
+    def prompt(self) -> Prompt:
+        """Returns the parts of the question that a prompt style puts together."""
+        native = [
+            {"type": "function", "function": {**tool, "parameters": _schema(tool["parameters"])}}
+            for tool in self.tools
+        ]
+        return Prompt(messages=self.messages, functions=self.tools, tools=native)
+
+
+def locate(path: str) -> Path:
+    """Returns a file of questions, fetched from Hammer's repository where there is none.
+
+    Args:
+        path: A file, or `apibank_l1.json` or `apibank_l2.json` for the one of that repository.
+
+    Raises:
+        CoalmError: There is no such file, and it cannot be fetched.
+    """
+    file = Path(path)
+    if file.exists() or path not in SHA256:
+        return file
+    kept = cache_dir() / "api_bank" / path
+    return fetch(f"{SOURCE}/{path}", kept, sha256=SHA256[path])
+
+
+def read(file: Path) -> list[Entry]:
+    """Reads API-Bank's questions.
+
+    Args:
+        file: `apibank_l1.json` or `apibank_l2.json`.
+
+    Raises:
+        CoalmError: No such file, or a record is not of that form.
+    """
+    records = read_json_list(file, of="records")
+    if not records:
+        raise CoalmError(f"{file}: the list of records is empty")
+    return [_entry(record, file, index) for index, record in enumerate(records)]
+
+
+def _entry(record: Json, file: Path, index: int) -> Entry:
+    try:
+        entry = Entry(
+            id=f"api_bank/{file.stem}/{index}",
+            messages=[{"role": m["role"], "content": m["content"]} for m in record["query"]],
+            tools=record["tools"],
+            expected=[calls.from_record(answer) for answer in record["answers"]],
+        )
+        entry.prompt()  # a tool without parameters is found here, before the model is asked
+        return entry
+    except (AttributeError, KeyError, TypeError, CoalmError) as error:
+        raise CoalmError(
+            f"{file}[{index}]: not a record of API-Bank in Hammer's form: {error!r}; expected "
+            "query (role, content), tools and answers (name, arguments)"
+        ) from error
+
+
+_JSON_TYPES = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "list": "array",
+    "dict": "object",
+}
+
+
+def _schema(parameters: Mapping[str, Json]) -> Json:
+    """Describes parameters as JSON Schema. Types that it does not know become text."""
+    properties = {
+        name: {**details, "type": _JSON_TYPES.get(details.get("type", "str"), "string")}
+        for name, details in parameters.items()
+    }
+    return {"type": "object", "properties": properties, "required": list(parameters)}

@@ -1,0 +1,95 @@
+"""The verdict on one answer to API-Bank, and the metrics over all."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+
+from oumi.core.types.conversation import Message
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json, unfenced
+from coalm_oumi.evaluation import results
+from coalm_oumi.evaluation.api_bank import hammer, rouge
+from coalm_oumi.evaluation.api_bank.data import Entry
+from coalm_oumi.evaluation.api_bank.hammer import Counts
+from coalm_oumi.evaluation.api_bank.rouge import Similarity
+from coalm_oumi.evaluation.failures import Failure, classify
+from coalm_oumi.formats import calls
+from coalm_oumi.formats.calls import FunctionCall
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One answer against its reference.
+
+    Attributes:
+        similarity: As LLaMA-Factory computes it.
+        word_similarity: The same of words.
+        names: Hammer's counts of function names.
+        arguments: Hammer's counts of arguments.
+        parsed: The calls; None where there are none to read.
+        unreadable: Why not.
+        failure: What is wrong; None for exactly the right calls.
+    """
+
+    similarity: Similarity
+    word_similarity: Similarity
+    names: Counts
+    arguments: Counts
+    parsed: Sequence[FunctionCall] | None
+    unreadable: str | None
+    failure: Failure | None
+
+
+def judge(text: str, entry: Entry) -> Judged:
+    """Compares an answer with the reference, written as Figure 5's list.
+
+    A Markdown fence around the whole answer is not compared: Hammer's references have one, CoALM's
+    have none, and a model should not win or lose by it.
+    """
+    bare, reference = unfenced(text).strip(), calls.to_json(entry.expected)
+    try:
+        parsed, unreadable = calls.parse_json(text), None
+    except CoalmError as error:
+        parsed, unreadable = None, str(error)
+    names, arguments = hammer.count(text, entry.expected)
+    return Judged(
+        similarity=rouge.llama_factory(bare, reference),
+        word_similarity=rouge.word_level(bare, reference),
+        names=names,
+        arguments=arguments,
+        parsed=parsed,
+        unreadable=unreadable,
+        failure=classify(parsed, entry.expected),
+    )
+
+
+def metrics(judged: Sequence[Judged]) -> dict[str, float]:
+    """Returns the metrics over all answers, in [0, 1]: a hundredth of what Table 3 prints."""
+    found = {
+        f"{prefix}{name}": fmean(getattr(getattr(one, field), name) for one in judged) / 100
+        for prefix, field in (("", "similarity"), ("word_", "word_similarity"))
+        for name in ("rouge_l", "rouge_1", "rouge_2", "bleu_4")
+    }
+    for part, field in (("name", "names"), ("argument", "arguments")):
+        counts = sum((getattr(one, field) for one in judged), hammer.NOTHING)
+        scores = zip(("precision", "recall", "f1"), counts.scores(), strict=True)
+        found |= {f"{part}_{name}": score for name, score in scores}
+    return found | {"ast_match": fmean(one.failure is None for one in judged)}
+
+
+def as_record(entry: Entry, prompt: Sequence[Message], text: str, judged: Judged) -> Json:
+    """Returns what is written of an answer for people to look at."""
+    return {
+        "dialogue_id": entry.id,
+        "source": "api_bank",
+        "input": "\n".join(f"{m['role']}: {m['content']}" for m in entry.messages),
+        "target": calls.to_json(entry.expected),
+        "prompt": [m.model_dump(mode="json", exclude_none=True) for m in prompt],
+        "response": text,
+        "parsed": None if judged.parsed is None else results.as_json(judged.parsed),
+        "correct": judged.failure is None,
+        "failure": judged.failure and judged.failure.value,
+        "unreadable": judged.unreadable,
+        **asdict(judged.similarity),
+    }

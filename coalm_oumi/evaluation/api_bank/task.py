@@ -1,0 +1,90 @@
+"""The evaluation functions that recipes name: importing this module registers them in Oumi."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from oumi.core.registry import register_evaluation_function
+
+from coalm_oumi.core.compat import reported_by_oumi
+from coalm_oumi.evaluation import results, styles
+from coalm_oumi.evaluation.api_bank import data as api_bank_data
+from coalm_oumi.evaluation.api_bank import metrics as api_bank_metrics
+from coalm_oumi.evaluation.options import TaskOptions
+from coalm_oumi.llm.recorded import Question, RecordedModel
+
+if TYPE_CHECKING:
+    # Oumi loads this module in the middle of its own imports. What is imported of Oumi here at that
+    # time can close one of its import circles, so it stays at what registering takes.
+    from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
+    from oumi.core.evaluation.evaluation_result import EvaluationResult
+    from oumi.core.inference import BaseInferenceEngine
+
+
+class ApiBankOptions(TaskOptions):
+    """How API-Bank is asked.
+
+    Attributes:
+        path: A file of questions in Hammer's form; `apibank_l1.json` or `apibank_l2.json`, where
+            no such file is here, for that of Hammer's repository.
+        style: The prompt style: `coalm` (Figure 5) or `native` (the chat template's tools).
+    """
+
+    path: str
+    style: str = "coalm"
+
+
+@register_evaluation_function("coalm-oumi/api_bank")
+@reported_by_oumi
+def api_bank(
+    task_params: EvaluationTaskParams,
+    config: EvaluationConfig,
+    inference_engine: BaseInferenceEngine,
+    data: Mapping[str, Any],
+) -> EvaluationResult:
+    """Function calling on one level of API-Bank, zero-shot (paper, Table 3).
+
+    Args:
+        task_params: Oumi's; `num_samples` takes a seeded choice.
+        config: Oumi's; answers are written under its `output_dir`.
+        inference_engine: Oumi's.
+        data: The fields of `ApiBankOptions`.
+
+    Returns:
+        The columns of Table 3 (`rouge_l`, `rouge_1`, `rouge_2`, `bleu_4`, as LLaMA-Factory computes
+        them) and the same of words (`word_rouge_l`, ...); Hammer's `name_precision`, `name_recall`,
+        `name_f1` and the same of arguments (`argument_f1`, ...); `ast_match`, the share of
+        answers with exactly the right calls; `readable`. Each lies in [0, 1], a hundredth of what
+        the table prints. Also `num_samples`.
+    """
+    options = ApiBankOptions.from_options(data)
+    style = styles.by_name(options.style)
+    styles.check_engine(style, config)
+    file = api_bank_data.locate(options.path)
+    entries = api_bank_data.read(file)
+    if task_params.num_samples is not None and task_params.num_samples < len(entries):
+        entries = random.Random(0).sample(entries, task_params.num_samples)
+    label = f"coalm-oumi/api_bank/{file.stem}"
+    questions = [
+        Question(
+            key=entry.id,
+            messages=style.ask(entry.prompt()),
+            tools=entry.prompt().tools if style.native else None,
+        )
+        for entry in entries
+    ]
+    with RecordedModel(inference_engine, config, results.file_name(label)) as model:
+        texts = [style.official(text) or text for text in model.ask(questions)]
+    judged = [
+        api_bank_metrics.judge(text, entry) for text, entry in zip(texts, entries, strict=True)
+    ]
+    records = [
+        api_bank_metrics.as_record(entry, question.messages, text, one)
+        for entry, question, text, one in zip(entries, questions, texts, judged, strict=True)
+    ]
+    metrics = api_bank_metrics.metrics(judged)
+    result = results.write(label, metrics, config, records, version=1, templates=styles.TEMPLATES)
+    result.task_result["results"][label]["style"] = style.name
+    return result

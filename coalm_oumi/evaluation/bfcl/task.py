@@ -1,0 +1,124 @@
+"""The evaluation functions that recipes name: importing this module registers them in Oumi."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oumi.core.registry import register_evaluation_function
+
+from coalm_oumi.core.compat import reported_by_oumi
+from coalm_oumi.evaluation import results, styles
+from coalm_oumi.evaluation.bfcl import run as bfcl
+from coalm_oumi.evaluation.bfcl.v3 import V3
+from coalm_oumi.evaluation.bfcl.v4 import V4
+from coalm_oumi.evaluation.bfcl.version import Version
+from coalm_oumi.evaluation.options import TaskOptions
+from coalm_oumi.files.atomic import write_text
+
+if TYPE_CHECKING:
+    # Oumi loads this module in the middle of its own imports. What is imported of Oumi here at that
+    # time can close one of its import circles, so it stays at what registering takes.
+    from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
+    from oumi.core.evaluation.evaluation_result import EvaluationResult
+    from oumi.core.inference import BaseInferenceEngine
+
+
+class BfclOptions(TaskOptions):
+    """How BFCL is asked.
+
+    Attributes:
+        style: The prompt style: `bfcl` (its default prompt mode, which its own table lists CoALM
+            under), `coalm` (Figure 5) or `native` (the chat template's tools).
+        categories: Categories, or groups such as `all`, `single_turn`, `multi_turn`, `live`,
+            `non_live`; in V4 also `all_scoring`, `agentic`, `memory`, `web_search`.
+        encoder: The folder of `all-MiniLM-L6-v2`, which V4's vector memory takes from the hub
+            where none is given.
+    """
+
+    style: str = "bfcl"
+    categories: Sequence[str] = ("all",)
+    encoder: str | None = None
+
+
+@register_evaluation_function("coalm-oumi/bfcl_v3")
+@reported_by_oumi
+def bfcl_v3(
+    task_params: EvaluationTaskParams,
+    config: EvaluationConfig,
+    inference_engine: BaseInferenceEngine,
+    data: Mapping[str, Any],
+) -> EvaluationResult:
+    """The Berkeley Function-Calling Leaderboard V3, zero-shot (paper, Table 4).
+
+    Args:
+        task_params: Oumi's; `num_samples` takes a seeded choice of each category.
+        config: Oumi's; answers and BFCL's result files are written under its `output_dir`.
+        inference_engine: Oumi's.
+        data: The fields of `BfclOptions`.
+
+    Returns:
+        The columns of Table 4 as far as their categories were evaluated, and the accuracy of each
+        category, in [0, 1]; `non_live_exec` says `retired`; `readable` and `num_samples`.
+    """
+    return _bfcl(V3, task_params, config, inference_engine, data)
+
+
+@register_evaluation_function("coalm-oumi/bfcl_v4")
+@reported_by_oumi
+def bfcl_v4(
+    task_params: EvaluationTaskParams,
+    config: EvaluationConfig,
+    inference_engine: BaseInferenceEngine,
+    data: Mapping[str, Any],
+) -> EvaluationResult:
+    """The Berkeley Function-Calling Leaderboard V4, zero-shot: V3 with agents beside it.
+
+    Args:
+        task_params: Oumi's; `num_samples` takes a seeded choice of each category.
+        config: Oumi's; answers and BFCL's result files are written under its `output_dir`.
+        inference_engine: Oumi's.
+        data: The fields of `BfclOptions`.
+
+    Returns:
+        The columns of `coalm_oumi.evaluation.bfcl.v4.columns` as far as their categories were
+        evaluated, and the accuracy of each category and form of prompt, in [0, 1]; `readable` and
+        `num_samples`.
+    """
+    return _bfcl(V4, task_params, config, inference_engine, data)
+
+
+def _bfcl(
+    version: Version,
+    task_params: EvaluationTaskParams,
+    config: EvaluationConfig,
+    inference_engine: BaseInferenceEngine,
+    data: Mapping[str, Any],
+) -> EvaluationResult:
+    options = BfclOptions.from_options(data)
+    style = styles.by_name(options.style)
+    styles.check_engine(style, config)
+    asked = bfcl.ask(
+        inference_engine,
+        config,
+        version,
+        style,
+        options.categories,
+        task_params.num_samples,
+        encoder=Path(options.encoder) if options.encoder else None,
+    )
+    judged = bfcl.judge(version, style, asked.entries, asked.answers)
+    accuracies = bfcl.accuracies(judged)
+    found = version.columns(accuracies, asked.sizes)
+    columns = {name: found[name] for name in version.shown if name in found}
+    table = Path(config.output_dir) / f"bfcl_{version.name}.md"
+    write_text(table, bfcl.summary(version, judged, columns))
+    metrics = {**columns, **{f"category/{name}": share for name, share in accuracies.items()}}
+    records = [bfcl.as_record(sample, style) for sample in judged]
+    result = results.write(
+        version.task, metrics, config, records, version=1, templates=styles.TEMPLATES
+    )
+    values = result.task_result["results"][version.task]
+    values |= {**version.notes, "sizes": dict(asked.sizes), "style": style.name}
+    return result

@@ -1,0 +1,125 @@
+"""The held-out samples of a mixture as questions to a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oumi.core.types.conversation import Message, Role
+
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.sample import Domain, Sample
+from coalm_oumi.data.mixture.select import select
+from coalm_oumi.data.mixture.store import read_samples, split_files
+from coalm_oumi.evaluation import results
+from coalm_oumi.evaluation.failures import Failure
+from coalm_oumi.evaluation.options import TaskOptions
+from coalm_oumi.formats.calls import FunctionCall
+from coalm_oumi.llm.recorded import Question, RecordedModel
+from coalm_oumi.rendering import prompts
+
+if TYPE_CHECKING:
+    from oumi.core.configs import EvaluationConfig
+    from oumi.core.inference import BaseInferenceEngine
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A sample and what the model wrote for it."""
+
+    sample: Sample
+    response: str
+
+
+class HeldOut(TaskOptions):
+    """Which held-out samples a task asks, as `eval_kwargs.data` of a recipe says it.
+
+    Attributes:
+        dataset_path: The mixture.
+        sources: Only these sources; None for all.
+        validation_fraction: As in training, where the data has no validation split of its own.
+        seed: As in training.
+        name: What to call the task's result, where one evaluation asks several mixtures.
+    """
+
+    dataset_path: str
+    sources: Sequence[str] | None = None
+    validation_fraction: float = 0.0
+    seed: int = 0
+    name: str | None = None
+
+    def label(self, task: str) -> str:
+        """Names a task on these samples, so that one evaluation can hold several."""
+        name = self.name or "+".join(self.sources or [])
+        return f"{task}/{name}" if name else task
+
+    def samples(self, domain: Domain) -> list[Sample]:
+        """Reads the validation samples of one domain.
+
+        Raises:
+            CoalmError: No such data, or no such sample in it.
+        """
+        files, is_split = split_files(Path(self.dataset_path), "validation")
+        table = select(
+            read_samples(files),
+            place=self.dataset_path,
+            split=None if is_split else "validation",
+            domains=[domain],
+            sources=self.sources,
+            weights={},
+            validation_fraction=self.validation_fraction,
+            seed=self.seed,
+        )
+        return [
+            Sample.from_record(dict(row), where=f"{self.dataset_path}, {domain} record {index}")
+            for index, row in enumerate(table)
+        ]
+
+
+def ask(
+    engine: "BaseInferenceEngine", config: "EvaluationConfig", name: str, samples: Sequence[Sample]
+) -> list[Answer]:
+    """Generates one answer a sample, and records it under the name of the task.
+
+    Raises:
+        CoalmError: The engine failed at some. The other answers are kept.
+    """
+    questions = [
+        Question(
+            key=f"{index}/{sample.dialogue_id}",
+            messages=[Message(role=Role.USER, content=_user_message(sample))],
+        )
+        for index, sample in enumerate(samples)
+    ]
+    with RecordedModel(engine, config, name) as model:
+        return [Answer(*pair) for pair in zip(samples, model.ask(questions), strict=True)]
+
+
+def _user_message(sample: Sample) -> str:
+    return prompts.render("alpaca", instruction=sample.instruction, input=sample.input)
+
+
+def record(
+    answer: Answer,
+    *,
+    correct: bool,
+    unreadable: str | None,
+    parsed: Sequence[FunctionCall] | None = None,
+    failure: Failure | None = None,
+) -> Json:
+    """Returns what is written of an answer to a sample of a mixture."""
+    sample = answer.sample
+    found = {
+        "dialogue_id": sample.dialogue_id,
+        "source": sample.source,
+        "input": sample.input,
+        "target": sample.output,
+        "response": answer.response,
+        "correct": correct,
+        "unreadable": unreadable,
+    }
+    if parsed is not None:
+        found["parsed"] = results.as_json(parsed)
+    if failure is not None:
+        found["failure"] = failure.value
+    return found

@@ -1,0 +1,6 @@
+"""What touches the disk or the Hub: configuration, JSON files, journals, downloads, provenance.
+
+Writes are whole or not at all. May import `core`.
+"""
+
+__all__ = ["atomic", "config", "download", "hub", "journal", "jsontext", "provenance", "resources"]

@@ -1,0 +1,39 @@
+"""Reads this package's own YAML, as Oumi reads its: typed, with overrides and `${oc.env:NAME}`."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.options import Options
+from coalm_oumi.files.resources import resource_dir
+
+T = TypeVar("T", bound=Options)
+
+
+def read_config(kind: type[T], file: Path, overrides: list[str]) -> T:
+    """Reads one YAML file.
+
+    Args:
+        kind: The options that say which keys there are, and their types.
+        file: The YAML. `${oc.env:NAME}` in it is the environment variable's value.
+        overrides: Changes of the form `seed=1`, as Oumi takes them.
+
+    Raises:
+        CoalmError: No such file, an unknown or missing key, or a value of the wrong type.
+    """
+    if not file.is_file():
+        raise CoalmError(
+            f"{file}: no such file; the package's recipes are in {resource_dir('recipes')}"
+        )
+    try:
+        merged = OmegaConf.merge(OmegaConf.load(file), OmegaConf.from_dotlist(overrides))
+        values = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+    except OmegaConfBaseException as error:
+        raise CoalmError(f"{file}: {str(error).splitlines()[0]}") from error
+    return kind.read(values, where=str(file))

@@ -1,0 +1,182 @@
+"""JSON files: read whole or record by record, and written whole or not at all."""
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json, dumps, loads, no_constant
+from coalm_oumi.files.atomic import write_text
+
+
+def read_json(path: Path, *, errors: str = "strict") -> Json:
+    """Reads one JSON file.
+
+    Args:
+        path: The file.
+        errors: What to do with bytes that are not UTF-8, as in `bytes.decode`.
+
+    Raises:
+        CoalmError: The file is missing or is not JSON.
+    """
+    try:
+        return loads(path.read_bytes().decode("utf-8", errors=errors))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValueError as error:
+        raise CoalmError(f"{path}: not valid JSON: {error}") from error
+
+
+def read_json_list(path: Path, *, of: str) -> list[Json]:
+    """Reads one JSON file that holds a list.
+
+    Args:
+        path: The file.
+        of: What the list holds, in the plural, for the error.
+
+    Raises:
+        CoalmError: The file is missing, is not JSON, or holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise CoalmError(f"{path}: expected a JSON list of {of}")
+    return content
+
+
+def stream_json_list(path: Path, *, of: str) -> Iterator[tuple[Json, int]]:
+    """Yields each element of one JSON file that holds a list, without holding the list.
+
+    Args:
+        path: The file.
+        of: What the list holds, in the plural, for the error.
+
+    Yields:
+        The element, and how many bytes of the file have been read.
+
+    Raises:
+        CoalmError: The file is missing, is not JSON, or holds something else.
+    """
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with stream:
+        try:
+            yield from _elements(stream)
+        except _NotAListError as error:
+            raise CoalmError(f"{path}: expected a JSON list of {of}") from error
+        except ValueError as error:
+            raise CoalmError(f"{path}: not valid JSON: {error}") from error
+
+
+_PIECE = 1 << 20
+_SPACE = " \t\n\r"
+_MARK = re.compile(r"[ \t\n\r]*[],]")
+_decoder = json.JSONDecoder(parse_constant=no_constant)
+
+
+class _NotAListError(ValueError):
+    """The file holds JSON that is not a list."""
+
+
+def _elements(stream: IO[bytes]) -> Iterator[tuple[Json, int]]:
+    """Decodes one element after the other from a buffer that is filled piece by piece."""
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    text, at, ended = "", 0, False
+
+    def fill() -> None:
+        nonlocal text, at, ended
+        piece = stream.read(max(_PIECE, len(text) - at))  # as much again, for a long element
+        ended = not piece
+        text, at = text[at:] + decode(piece, final=ended), 0
+
+    def next_character() -> str:
+        nonlocal at
+        while True:
+            while at < len(text) and text[at] in _SPACE:
+                at += 1
+            if at < len(text) or ended:
+                return text[at : at + 1]
+            fill()
+
+    def next_element() -> Json:
+        nonlocal at
+        next_character()
+        while True:
+            try:
+                element, end = _decoder.raw_decode(text, at)
+            except json.JSONDecodeError:
+                if ended:
+                    raise
+            else:
+                # Without a mark behind it, the rest of a number such as 1.5 may be still to come.
+                if ended or _MARK.match(text, end):
+                    at = end
+                    return element
+            fill()
+
+    if next_character() != "[":
+        raise _NotAListError
+    at += 1
+    count = 0
+    if next_character() != "]":
+        while True:
+            try:
+                yield next_element(), stream.tell()
+            except json.JSONDecodeError as error:
+                raise ValueError(f"element {count}: {error.msg}") from error
+            except RecursionError as error:
+                raise ValueError(f"element {count}: nested too deeply") from error
+            count += 1
+            mark = next_character()
+            if mark == "]":
+                break
+            if mark != ",":
+                raise ValueError(f"element {count}: expected `,` or `]` before it")
+            at += 1
+    at += 1
+    if next_character():
+        raise ValueError("there is text after the list")
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, Json]]:
+    """Yields each record of a JSON Lines file with its line number, from 1.
+
+    Raises:
+        CoalmError: The file is missing, or a line is not JSON.
+    """
+    try:
+        stream = path.open(encoding="utf-8")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with stream:
+        number = 0
+        try:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield number, loads(line)
+        except ValueError as error:
+            raise CoalmError(f"{path}:{number}: not valid JSON: {error}") from error
+
+
+def _unreadable(path: Path, error: OSError) -> CoalmError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return CoalmError(f"{path}: no such file")
+    return CoalmError(f"{path}: cannot be read: {error.strerror}")
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Writes one indented JSON file, whole or not at all."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_jsonl(path: Path, records: Iterable[Json]) -> None:
+    """Writes a JSON Lines file, whole or not at all.
+
+    What a model wrote may hold halves of surrogate pairs, which UTF-8 has not: they become `?`.
+    """
+    text = "".join(f"{dumps(record)}\n" for record in records)
+    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))

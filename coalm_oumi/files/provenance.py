@@ -1,0 +1,104 @@
+"""What a run was made with: data, prompts, code and hardware, as its results and logs say it."""
+
+import contextlib
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from coalm_oumi import __version__
+from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.files.jsontext import read_json
+
+MARK = "coalm-oumi made with: "
+"""What the line of a training log begins with that holds it as JSON."""
+
+
+def made_with(*, data: Path | None = None, prompts: str | None = None) -> dict[str, Json]:
+    """Describes a run of this process.
+
+    Args:
+        data: The mixture that it reads, if any.
+        prompts: The fingerprint of the prompt templates that it renders.
+
+    Returns:
+        `git` (None outside a checkout), `packages`, `hardware`, and `data` and `prompts`, which are
+        equal for equal content wherever it lies.
+    """
+    return {
+        "git": revision(),
+        "packages": packages(),
+        "hardware": hardware(),
+        "data": None if data is None else data_hash(data),
+        "prompts": prompts,
+    }
+
+
+def packages() -> dict[str, str]:
+    """Returns the versions of the packages that move numbers."""
+    installed = {"coalm-oumi": __version__}
+    for name in ("oumi", "torch", "transformers", "peft", "trl", "datasets", "vllm"):
+        with contextlib.suppress(PackageNotFoundError):
+            installed[name] = version(name)
+    return installed
+
+
+def samples_hash(names: Sequence[Json]) -> str:
+    """Tells one choice of samples from another."""
+    return hashlib.sha256(dumps(names).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def data_hash(path: Path) -> str | None:
+    """Identifies a mixture by the hashes in its manifest, or a file by its content.
+
+    Returns:
+        None for a folder that `coalm build` did not write, or nothing at all.
+    """
+    manifest = path / "manifest.json"
+    if manifest.is_file():
+        found = read_json(manifest)
+        content = dumps(found.get("sha256", found)).encode()
+    elif path.is_file():
+        content = path.read_bytes()
+    else:
+        return None
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+@functools.cache
+def revision() -> str | None:
+    """Returns the checkout's git revision, with `-dirty` where tracked files differ from it."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "--short=12", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{head}-dirty" if changed else head
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@functools.cache
+def hardware() -> str:
+    """Names the accelerators of this machine, or its processor."""
+    import torch
+
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        names = sorted({torch.cuda.get_device_name(index) for index in range(count)})
+        return f"{count} x {', '.join(names)}"
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{os.cpu_count()} cores of {name}"

@@ -1,0 +1,73 @@
+"""Where the prompts, recipes and sample data lie.
+
+Prompts and recipes are top-level folders of the repository, and parts of the package in a wheel.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+
+from coalm_oumi.core.errors import CoalmError
+
+SAMPLES = "samples:"
+"""A path in a configuration that starts so lies among the small raw files of the package."""
+
+HUB = "hub:"
+"""A path that starts so, as `hub:owner/name@revision/folder`, is a data set on the hub."""
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def resource_dir(name: str) -> Path:
+    """Returns the folder `prompts`, `recipes` or `samples`, from a wheel or a checkout.
+
+    Args:
+        name: The folder's name.
+
+    Returns:
+        The folder's absolute path.
+
+    Raises:
+        FileNotFoundError: The installation lacks the folder.
+    """
+    for folder in (_PACKAGE / name, _PACKAGE.parent / name, _PACKAGE / "data" / name):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"coalm-oumi was installed without its `{name}` folder (looked in {_PACKAGE} and its "
+        "parent). Reinstall it: pip install --force-reinstall --no-deps coalm-oumi"
+    )
+
+
+def resolve(path: str) -> Path:
+    """Returns the path that a configuration means. What lies on the hub is fetched first.
+
+    Raises:
+        CoalmError: The hub does not have it, or cannot be reached.
+    """
+    if path.startswith(SAMPLES):
+        return resource_dir("samples") / path.removeprefix(SAMPLES)
+    if path.startswith(HUB):
+        return _from_hub(path)
+    return Path(path)
+
+
+@cache
+def _from_hub(path: str) -> Path:
+    import huggingface_hub
+
+    match = re.fullmatch(rf"{HUB}([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.+))?", path)
+    if match is None:
+        raise CoalmError(f"{path}: expected {HUB}owner/name, with @revision or /folder after it")
+    repository, revision, inside = match.groups()
+    try:
+        folder = huggingface_hub.snapshot_download(
+            repository, repo_type="dataset", revision=revision, allow_patterns=["*.json", "*.jsonl"]
+        )
+    except Exception as error:  # the hub client raises errors of many libraries
+        reason = " ".join(str(error).split())
+        raise CoalmError(
+            f"{path}: not to be had from the Hugging Face Hub ({reason}). Give a path on disk, or "
+            "log in with `hf auth login` where the data set asks for it"
+        ) from error
+    return Path(folder) / (inside or "")

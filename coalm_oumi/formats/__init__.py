@@ -1,0 +1,7 @@
+"""What models write, parsed and formatted: function calls and dialogue states.
+
+Pure functions without Oumi, so that a server with only vLLM installed can import them. May import
+`core`.
+"""
+
+__all__ = ["calls", "states"]

@@ -1,0 +1,6 @@
+"""Questions to a model: through Oumi's engines, or to an OpenAI-compatible server.
+
+May import `core`, `files`, `formats` and `rendering`.
+"""
+
+__all__ = ["chat", "chat_batch", "recorded"]

@@ -1,1 +1,0 @@
-"""The mixture: built from the sources, stored as parquet, selected for a run."""

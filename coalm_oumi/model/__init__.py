@@ -1,1 +1,0 @@
-"""Weights before and after training: quantise, merge the adapter, describe and publish."""

@@ -1,0 +1,41 @@
+"""Adds the plugin to an `OUMI_EXTRA_DEPS_FILE` that the user has set to a file of their own."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+from coalm_oumi.files.atomic import cache_dir, write_text
+
+
+def merged_file(own: str, *, line: str, variable: str) -> str:
+    """Writes the user's lines and ours to one file.
+
+    Args:
+        own: The path that the user set.
+        line: The line of this package.
+        variable: The environment variable, for a warning.
+
+    Returns:
+        The merged file's path; the user's own path where it names us already, cannot be read (Oumi
+        says so itself), or no merged file can be written (said on standard error).
+    """
+    try:
+        text = Path(own).read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        return own
+    if line in (existing.strip() for existing in text.splitlines()):
+        return own
+    merged = f"{text.rstrip()}\n{line}\n"
+    name = hashlib.sha256(merged.encode()).hexdigest()[:16]
+    try:
+        path = cache_dir() / f"extra_deps_{name}.txt"
+        if not path.exists():
+            write_text(path, merged)
+    except (OSError, RuntimeError) as error:
+        print(
+            f"coalm-oumi: {variable} is set to {own} and no merged copy can be written ({error}); "
+            f"add the line `{line}` to that file to use coalm-oumi's datasets",
+            file=sys.stderr,
+        )
+        return own
+    return str(path)

@@ -1,1 +1,0 @@
-"""Rewards for reinforcement learning: an answer is judged beside its sample's target and prompt."""

@@ -1,0 +1,6 @@
+"""Before, beside and after `oumi train`: the plan, the rewards, and weights quantised or merged.
+
+May import every room below it, from `evaluation` down.
+"""
+
+__all__ = ["demo_model", "plan", "recipe", "rewards", "weights"]

@@ -1,0 +1,212 @@
+"""Steps, hours and cost of a run, from the size of its data and the model's arithmetic."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coalm_oumi.core import paper
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.data.mixture.store import MANIFEST
+from coalm_oumi.files.jsontext import read_json
+from coalm_oumi.training.plan.gpus import Gpu
+from coalm_oumi.training.plan.memory import NODE
+from coalm_oumi.training.plan.setup import Setup
+from coalm_oumi.training.plan.shape import ModelShape
+
+if TYPE_CHECKING:
+    from oumi.core.configs import TrainingConfig
+
+DEFAULT_MFU = 0.09
+"""The share of a GPU's speed that training uses where nothing else is known.
+
+What the paper's own hours imply (section 4.2): `implied_mfu` gives 0.086 for 8B and 0.105 for 70B.
+It is far below the 0.38 to 0.43 of Llama 3's pre-training (Dubey et al., 2024, Table 4), since a
+GPU sees one sample of some 680 tokens at a time.
+"""
+NETWORK_GB_S = 50.0
+"""1e9 bytes a second from a GPU to other nodes: 400 Gb/s (Dubey et al., 2024, section 3.3)."""
+
+PCIE_GB_S = 50.0
+"""1e9 bytes a second from the CPU to a GPU: PCIe 5 x16 has 63 at most. Assumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSize:
+    """How much is trained on.
+
+    Attributes:
+        samples: Samples in an epoch; sequences where they are packed.
+        tokens: The mean number of tokens in one.
+        origin: Where the two numbers are from.
+    """
+
+    samples: int
+    tokens: float
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A run on one cluster.
+
+    Attributes:
+        global_batch: Sequences to an optimizer step.
+        steps: Optimizer steps.
+        hours: Wall-clock hours: of arithmetic or of gathering weights, whichever is more.
+        gathering_hours: Hours of gathering weights alone.
+        gpu_hours: GPU-hours.
+        cost: Their price, or None where none was given.
+    """
+
+    global_batch: int
+    steps: int
+    hours: float
+    gathering_hours: float
+    gpu_hours: float
+    cost: float | None
+
+
+def paper_training() -> dict[str, Any]:
+    """Returns what the paper's section 4.2 says about training."""
+    return paper.read()["section_4_2"]
+
+
+def data_size(
+    config: "TrainingConfig", *, samples: int | None = None, tokens: float | None = None
+) -> DataSize:
+    """Finds out how much a recipe trains on.
+
+    Args:
+        config: The recipe. Counts are from the manifest that `coalm build` left in its
+            `dataset_path`, lengths from what `coalm stats` left there. Without these, from the
+            paper's Table 1, of the recipe's `domains` and `sources`.
+        samples: Samples in an epoch, instead.
+        tokens: Tokens in a sample, instead.
+
+    Raises:
+        CoalmError: The recipe trains on other data, and the numbers are not given.
+    """
+    from coalm_oumi.data.mixture.stats import paper_table
+
+    train = config.data.train
+    found: list[tuple[float, float]] = []
+    origins: set[str] = set()
+    for dataset in () if samples and tokens else train.datasets:
+        if dataset.dataset_name != "coalm-oumi/mixture":
+            raise CoalmError(
+                f"dataset {dataset.dataset_name}: the plan knows the size of coalm-oumi/mixture "
+                "only; give --samples and --tokens-per-sample"
+            )
+        kwargs = dataset.dataset_kwargs or {}
+        rows = paper_table()
+        kept = {
+            source: kwargs.get("weights", {}).get(source, 1)
+            for source, row in rows.items()
+            if row["domain"] in (kwargs.get("domains") or [row["domain"]])
+            and source in (kwargs.get("sources") or [source])
+        }
+        counts = {source: row["samples"] for source, row in rows.items()}
+        means = {source: row["tokens"] / row["samples"] for source, row in rows.items()}
+        folder = Path(dataset.dataset_path) if dataset.dataset_path else None
+        if folder is not None and (folder / MANIFEST).is_file():
+            counts = read_json(folder / MANIFEST)["samples"]["train"]
+            origins.add(str(folder / MANIFEST))
+        else:
+            origins.add("the paper's Table 1")
+        if folder is not None and (folder / "stats.json").is_file():
+            measured = read_json(folder / "stats.json")["sources"]
+            means |= {row["source"]: row["tokens_per_sample"] for row in measured}
+        found += [(counts[s] * w, means[s]) for s, w in kept.items() if counts.get(s)]
+    total = sum(count for count, _ in found)
+    if found and tokens is None:
+        tokens = sum(count * mean for count, mean in found) / total
+    samples = samples or round(total)
+    if not samples or not tokens:
+        raise CoalmError("the recipe names no data; give --samples and --tokens-per-sample")
+    longest = config.model.model_max_length
+    if longest and (train.pack or config.training.trainer_kwargs.get("packing")):
+        samples, tokens = math.ceil(samples * tokens / longest), float(longest)
+        origins.add("packed")
+    return DataSize(samples, tokens, ", ".join(sorted(origins)) or "as given")
+
+
+def flops_per_token(shape: ModelShape, *, tokens: float) -> float:
+    """Counts the arithmetic that training needs for one token.
+
+    Two operations a weight forward, two for the gradient of its input, and two for its own gradient
+    where it is trained (Kaplan et al., 2020). Attention after Chowdhery et al. (2022), "PaLM",
+    appendix B, halved since it is causal. Recomputation is no part of it, as in their definition of
+    model FLOPs utilisation (MFU).
+
+    Args:
+        shape: The model.
+        tokens: The length of the sequence.
+    """
+    whole = not shape.adapted
+    weights = (6 if whole else 4) * shape.multiplied + (0 if whole else 6 * shape.trainable)
+    return weights + 6 * shape.layers * shape.query * tokens
+
+
+def implied_mfu(
+    shape: ModelShape, data: DataSize, gpu: Gpu, *, gpus: int, epochs: float, hours: float
+) -> float:
+    """Returns the utilisation at which a run would have taken the given hours."""
+    work = data.samples * epochs * data.tokens * flops_per_token(shape, tokens=data.tokens)
+    return work / (gpus * gpu.tflops * 1e12 * hours * 3600)
+
+
+def plan_schedule(
+    shape: ModelShape,
+    setup: Setup,
+    data: DataSize,
+    gpu: Gpu,
+    *,
+    gpus: int,
+    epochs: float,
+    max_steps: int,
+    global_batch: int,
+    mfu: float,
+    network_gb_s: float,
+    price: float | None,
+) -> Schedule:
+    """Plans a run.
+
+    Args:
+        shape: The model.
+        setup: How it is trained.
+        data: What it is trained on.
+        gpu: The kind of GPU.
+        gpus: How many.
+        epochs: Times through the data, where `max_steps` is not positive.
+        max_steps: Optimizer steps at most.
+        global_batch: Sequences to a step.
+        mfu: The share of the GPU's speed that is used.
+        network_gb_s: 1e9 bytes a second a GPU to other nodes.
+        price: Of one GPU-hour.
+    """
+    steps = math.ceil(data.samples / global_batch * epochs) if max_steps <= 0 else max_steps
+    work = flops_per_token(shape, tokens=data.tokens) * global_batch * data.tokens
+    seconds = work / (gpus * gpu.tflops * 1e12 * mfu)
+
+    shards = {"none": 1, "node": min(gpus, NODE)}.get(setup.sharding, gpus)
+    times = 1 if setup.sharding == "optimizer" else 2  # forward, and backward once more
+    linear = shape.layers * shape.layer_linear
+    size = linear / 2 if setup.four_bit else linear * setup.activation_bytes
+    size += (shape.parameters - linear) * setup.activation_bytes
+    speed = (gpu.link_gb_s if shards <= NODE else min(network_gb_s, gpu.link_gb_s)) * 1e9
+    micro_batches = max(1, global_batch // (gpus * setup.micro_batch))
+    gathering = times * micro_batches * size * (shards - 1) / shards / speed
+
+    if setup.offload:
+        gathering += times * micro_batches * size / shards / (PCIE_GB_S * 1e9)
+
+    hours = steps * max(seconds, gathering) / 3600
+    return Schedule(
+        global_batch=global_batch,
+        steps=steps,
+        hours=hours,
+        gathering_hours=steps * gathering / 3600,
+        gpu_hours=hours * gpus,
+        cost=None if price is None else hours * gpus * price,
+    )

@@ -1,0 +1,196 @@
+"""What a recipe says about memory and time, read through Oumi's own configuration class."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from coalm_oumi.core.errors import CoalmError
+
+if TYPE_CHECKING:
+    from oumi.core.configs import TrainingConfig
+
+Sharding = Literal["none", "full", "optimizer", "node"]
+Loss = Literal["nll", "chunked_nll", "liger"]
+
+_SHARDING: dict[str, Sharding] = {
+    "FULL_SHARD": "full",
+    "SHARD_GRAD_OP": "optimizer",
+    "HYBRID_SHARD": "node",
+    "NO_SHARD": "none",
+}
+# The trainer's own `fsdp_config` may say a bool, as FSDP 2 has it.
+_RESHARDING: dict[object, Sharding] = {**_SHARDING, True: "full", False: "optimizer"}
+_OPTIMIZER_BYTES = {
+    "adamw_torch": (2.0, 0.0),
+    "adamw_torch_fused": (2.0, 0.0),
+    "adamw_bnb_8bit": (0.0, 2.0),
+    "adamw_8bit": (0.0, 2.0),
+    "paged_adamw_8bit": (0.0, 2.0),
+    "sgd": (0.0, 0.0),
+}
+"""Of each optimizer, the states: how many copies in the parameters' own type, and bytes beside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a recipe trains.
+
+    Attributes:
+        tokens: Tokens of the longest sequence in a batch.
+        micro_batch: Sequences that one GPU takes at once.
+        accumulation: Micro-batches to a step.
+        weight_bytes: Bytes of a frozen or trained weight that is not quantised, at rest.
+        activation_bytes: Bytes of a number in the residual stream.
+        trained_bytes: Bytes of a trained parameter, of an adapter or of the whole model.
+        four_bit: Whether linear layers are quantised to 4 bits (QLoRA).
+        nested: Whether the constants of quantisation are quantised too (double quantisation).
+        compute_bytes: Bytes of a dequantised weight.
+        checkpointing: Whether layers are recomputed in the backward pass.
+        optimizer: Oumi's name of the optimizer.
+        sharding: What FSDP shards: nothing (DDP), everything, all but weights in use, or
+            everything within a node only.
+        wrapped: Whether FSDP gathers layer by layer, and not the model in one piece.
+        offload: Whether FSDP keeps weights, gradients and optimizer states on the CPU.
+        whole_at_start: Whether each GPU loads the whole model before FSDP shards it.
+        loss: How the loss meets the logits.
+    """
+
+    tokens: int
+    micro_batch: int
+    accumulation: int
+    weight_bytes: int
+    activation_bytes: int
+    trained_bytes: int
+    four_bit: bool
+    nested: bool
+    compute_bytes: int
+    checkpointing: bool
+    optimizer: str
+    sharding: Sharding
+    wrapped: bool
+    offload: bool
+    whole_at_start: bool
+    loss: Loss
+
+    @property
+    def optimizer_bytes(self) -> float:
+        """Bytes of optimizer state to a trained parameter."""
+        copies, beside = _OPTIMIZER_BYTES[self.optimizer]
+        return copies * self.trained_bytes + beside
+
+
+def read_setup(config: "TrainingConfig") -> Setup:
+    """Takes from a configuration what memory and time depend on.
+
+    Raises:
+        CoalmError: It trains in a way that the plan does not know.
+    """
+    training, peft, fsdp = config.training, config.peft, read_fsdp(config)
+    if training.trainer_type.value not in ("trl_sft", "hf"):
+        raise CoalmError(
+            f"training.trainer_type {training.trainer_type.name}: the plan knows supervised "
+            "fine-tuning only (TRL_SFT, HF)"
+        )
+    if config.deepspeed.enable_deepspeed:
+        raise CoalmError("deepspeed.enable_deepspeed: the plan knows DDP and FSDP only")
+    if config.model.model_max_length is None:
+        raise CoalmError("model.model_max_length: set it, memory depends on it")
+    if training.optimizer not in _OPTIMIZER_BYTES:
+        raise CoalmError(
+            f"training.optimizer {training.optimizer}: the plan knows {', '.join(_OPTIMIZER_BYTES)}"
+        )
+    quantised = training.use_peft and peft.q_lora
+    if quantised and peft.q_lora_bits != 4:
+        raise CoalmError(f"peft.q_lora_bits {peft.q_lora_bits}: the plan knows 4 bits only")
+
+    size = config.model.torch_dtype.itemsize if config.model.torch_dtype else 4
+    if quantised and not fsdp.used:
+        # peft's prepare_model_for_kbit_training casts what is not in 4 bits to float32; under FSDP
+        # Oumi casts it back.
+        size = 4
+    if not training.use_peft:
+        trained = size
+    elif quantised and not config.fsdp.mixed_precision:
+        trained = 2  # TRL casts the adapters of a quantised model to bfloat16
+    else:
+        trained = 4  # peft casts adapters to float32, as FSDP's mixed precision does
+    if not training.use_peft and config.fsdp.enable_fsdp and config.fsdp.mixed_precision:
+        trained = 4
+    return Setup(
+        tokens=config.model.model_max_length,
+        micro_batch=training.per_device_train_batch_size,
+        accumulation=training.gradient_accumulation_steps,
+        weight_bytes=trained if not training.use_peft else size,
+        activation_bytes=2 if config.fsdp.enable_fsdp and config.fsdp.mixed_precision else size,
+        trained_bytes=trained,
+        four_bit=quantised,
+        nested=peft.use_bnb_nested_quant,
+        compute_bytes=4 if peft.bnb_4bit_compute_dtype in ("float32", "float", "f32") else 2,
+        checkpointing=training.enable_gradient_checkpointing or fsdp.checkpointing,
+        optimizer=training.optimizer,
+        sharding=fsdp.sharding,
+        wrapped=training.use_peft or fsdp.wrapped,
+        offload=fsdp.offload,
+        whole_at_start=fsdp.sharding != "none" and _loads_whole(config, quantised=quantised),
+        loss=_loss(config),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Fsdp:
+    """FSDP, as a recipe asks for it, if it does; see `Setup`."""
+
+    used: bool = False
+    sharding: Sharding = "none"
+    wrapped: bool = False
+    checkpointing: bool = False
+    offload: bool = False
+
+
+def read_fsdp(config: "TrainingConfig") -> Fsdp:
+    """Reads Oumi's `fsdp` section, or the trainer's own `fsdp_config` where a recipe has that.
+
+    Raises:
+        CoalmError: It names a strategy that the plan does not know.
+    """
+    fsdp, kwargs = config.fsdp, config.training.trainer_kwargs
+    if fsdp.enable_fsdp:
+        return Fsdp(
+            used=True,
+            sharding=_SHARDING[fsdp.sharding_strategy.value],
+            wrapped=fsdp.auto_wrap_policy.value != "NO_WRAP",
+            offload=fsdp.cpu_offload,
+        )
+    if not kwargs.get("fsdp"):
+        return Fsdp()
+    own = kwargs.get("fsdp_config") or {}
+    strategy = own.get("reshard_after_forward", True)
+    if strategy not in _SHARDING and not isinstance(strategy, bool):
+        raise CoalmError(
+            f"training.trainer_kwargs.fsdp_config.reshard_after_forward {strategy}: the plan "
+            f"knows {', '.join(_SHARDING)}"
+        )
+    return Fsdp(
+        used=True,
+        sharding=_RESHARDING[strategy],
+        wrapped=own.get("auto_wrap_policy") != "NO_WRAP",
+        checkpointing=bool(own.get("activation_checkpointing")),
+        offload=bool(own.get("cpu_offload") or own.get("offload_params")),
+    )
+
+
+def _loads_whole(config: "TrainingConfig", *, quantised: bool) -> bool:
+    """Says whether a process loads the model onto its GPU before FSDP shards it.
+
+    With its `fsdp` section Oumi passes no `device_map`, where Transformers takes the CPU, but for
+    bitsandbytes the process's own GPU. Without it, Oumi makes `auto` the process's own GPU.
+    """
+    if config.fsdp.enable_fsdp:
+        return quantised
+    return config.model.device_map != "cpu"
+
+
+def _loss(config: "TrainingConfig") -> Loss:
+    kwargs = config.training.trainer_kwargs
+    if kwargs.get("use_liger_kernel"):
+        return "liger"
+    return "chunked_nll" if kwargs.get("loss_type") == "chunked_nll" else "nll"

@@ -1,0 +1,177 @@
+"""The shape of a model: counted on the meta device, with the LoRA modules that peft adds."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from coalm_oumi.core.errors import CoalmError
+
+if TYPE_CHECKING:
+    from oumi.core.configs import PeftParams
+    from transformers import PretrainedConfig, PreTrainedModel
+
+_ATTENTION_INPUTS = ("q_proj", "k_proj", "v_proj")
+_MLP_INPUTS = ("gate_proj", "up_proj")
+_LINEARS = {*_ATTENTION_INPUTS, "o_proj", *_MLP_INPUTS, "down_proj"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """What memory and time depend on. Sizes are numbers of elements.
+
+    Attributes:
+        name: The model's name.
+        hidden: The width of the residual stream.
+        intermediate: The width of the MLP.
+        query: Heads times head size of the queries.
+        key: Heads times head size of the keys (and of the values).
+        heads: The number of query heads.
+        layers: The number of decoder layers.
+        vocabulary: The number of rows of the output layer.
+        parameters: All parameters without the adapters, tied ones once.
+        layer_parameters: Those of one decoder layer.
+        layer_linear: Those of one decoder layer's linear layers, biases left out.
+        largest_linear: Those of its largest linear layer.
+        trainable: Parameters that are trained: the adapters, or all.
+        adapted: For each LoRA module of one layer, its name and the width of its input. Empty
+            without LoRA.
+        rank: The rank of the adapters; 0 without LoRA.
+    """
+
+    name: str
+    hidden: int
+    intermediate: int
+    query: int
+    key: int
+    heads: int
+    layers: int
+    vocabulary: int
+    parameters: int
+    layer_parameters: int
+    layer_linear: int
+    largest_linear: int
+    trainable: int
+    adapted: tuple[tuple[str, int], ...]
+    rank: int
+
+    @property
+    def root_parameters(self) -> int:
+        """Those outside the decoder layers: embeddings, final norm, output layer."""
+        return self.parameters - self.layers * self.layer_parameters
+
+    @property
+    def multiplied(self) -> int:
+        """Parameters that each token is multiplied with: linear layers and the output layer."""
+        return self.layers * self.layer_linear + self.vocabulary * self.hidden
+
+
+def published() -> dict[str, dict[str, Any]]:
+    """Returns the models of `models.yaml` by name: `parameters` and `config`."""
+    return yaml.safe_load(
+        (files("coalm_oumi.training.plan") / "models.yaml").read_text(encoding="utf-8")
+    )
+
+
+def read_config(name: str, *, trust_remote_code: bool = False) -> "PretrainedConfig":
+    """Finds a model's configuration: a folder's, the published one, or the hub's.
+
+    Raises:
+        CoalmError: It is not to be had.
+    """
+    import transformers
+
+    known = published().get(name)
+    if known is not None and not Path(name).is_dir():
+        fields: Mapping[str, Any] = known["config"]
+        return transformers.AutoConfig.for_model(**fields)
+    try:
+        return transformers.AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise CoalmError(
+            f"model.model_name {name}: no configuration to be had "
+            f"({str(error).splitlines()[0]}); give the folder of one on disk, or add its shape to "
+            "coalm_oumi/training/plan/models.yaml"
+        ) from error
+
+
+def measure(name: str, config: "PretrainedConfig", peft: "PeftParams | None") -> ModelShape:
+    """Builds one layer of the model without memory and counts.
+
+    Args:
+        name: What to call it.
+        config: Its configuration.
+        peft: Oumi's LoRA parameters, or None where all parameters are trained.
+
+    Raises:
+        CoalmError: Its layers are not of the kind that the plan knows.
+    """
+    import torch
+    import transformers
+    from peft import get_peft_model
+
+    # All layers are alike, so one is built and stands for the others.
+    single = copy.deepcopy(config)
+    single.num_hidden_layers = 1
+    if getattr(single, "layer_types", None):
+        single.layer_types = single.layer_types[:1]
+    with torch.device("meta"):
+        model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(single)
+    layer = _decoder_layer(name, model)
+    linears = {
+        part: module.weight.numel()
+        for part, module in layer.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    found = {part.rpartition(".")[2] for part in linears}
+    if found != _LINEARS:
+        raise CoalmError(
+            f"{name}: the plan knows decoder layers like Llama's ({', '.join(sorted(_LINEARS))}); "
+            f"this one's are {', '.join(sorted(found))}"
+        )
+    others = int(config.num_hidden_layers) - 1
+    layer_parameters = _count(layer)
+    parameters = _count(model) + others * layer_parameters
+    trainable, adapted = parameters, ()
+    if peft is not None:
+        get_peft_model(model, peft.to_lora())  # peft's layers follow the base layer's device
+        trainable = _count(model, trained=True) + others * _count(layer, trained=True)
+        adapted = tuple(
+            (part.rpartition(".")[2], int(module.in_features))
+            for part, module in layer.named_modules()
+            if hasattr(module, "lora_A")
+        )
+    widths = {part.rpartition(".")[2]: count for part, count in linears.items()}
+    hidden = int(config.hidden_size)
+    return ModelShape(
+        name=name,
+        hidden=hidden,
+        intermediate=int(config.intermediate_size),
+        query=widths["q_proj"] // hidden,
+        key=widths["k_proj"] // hidden,
+        heads=int(config.num_attention_heads),
+        layers=int(config.num_hidden_layers),
+        vocabulary=int(config.vocab_size),
+        parameters=parameters,
+        layer_parameters=layer_parameters,
+        layer_linear=sum(linears.values()),
+        largest_linear=max(linears.values()),
+        trainable=trainable,
+        adapted=adapted,
+        rank=peft.lora_r if peft is not None else 0,
+    )
+
+
+def _count(module: Any, *, trained: bool = False) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
+
+
+def _decoder_layer(name: str, model: Any) -> Any:
+    layers: Sequence[Any] | None = getattr(model.base_model, "layers", None)
+    if not layers:
+        raise CoalmError(f"{name}: {type(model).__name__} is no decoder-only model with layers")
+    return layers[0]

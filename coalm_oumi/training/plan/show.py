@@ -1,0 +1,176 @@
+"""A plan as text for a terminal, as JSON and as a picture."""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.files.atomic import write_bytes
+from coalm_oumi.files.jsontext import write_json
+from coalm_oumi.training.plan.build import Plan
+from coalm_oumi.training.plan.gpus import gpu_by_name
+from coalm_oumi.training.plan.memory import MOMENTS, peak
+from coalm_oumi.training.plan.schedule import DataSize, implied_mfu, paper_training
+from coalm_oumi.training.plan.shape import ModelShape
+
+_GIB = 2**30
+_LABELS = {
+    "weights": "weights",
+    "constants": "quantisation constants",
+    "lora": "LoRA weights",
+    "gradients": "gradients",
+    "optimizer": "optimizer",
+    "activations": "activations",
+    "workspace": "workspace",
+    "gathered": "FSDP gather",
+    "logits": "logits",
+    "overhead": "context, fragmentation (assumed)",
+}
+_COLOURS = (
+    *("#13294b", "#4a6fa5", "#e84a27", "#f2a083", "#8c8c8c"),
+    *("#2a7f62", "#8fc1a9", "#c9a227", "#7b4b94", "#d9d9d9"),
+)
+
+
+def as_text(plan: Plan) -> str:
+    """Writes a plan as tables."""
+    return "\n".join([*_head(plan), "", *_memory(plan), "", *_clusters(plan), "", *_notes(plan)])
+
+
+def write(folder: Path, plan: Plan) -> Sequence[Path]:
+    """Writes a plan as JSON and as a picture of bars.
+
+    Returns:
+        The files written.
+    """
+    record: dict[str, Json] = {
+        "recipe": plan.recipe,
+        "model": asdict(plan.shape),
+        "setup": asdict(plan.setup),
+        "data": asdict(plan.data),
+        "gpu": asdict(plan.gpu),
+        "gpus": plan.gpus,
+        "mfu": plan.mfu,
+        "bytes": {
+            moment: {**asdict(memory), "total": memory.total, "tensors": memory.tensors}
+            for moment, memory in plan.moments.items()
+        },
+        "peak": peak(plan.moments),
+        "smallest_cluster": plan.smallest,
+        "clusters": [asdict(cluster) for cluster in plan.clusters],
+        "findings": [asdict(finding) for finding in plan.findings],
+    }
+    write_json(folder / "plan.json", record)
+    write_bytes(folder / "plan.png", _bars(plan))
+    return [folder / "plan.json", folder / "plan.png"]
+
+
+def _head(plan: Plan) -> Iterator[str]:
+    shape, setup = plan.shape, plan.setup
+    yield (
+        f"{shape.name}: {shape.parameters / 1e9:.2f}B parameters, {shape.trainable:,} trained "
+        f"({shape.trainable / shape.parameters:.2%})"
+    )
+    yield (
+        f"{'4-bit' if setup.four_bit else f'{8 * setup.weight_bytes}-bit'} weights, "
+        f"{setup.micro_batch} x {setup.tokens} tokens a GPU, activations "
+        f"{'recomputed' if setup.checkpointing else 'kept'}, {setup.optimizer}, "
+        f"{'DDP' if setup.sharding == 'none' else 'FSDP: ' + setup.sharding + ' sharding'}, "
+        f"loss: {setup.loss}"
+    )
+
+
+def _memory(plan: Plan) -> Iterator[str]:
+    title = f"GiB on each of {plan.gpus} x {plan.gpu.name}"
+    yield f"{title:<34}" + "".join(f"{moment:>16}" for moment in MOMENTS)
+    rows = {moment: asdict(memory) for moment, memory in plan.moments.items()}
+    for part, label in _LABELS.items():
+        if any(row[part] for row in rows.values()):
+            yield f"{label:<34}" + "".join(
+                f"{rows[moment][part] / _GIB:>16.2f}" for moment in MOMENTS
+            )
+    totals = "".join(f"{plan.moments[moment].total / _GIB:>16.2f}" for moment in MOMENTS)
+    yield f"{f'total, of {plan.gpu.memory / _GIB:.1f}':<34}{totals}"
+
+
+def _clusters(plan: Plan) -> Iterator[str]:
+    priced = plan.clusters[0].schedule.cost is not None
+    yield (
+        f"{'GPUs':>6}{'GiB a GPU':>12}{'fits':>6}{'batch':>7}{'steps':>10}{'hours':>10}"
+        f"{'GPU-hours':>12}" + (f"{'cost':>12}" if priced else "")
+    )
+    for row in plan.clusters:
+        run = row.schedule
+        line = f"{row.gpus:>6}{row.memory / _GIB:>12.1f}{'yes' if row.fits else 'no':>6}"
+        line += f"{run.global_batch:>7}{run.steps:>10,}{run.hours:>10.1f}{run.gpu_hours:>12,.0f}"
+        if run.cost is not None:
+            line += f"{run.cost:>12,.0f}"
+        if row.gpus == plan.smallest:
+            line += "  <- smallest that fits"
+        yield line
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    data = plan.data
+    yield (
+        f"{data.samples:,} samples of {data.tokens:.0f} tokens ({data.origin}); hours suppose "
+        f"{plan.mfu:.1%} of {plan.gpu.tflops:.0f} TFLOP/s (MFU), no wait for disks or failures"
+    )
+    yield from _paper(plan.shape)
+    if all(cluster.schedule.cost is None for cluster in plan.clusters):
+        yield "no cost without --price, the price of a GPU-hour"
+    for finding in plan.findings:
+        mend = f" -> {finding.mend}" if finding.mend else ""
+        yield f"{'ok  ' if finding.ok else 'BAD '} {finding.text}{mend}"
+
+
+def _paper(shape: ModelShape) -> Iterator[str]:
+    """Says what the paper's own hours imply, for a model that it trained."""
+    from coalm_oumi.data.mixture.stats import paper_table
+
+    paper = paper_training()
+    hours = paper["hours"].get(shape.name)
+    if hours is None:
+        return
+    rows = paper_table().values()
+    samples = sum(row["samples"] for row in rows)
+    data = DataSize(samples, sum(row["tokens"] for row in rows) / samples, "Table 1")
+    mfu = implied_mfu(
+        shape,
+        data,
+        gpu_by_name(paper["gpu"]),
+        gpus=paper["gpus"],
+        epochs=paper["epochs"],
+        hours=hours,
+    )
+    yield (
+        f"the paper's {hours} hours on {paper['gpus']} H100 (section 4.2) imply an MFU of {mfu:.1%}"
+    )
+
+
+def _bars(plan: Plan) -> bytes:
+    figure = Figure(figsize=(9, 3.6), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    rows = [asdict(plan.moments[moment]) for moment in MOMENTS]
+    left = [0.0] * len(MOMENTS)
+    for (part, label), colour in zip(_LABELS.items(), _COLOURS, strict=True):
+        widths = [row[part] / _GIB for row in rows]
+        if any(widths):
+            axes.barh(MOMENTS, widths, left=left, label=label, color=colour, height=0.6)
+            left = [start + width for start, width in zip(left, widths, strict=True)]
+    limit = plan.gpu.memory / _GIB
+    axes.axvline(limit, color="black", linestyle="--", linewidth=1)
+    top = axes.get_xaxis_transform()
+    axes.text(limit, 1.01, f"one {plan.gpu.name}", transform=top, fontsize=9, ha="center")
+    axes.set_xlim(0, 1.1 * max(limit, *left))
+    axes.invert_yaxis()
+    axes.set_xlabel(f"GiB on each of {plan.gpus} GPUs")
+    axes.set_title(f"{Path(plan.recipe).name}: {plan.shape.name}", fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, loc="outside lower center", ncols=4, fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()

@@ -1,0 +1,36 @@
+"""Reads a training recipe."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coalm_oumi.core.errors import CoalmError
+
+if TYPE_CHECKING:
+    from oumi.core.configs import TrainingConfig
+
+
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> "TrainingConfig":
+    """Reads a training recipe as `oumi train` does.
+
+    Args:
+        path: The recipe.
+        changes: Changes to it, `key=value`.
+
+    Raises:
+        CoalmError: No such file, not a training configuration, an unknown key or a bad value.
+    """
+    import yaml
+    from oumi.core.configs import TrainingConfig
+    from oumi.exceptions import OumiConfigError
+
+    for change in changes:
+        if "=" not in change:
+            raise CoalmError(f"{change}: expected KEY=VALUE, such as training.max_steps=10")
+    try:
+        return TrainingConfig.from_yaml_and_arg_list(str(path), list(changes))
+    except OumiConfigError as error:
+        first, *_ = str(error).splitlines()
+        raise CoalmError(f"{path}: {first}") from error
+    except (ValueError, yaml.YAMLError) as error:  # such as an unknown torch_dtype_str
+        raise CoalmError(f"{path}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,99 @@
+"""Reads an answer in the form that its sample asks for."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.sample import Sample
+from coalm_oumi.formats import calls
+from coalm_oumi.formats.calls import CallError, FunctionCall
+from coalm_oumi.formats.states import DialogueState, parse_state
+
+_LINE = re.compile(r"^(User|Thought|Action|Observation|System):", re.MULTILINE)
+
+
+class AnswerError(CoalmError):
+    """An answer that is not in the form of its sample's target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an answer says, as far as a program can judge it.
+
+    Attributes:
+        state: The dialogue state of a `tod` sample; None for others.
+        calls: The function calls; none in a reply to the user.
+    """
+
+    state: DialogueState | None = None
+    calls: tuple[FunctionCall, ...] = ()
+
+
+def read(text: str, sample: Sample) -> Answer:
+    """Reads an answer to a sample's prompt.
+
+    The form is that of the target: for `tod` a state (Figure 4); for `la` a JSON list of calls
+    (Figure 5), or plain text where the target is plain text; for `cra` the same steps as the
+    target's, such as `Action:` (Figure 6) or `System:` (Figure 7), none of them empty.
+
+    Raises:
+        CoalmError: It is in another form.
+    """
+    match sample.domain:
+        case "tod":
+            return Answer(state=parse_state(text))
+        case "la":
+            return _read_list(text) if _holds_calls(sample.output) else _read_text(text, sample)
+        case "cra":
+            return _read_steps(text, sample)
+
+
+def target(sample: Sample) -> Answer:
+    """Reads a sample's own target.
+
+    Raises:
+        CoalmError: It is in no form that an answer could be compared with.
+    """
+    return read(sample.output, sample)
+
+
+def _read_list(text: str) -> Answer:
+    return Answer(calls=tuple(calls.parse_json(text)))
+
+
+def _holds_calls(text: str) -> bool:
+    try:
+        calls.parse_json(text)
+    except CallError:
+        return False
+    return True
+
+
+def _read_text(text: str, sample: Sample) -> Answer:
+    plain = text.strip()
+    if not plain:
+        raise AnswerError("the answer is empty")
+    if plain[0] in "[{`" and plain != sample.output.strip():
+        raise AnswerError("expected plain text, found a list of calls, whole or broken")
+    return Answer()
+
+
+def _read_steps(text: str, sample: Sample) -> Answer:
+    steps = _steps(text)
+    expected = [name for name, _ in _steps(sample.output)]
+    if [name for name, _ in steps] != expected:
+        raise AnswerError(f"expected the steps {', '.join(expected)}")
+    for name, content in steps:
+        if not content:
+            raise AnswerError(f"the step `{name}` is empty")
+    actions = (content for name, content in steps if name == "Action")
+    return Answer(calls=tuple(map(calls.parse_python, actions)))
+
+
+def _steps(text: str) -> Sequence[tuple[str, str]]:
+    """Cuts `Thought: ... Action: ...` into its steps. Text before the first is no step."""
+    before, *parts = _LINE.split(text.strip())
+    if before or not parts:
+        raise AnswerError("expected a step such as `Action:` or `System:` first")
+    return [(name, content.strip()) for name, content in zip(parts[::2], parts[1::2], strict=True)]

@@ -1,0 +1,110 @@
+"""Reads from a sample's prompt what an answer may rest on: the functions, and what was said."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from coalm_oumi.core.function import Function
+from coalm_oumi.core.jsontext import Json, loads
+from coalm_oumi.core.sample import Sample
+from coalm_oumi.data.cra.evidence import Evidence
+from coalm_oumi.formats.calls import CallError, parse_literal
+
+_TOOLS = re.compile(r"\[BEGIN OF AVAILABLE TOOLS\]\n(.*)\n\[END OF AVAILABLE TOOLS\]", re.DOTALL)
+_HISTORY = re.compile(
+    r"\[BEGIN OF CONVERSATION HISTORY\]\n(.*)\n\[END OF CONVERSATION HISTORY\]", re.DOTALL
+)
+_SIGNATURE = re.compile(r"^\d+\. (.+?)\((.*)\)$", re.MULTILINE)
+_ARGUMENT = re.compile(
+    r"\s*([^,=]+?)\s*(?:=\s*('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^,]*))?\s*(?:,|$)"
+)
+_OWN_STEP = re.compile(r"^(?:Thought:|Action:|System: \[\{).*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an answer may rest on.
+
+    Attributes:
+        functions: The functions that the prompt lists, by name; None where it lists none that can
+            be read.
+        evidence: What the user, the tools and the system's replies have said so far. The agent's
+            own thoughts and calls are no evidence.
+    """
+
+    functions: Mapping[str, Function] | None
+    evidence: Evidence
+
+
+@lru_cache(maxsize=256)  # the answers to one prompt are judged together
+def context(sample: Sample) -> Context:
+    """Reads a sample's prompt."""
+    tools = _TOOLS.search(sample.instruction)
+    history = _HISTORY.search(sample.instruction)
+    said = "\n".join([history.group(1) if history else "", sample.input])
+    return Context(
+        functions=_functions(tools.group(1)) if tools else None,
+        evidence=Evidence.of(_OWN_STEP.sub("", said)),
+    )
+
+
+def _functions(text: str) -> Mapping[str, Function] | None:
+    """Reads the JSON list of Figure 5, or the numbered signatures of Figure 6."""
+    try:
+        tools = loads(text)
+    except ValueError:
+        found = [_from_signature(*match) for match in _SIGNATURE.findall(text)]
+    else:
+        if not isinstance(tools, list):
+            return None
+        found = [_from_tool(tool) for tool in tools if isinstance(tool, dict)]
+    return {function.name: function for function in found} or None
+
+
+def _from_signature(name: str, arguments: str) -> Function:
+    required: list[str] = []
+    optional: dict[str, Json] = {}
+    for argument, default in _ARGUMENT.findall(arguments):
+        if default:
+            optional[argument] = _literal(default)
+        else:
+            required.append(argument)
+    return Function(name, "", tuple(required), optional)
+
+
+def _literal(text: str) -> Json:
+    try:
+        return parse_literal(text)
+    except CallError:
+        return text
+
+
+def _from_tool(tool: Mapping[str, Json]) -> Function:
+    """Reads xLAM's parameters, or a JSON schema's as ToolACE has them."""
+    parameters = tool.get("parameters")
+    parameters = parameters if isinstance(parameters, dict) else {}
+    properties = parameters.get("properties")
+    if isinstance(properties, dict) and parameters.get("type") in ("dict", "object"):
+        listed = parameters.get("required")
+        required = {str(name) for name in listed} if isinstance(listed, list) else set()
+    else:
+        properties = parameters
+        required = {name for name, about in parameters.items() if not _is_optional(about)}
+    return Function(
+        name=str(tool.get("name")),
+        description="",
+        required=tuple(name for name in properties if name in required),
+        optional={
+            name: about.get("default") if isinstance(about, dict) else None
+            for name, about in properties.items()
+            if name not in required
+        },
+    )
+
+
+def _is_optional(about: Json) -> bool:
+    """Says whether xLAM's parameter has a default, or says `optional` in its type."""
+    return isinstance(about, dict) and (
+        "default" in about or "optional" in str(about.get("type", ""))
+    )

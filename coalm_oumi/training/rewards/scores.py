@@ -1,0 +1,119 @@
+"""The rewards as pure functions of an answer and its sample, each in [0, 1].
+
+What each gives for the kinds of target, to an answer that can be read in the target's form:
+
+| score | state (`tod`) | calls (`la`, `cra`) | plain reply, or no call due |
+| --- | --- | --- | --- |
+| `form` | 1 | 1 | 1 |
+| `call_validity` | 1 | share of valid calls | 1 without calls, else as left |
+| `match` | slot F1 | 1 for just the target's calls, else 0 | 1 without calls, else 0 |
+| `argument_support` | share of supported values | the same | 1 without calls, else as left |
+
+An answer that cannot be read gets 0 from all of them. So that saying nothing is no way out, an
+answer without calls, or without values, gets 0 for them where the target has some. What the target
+itself says is never held against an answer: it counts as valid and as supported, so that every
+target gets 1. The wording of replies is not judged: it is left to supervised training.
+"""
+
+from collections.abc import Iterator
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.sample import Sample
+from coalm_oumi.evaluation.held_out.metrics import slot_f1
+from coalm_oumi.evaluation.matching import ast_match, same_call, same_value
+from coalm_oumi.formats.calls import FunctionCall
+from coalm_oumi.training.rewards.answers import Answer, read, target
+from coalm_oumi.training.rewards.context import Context, context
+
+
+def form(text: str, sample: Sample) -> float:
+    """Says whether an answer is in the form of the target: 1 or 0."""
+    return float(_read(text, sample) is not None)
+
+
+def call_validity(text: str, sample: Sample) -> float:
+    """The share of calls that the prompt's functions allow.
+
+    A valid call names a listed function, gives its required arguments, and no unknown one. Where
+    the prompt lists no functions that can be read, each call is valid.
+    """
+    answer, expected = _read(text, sample), target(sample)
+    if answer is None:
+        return 0.0
+    return _share(
+        [_is_valid(call, expected, context(sample)) for call in answer.calls],
+        due=bool(expected.calls),
+    )
+
+
+def match(text: str, sample: Sample) -> float:
+    """How far an answer is the target: `ast_match` for calls, slot F1 for a state."""
+    answer, expected = _read(text, sample), target(sample)
+    if answer is None:
+        return 0.0
+    if answer.state is not None and expected.state is not None:
+        return (
+            1.0 if answer.state == expected.state else slot_f1([answer.state], [expected.state])[2]
+        )
+    return float(ast_match(answer.calls, expected.calls))
+
+
+def argument_support(text: str, sample: Sample) -> float:
+    """The share of argument or slot values that the prompt supports: the rest is made up.
+
+    A value is supported by what the user, the tools or the system's replies said, normalised (see
+    `coalm_oumi.data.cra.evidence`), or as the default that the prompt lists for its argument.
+    """
+    answer, expected = _read(text, sample), target(sample)
+    if answer is None:
+        return 0.0
+    given = list(_values(expected))
+    return _share(
+        [
+            any(name == other and same_value(value, true) for _, other, true in given)
+            or _is_default(function, name, value, context(sample))
+            or context(sample).evidence.supports(value)
+            for function, name, value in _values(answer)
+        ],
+        due=bool(given),
+    )
+
+
+def _read(text: str, sample: Sample) -> Answer | None:
+    try:
+        return read(text, sample)
+    except CoalmError:
+        return None
+
+
+def _share(verdicts: list[bool], *, due: bool) -> float:
+    if not verdicts:
+        return 0.0 if due else 1.0
+    return sum(verdicts) / len(verdicts)
+
+
+def _is_valid(call: FunctionCall, expected: Answer, given: Context) -> bool:
+    if given.functions is None or any(same_call(call, other) for other in expected.calls):
+        return True
+    function = given.functions.get(call.name)
+    return (
+        function is not None
+        and set(function.required) <= set(call.arguments)
+        and set(call.arguments) <= {*function.required, *function.optional}
+    )
+
+
+def _values(answer: Answer) -> Iterator[tuple[str, str, Json]]:
+    """Yields each value with the function, or domain, and the argument, or slot, it is for."""
+    for call in answer.calls:
+        for name, value in call.arguments.items():
+            yield call.name, name, value
+    if answer.state is not None:
+        for domain, slot, value in answer.state.triples().elements():
+            yield domain, slot, value
+
+
+def _is_default(function: str, name: str, value: Json, given: Context) -> bool:
+    known = (given.functions or {}).get(function)
+    return known is not None and name in known.optional and same_value(known.optional[name], value)

@@ -1,0 +1,103 @@
+"""Writes whole models: an adapter merged into its base, and a base quantised once."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.files.jsontext import read_json
+
+if TYPE_CHECKING:
+    from oumi.core.configs import TrainingConfig
+
+
+def merge(adapter: Path, output: Path, *, base: str | None = None) -> None:
+    """Merges a LoRA adapter into its base model and writes a model that stands alone.
+
+    Args:
+        adapter: The folder that `oumi train` wrote.
+        output: The folder to write. The tokenizer is the one that the adapter was trained with.
+        base: The base model, a hub id or a folder; without it, the one that the adapter names.
+
+    Raises:
+        CoalmError: `adapter` holds no adapter, the base is quantised or not to be had, or
+            something is at `output`.
+    """
+    import peft
+    import torch
+    import transformers
+
+    settings = adapter / "adapter_config.json"
+    if not settings.is_file():
+        raise CoalmError(f"{adapter}: no adapter_config.json; give the output_dir of `oumi train`")
+    base = base or str(read_json(settings)["base_model_name_or_path"])
+    try:
+        config = transformers.AutoConfig.from_pretrained(base)
+        if getattr(config, "quantization_config", None) is not None:
+            raise CoalmError(
+                f"{base}: is quantised, and merging into it would round the adapter away; name the "
+                "model that it was made from with --base"
+            )
+        model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    except (OSError, ValueError) as error:
+        raise CoalmError(
+            f"{base}: the base model is not to be had ({str(error).splitlines()[0]}); name it with "
+            "--base"
+        ) from error
+    with _whole(output) as folder:
+        # `safe_merge` stops at weights that are not numbers.
+        tuned: Any = peft.PeftModel.from_pretrained(model, str(adapter))
+        tuned.merge_and_unload(safe_merge=True).save_pretrained(folder)
+        transformers.AutoTokenizer.from_pretrained(adapter).save_pretrained(folder)
+
+
+def quantize(recipe: "TrainingConfig", output: Path) -> None:
+    """Quantises a recipe's model by the recipe's own QLoRA settings and writes it.
+
+    Training then reads 4 bits a weight, where it would read 16 and quantise them in each process.
+
+    Args:
+        recipe: A training configuration with `peft.q_lora`.
+        output: The folder to write.
+
+    Raises:
+        CoalmError: The recipe does not quantise, its model is not to be had, or something is at
+            `output`.
+    """
+    import transformers
+
+    if not recipe.peft.q_lora:
+        raise CoalmError("the recipe does not quantise: it has no `peft.q_lora: true`")
+    name = recipe.model.model_name
+    with _whole(output) as folder:
+        try:
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                name,
+                dtype=cast(Any, recipe.model.torch_dtype),
+                # All GPUs of this machine together, or its CPU.
+                device_map="auto",
+                quantization_config=recipe.peft.to_bits_and_bytes(),
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            raise CoalmError(f"{name}: not to be had ({str(error).splitlines()[0]})") from error
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _whole(output: Path) -> Iterator[Path]:
+    """Gives a folder to write into, which becomes `output` when all went well."""
+    if output.exists():
+        raise CoalmError(f"{output}: exists already; move it away or give another folder")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        folder.rename(output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

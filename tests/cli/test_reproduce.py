@@ -1,0 +1,174 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from coalm_oumi.cli import chains as reproduce
+from coalm_oumi.core.errors import CoalmError
+from tests.conftest import REPO, run
+
+CHAINS = sorted((REPO / "recipes/reproduce").glob("*.yaml"))
+
+
+def chain_of(folder: Path, **stages: dict[str, object]) -> Path:
+    file = folder / "chain.yaml"
+    file.write_text(
+        yaml.safe_dump({"output_dir": str(folder / "out"), "stages": stages}, sort_keys=False)
+    )
+    return file
+
+
+def appends(target: Path, text: str) -> str:
+    code = f"open({str(target)!r}, 'a').write({text!r})"
+    return f'{sys.executable} -c "{code}"'
+
+
+@pytest.mark.parametrize("file", CHAINS, ids=lambda file: file.stem)
+def test_every_chain_can_be_read_and_its_stages_fit(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("COALM_DATA", "somewhere")
+    chain = reproduce.load_chain(file, [])
+    text = file.read_text()
+    assert f"coalm reproduce --scale {file.stem}" in text and "Hardware:" in text
+    written = [output for stage in chain.stages.values() for output in stage.outputs]
+    for stage in chain.stages.values():
+        assert stage.words[0] in ("coalm", "oumi", "srun")
+        for place in stage.inputs:
+            inside = any(Path(out).is_relative_to(place) for out in written)
+            known = place in ("data/raw", "data/coalm_it/manifest.json", "data/coalm_it/stats.json")
+            of_8b = place == "output/coalm_8b/trainer_state.json"
+            under = any(Path(place).parent == Path(out).parent for out in written)
+            assert inside or known or of_8b or under, place
+    assert list(chain.stages)[-1] == "report"
+
+
+def test_a_stage_runs_once_for_the_same_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    raw, data, model = tmp_path / "raw", tmp_path / "data", tmp_path / "model"
+    raw.write_text("1")
+    file = chain_of(
+        tmp_path,
+        build={"command": appends(data, "d"), "inputs": [str(raw)], "outputs": [str(data)]},
+        train={"command": appends(model, "m"), "inputs": [str(data)], "outputs": [str(model)]},
+    )
+    chain = reproduce.load_chain(file, [])
+    assert [reason for *_, reason in reproduce.plan(chain)] == ["has not run", "has not run"]
+    reproduce.run(chain)
+    assert [reason for *_, reason in reproduce.plan(chain)] == [None, None]
+    reproduce.run(chain)
+    assert (data.read_text(), model.read_text()) == ("d", "m")
+
+    raw.write_text("2")
+    assert [reason for *_, reason in reproduce.plan(chain)] == [
+        f"{raw} has changed", "build comes before",
+    ]  # fmt: skip
+    reproduce.run(chain)
+    assert (data.read_text(), model.read_text()) == ("dd", "mm")
+    model.unlink()
+    assert [reason for *_, reason in reproduce.plan(chain)] == [None, f"{model} is gone"]
+    reproduce.run(chain)
+    assert (data.read_text(), model.read_text()) == ("dd", "m")
+    rows = [
+        json.loads(line) for line in (tmp_path / "out/reproduce.jsonl").read_text().splitlines()
+    ]
+    assert [row.get("key") for row in rows] == [None, "build", "train", "build", "train", "train"]
+    assert rows[1]["record"]["made_with"]["hardware"]
+
+
+def test_a_failure_keeps_what_is_finished(tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    fails = f"{sys.executable} -c 'raise SystemExit(3)'"
+    file = chain_of(
+        tmp_path,
+        one={"command": appends(first, "1"), "outputs": [str(first)]},
+        two={"command": fails},
+        three={"command": appends(second, "3")},
+    )
+    with pytest.raises(CoalmError, match="two failed with exit code 3; what is finished is kept"):
+        reproduce.run(reproduce.load_chain(file, []))
+    assert not second.exists()
+    mended = reproduce.load_chain(file, [f"stages.two.command={appends(second, '2')}"])
+    reproduce.run(mended)
+    assert (first.read_text(), second.read_text()) == ("1", "23")
+
+
+def test_a_stage_without_its_output_is_not_done(tmp_path: Path):
+    absent = tmp_path / "absent"
+    file = chain_of(
+        tmp_path, one={"command": f"{sys.executable} -c pass", "outputs": [str(absent)]}
+    )
+    with pytest.raises(CoalmError, match="one did not give"):
+        reproduce.run(reproduce.load_chain(file, []))
+    assert [reason for *_, reason in reproduce.plan(reproduce.load_chain(file, []))] == [
+        "has not run"
+    ]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_chain_goes_on(tmp_path: Path, how: signal.Signals):
+    first, second, flag = tmp_path / "first", tmp_path / "second", tmp_path / "flag"
+    pid = tmp_path / "pid"
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import os, pathlib, time\n"
+        f"pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n"
+        f"while not pathlib.Path({str(flag)!r}).exists(): time.sleep(0.05)\n"
+    )
+    waits = f"{sys.executable} {script}"
+    file = chain_of(
+        tmp_path,
+        one={"command": appends(first, "1"), "outputs": [str(first)]},
+        two={"command": waits},
+        three={"command": appends(second, "3"), "outputs": [str(second)]},
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "coalm_oumi", "reproduce", "-c", file, "--run"],
+        cwd=REPO, stdout=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    while not (pid.exists() and pid.read_text()):
+        time.sleep(0.05)
+    if how == signal.SIGTERM:
+        process.terminate()
+    else:
+        os.killpg(process.pid, how)
+    process.wait(timeout=60)
+    child = Path(f"/proc/{pid.read_text()}")
+    assert not child.exists() or "zombie" in (child / "status").read_text()
+    assert not second.exists()
+    flag.touch()
+    reproduce.run(reproduce.load_chain(file, []))
+    assert (first.read_text(), second.read_text()) == ("1", "3")
+
+
+def test_the_command_prints_by_default(tmp_path: Path):
+    shown = run("coalm", "reproduce", "--scale", "demo", "variables.dtype=float32", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "# train: to do: has not run" in shown.stdout
+    assert "--model.torch_dtype_str float32" in shown.stdout
+    recipe = f"{REPO}/recipes/coalm_demo.yaml"
+    assert recipe in shown.stdout, "outside a checkout, the package's recipes are meant"
+    assert not list(tmp_path.iterdir())
+    unknown = run("coalm", "reproduce", "--scale", "7b", cwd=tmp_path)
+    assert unknown.returncode == 1 and "expected one of 405b, 70b, 8b" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("output_dir: x\nstages: {}\n", "`stages` is empty"),
+        ('output_dir: x\nstages: {a: {command: "\'"}}\n', "No closing quotation"),
+        ("output_dir: x\nstages: {a: {command: ''}}\n", "command is empty"),
+        ("output_dir: x\nstages: {a: {run: x}}\n", "run"),
+    ],
+)
+def test_a_chain_that_cannot_run_is_refused(tmp_path: Path, text: str, message: str):
+    (tmp_path / "chain.yaml").write_text(text)
+    with pytest.raises(CoalmError, match=message):
+        reproduce.load_chain(tmp_path / "chain.yaml", [])

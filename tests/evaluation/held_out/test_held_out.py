@@ -1,0 +1,180 @@
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
+from oumi.core.inference.base_inference_engine import InferenceResult
+from oumi.core.types.conversation import Message, Role
+from sklearn.metrics import precision_recall_fscore_support
+from sklearn.preprocessing import MultiLabelBinarizer
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.evaluation.held_out import task as tasks
+from coalm_oumi.evaluation.held_out.data import HeldOut
+from coalm_oumi.evaluation.held_out.metrics import joint_goal_accuracy, slot_f1
+from coalm_oumi.evaluation.matching import ast_match, same_value
+from coalm_oumi.formats.calls import FunctionCall
+from coalm_oumi.formats.states import DialogueState, StateError, parse_state
+
+
+def state(domain: str, **slots: str) -> DialogueState:
+    return DialogueState(domain, {slot: (value,) for slot, value in slots.items()})
+
+
+def test_states_are_compared_normalised():
+    written = 'System: {"domain": "PlayMusic", "slot_values": {"artist": ["B ", "a"], "year": 1999, "sort": "", "album": null}}'
+    expected = DialogueState("PlayMusic", {"artist": ("a", "b"), "year": ("1999",)})
+    assert parse_state(written) == expected
+    assert parse_state(written.removeprefix("System: ")) == expected
+    assert parse_state(f"```json\n{written.removeprefix('System: ')}\n```") == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "System:", "[]", '{"domain": "x"}', '{"domain": 1, "slot_values": {}}',
+     '{"domain": "x", "slot_values": {"s": {"deep": 1}}}', '{"domain": "x", "slot_values": {"s": [[1]]}}',
+     "I think you want a restaurant.", "[" * 100_000],
+)  # fmt: skip
+def test_what_is_no_state(text: str):
+    with pytest.raises(StateError):
+        parse_state(text)
+
+
+def test_joint_goal_accuracy_needs_the_whole_state():
+    truth = [state("a", x="1", y="2")] * 4
+    guesses = [truth[0], state("a", x="1"), state("b", x="1", y="2"), None]
+    assert joint_goal_accuracy(guesses, truth) == 0.25
+    assert joint_goal_accuracy([], []) == 0
+
+
+def test_slot_f1_is_scikit_learns_micro_average():
+    random_ = random.Random(0)
+
+    def draw() -> DialogueState:
+        slots = random_.sample("uvwxyz", random_.randint(0, 4))
+        return state(random_.choice("ab"), **{slot: random_.choice("12") for slot in slots})
+
+    truth = [draw() for _ in range(200)]
+    guesses = [draw() if random_.random() < 0.7 else t for t in truth]
+    binarizer = MultiLabelBinarizer().fit([set(s.triples()) for s in truth + guesses])
+    expected = precision_recall_fscore_support(
+        binarizer.transform([set(s.triples()) for s in truth]),
+        binarizer.transform([set(s.triples()) for s in guesses]),
+        average="micro",
+    )[:3]
+    assert slot_f1(guesses, truth) == pytest.approx(expected)
+    assert slot_f1([None], truth[:1]) == (0.0, 0.0, 0.0)
+
+
+def test_same_value_keeps_types():
+    assert same_value(1, 1.0)
+    assert same_value([{"a": 2}], [{"a": 2.0}])
+    for left, right in ((1, True), (0, False), (1, "1"), ([1], [1, 2]), ({"a": 1}, {"b": 1})):
+        assert not same_value(left, right)
+
+
+def test_ast_match():
+    f, g = FunctionCall("f", {"x": 1}), FunctionCall("g")
+    assert ast_match([g, f], [f, g])
+    assert ast_match([], [])
+    assert not ast_match([f], [f, g])
+    assert not ast_match([f, f], [f])
+    assert not ast_match([FunctionCall("f", {"x": 2})], [f])
+    assert not ast_match([FunctionCall("f", {"x": 1, "y": 0})], [f])
+
+
+def test_held_out_options(mixture: Path):
+    held_out = HeldOut.from_options({"dataset_path": str(mixture), "sources": ["hammer"]})
+    assert {sample.source for sample in held_out.samples("la")} == {"hammer"}
+    problems = {
+        "expected a mapping": "a/path",
+        "expected the key `dataset_path`": {},
+        "unknown key `source`; the keys are dataset_path, sources": {
+            "dataset_path": "x", "source": ["hammer"],
+        },
+        "sources: expected a list, not one text, found 'hammer'": {
+            "dataset_path": "x", "sources": "hammer",
+        },
+        "validation_fraction: expected a number, found '0.5'; remove the quotes": {
+            "dataset_path": "x", "validation_fraction": "0.5",
+        },
+    }  # fmt: skip
+    for message, options in problems.items():
+        with pytest.raises(CoalmError, match=f"^eval_kwargs.data: {re.escape(message)}"):
+            HeldOut.from_options(options)
+
+
+class Scripted:
+    """Answers each conversation from a script, by the sample's place in the task."""
+
+    def __init__(self, answer) -> None:
+        self.answer = answer
+
+    def infer_partial(self, conversations, config=None):
+        answered = []
+        for place, conversation in enumerate(conversations):
+            index = int(conversation.conversation_id.split("/")[0])
+            answer = Message(role=Role.ASSISTANT, content=self.answer(index, conversation))
+            messages = [*conversation.messages, answer]
+            answered.append((place, conversation.model_copy(update={"messages": messages})))
+        return InferenceResult(successful=answered, failures={})
+
+
+def evaluate(task, script, folder: Path, data: dict[str, object], count: int = 10):
+    config = EvaluationConfig(output_dir=str(folder))
+    params = EvaluationTaskParams(task_name="t", evaluation_backend="custom", num_samples=count)
+    result = task(params, config, Scripted(script), data=data)
+    ((label, values),) = result.task_result["results"].items()
+    rows = [json.loads(line) for line in (folder / values["answers"]).read_text().splitlines()]
+    return label, values, rows
+
+
+@pytest.mark.parametrize(
+    ("task", "domain", "sources", "metric"),
+    [
+        (tasks.state_tracking, "tod", None, "joint_goal_accuracy"),
+        (tasks.function_calling, "la", ["hammer"], "ast_match"),
+    ],
+)
+def test_tasks_score_what_was_answered(
+    mixture: Path, tmp_path: Path, task, domain, sources, metric
+):
+    data = {"dataset_path": str(mixture), "sources": sources}
+    gold = [sample.output for sample in HeldOut.from_options(data).samples(domain)]
+    _, values, rows = evaluate(task, lambda i, _: gold[i], tmp_path, data)
+    assert (values[metric], values["readable"], values["num_samples"]) == (1.0, 1.0, 10)
+    assert [row["target"] for row in rows] == gold[:10]
+    assert all(row["correct"] for row in rows)
+
+    wrong = {0: "I cannot help with that.", 3: gold[4]}
+    assert gold[3] != gold[4]
+    other = tmp_path / "other"  # in the same folder, the recorded answers would be taken
+    label, values, rows = evaluate(task, lambda i, _: wrong.get(i, gold[i]), other, data)
+    assert values[metric] == 0.8
+    assert values["readable"] == 0.9
+    assert [row["correct"] for row in rows] == [i not in wrong for i in range(10)]
+    assert "not" in rows[0]["unreadable"] and rows[3]["unreadable"] is None
+    assert label.endswith("/hammer" if sources else "/state_tracking")
+
+
+def test_tasks_on_other_samples_keep_their_own_answers(mixture: Path, tmp_path: Path):
+    files = set()
+    for source in ("hammer", "toolace"):
+        data = {"dataset_path": str(mixture), "sources": [source]}
+        label, values, _ = evaluate(tasks.function_calling, lambda i, c: "[]", tmp_path, data, 2)
+        files.add((label, values["answers"]))
+    assert len(files) == 2
+
+
+def test_targets_are_checked_before_the_model_is_asked(tmp_path: Path):
+    row = {"instruction": "i", "input": "q", "output": "free text", "source": "own",
+           "domain": "tod", "dialogue_id": "own/7"}  # fmt: skip
+    (tmp_path / "validation.jsonl").write_text(json.dumps(row))
+
+    def never(index, conversation):
+        raise AssertionError("the model was asked")
+
+    with pytest.raises(CoalmError, match=r"own/7: its target cannot be scored: not JSON"):
+        evaluate(tasks.state_tracking, never, tmp_path, {"dataset_path": str(tmp_path)})

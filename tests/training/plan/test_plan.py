@@ -1,0 +1,315 @@
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from oumi.core.configs import PeftParams
+
+from coalm_oumi.cli.app import main
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.files.jsontext import read_json
+from coalm_oumi.training.plan import checks
+from coalm_oumi.training.plan.build import make_plan
+from coalm_oumi.training.plan.gpus import gpu_by_name, known_gpus
+from coalm_oumi.training.plan.schedule import (
+    DEFAULT_MFU,
+    DataSize,
+    data_size,
+    flops_per_token,
+    implied_mfu,
+    paper_training,
+)
+from coalm_oumi.training.plan.setup import read_setup
+from coalm_oumi.training.plan.shape import measure, published, read_config
+from coalm_oumi.training.recipe import read_recipe
+from tests.conftest import REPO, run
+
+RECIPE = REPO / "recipes/coalm_8b.yaml"
+RECIPE_405B = REPO / "recipes/coalm_405b.yaml"
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+LORA = PeftParams(lora_r=16, lora_alpha=32, lora_target_modules=LINEAR)
+FSDP = [
+    "fsdp.enable_fsdp=true",
+    "fsdp.sharding_strategy=FULL_SHARD",
+    "fsdp.auto_wrap_policy=TRANSFORMER_BASED_WRAP",
+]
+QLORA = [
+    "model.model_name=meta-llama/Llama-3.1-405B-Instruct",
+    "peft.q_lora=true",
+    "peft.bnb_4bit_quant_type=nf4",
+    "peft.use_bnb_nested_quant=true",
+    "peft.bnb_4bit_compute_dtype=bfloat16",
+    "peft.bnb_4bit_quant_storage=bfloat16",
+    *FSDP,
+]
+
+
+def shape_of(name: str, peft: PeftParams | None = LORA):
+    return measure(name, read_config(name), peft)
+
+
+def plan(*changes: str, recipe: Path = RECIPE, gpu: str = "h100", **options: Any):
+    options = {"mfu": DEFAULT_MFU, "network_gb_s": 50.0, **options}
+    return make_plan(recipe, gpu_by_name(gpu), changes=changes, **options)
+
+
+def bad(made: Any) -> list[str]:
+    return [f"{finding.text} -> {finding.mend}" for finding in made.findings if not finding.ok]
+
+
+@pytest.mark.parametrize("name", [name for name in published() if "Llama-3.1-8B" not in name])
+def test_published_shapes_have_the_published_number_of_parameters(name: str):
+    assert shape_of(name, None).parameters == published()[name]["parameters"]
+
+
+def test_lora_modules_are_counted_by_arithmetic():
+    """Rank 16 on the seven linear layers of the 32 layers of the 8B model: in + out, times 16."""
+    shape = shape_of("meta-llama/Llama-3.1-8B-Instruct")
+    widths = [(4096, 4096), (4096, 1024), (4096, 1024), (4096, 4096)]
+    widths += [(4096, 14336), (4096, 14336), (14336, 4096)]
+    assert shape.trainable == 32 * 16 * sum(a + b for a, b in widths) == 41_943_040
+    assert sorted(name for name, _ in shape.adapted) == sorted(LINEAR)
+    assert (shape.query, shape.key) == (4096, 1024)
+    assert shape.multiplied == 32 * sum(a * b for a, b in widths) + 128256 * 4096
+
+
+def test_another_kind_of_layer_is_refused():
+    import transformers
+
+    config = transformers.GPT2Config(n_layer=1, n_embd=32, n_head=2)
+    with pytest.raises(CoalmError, match=r"gpt2: "):
+        measure("gpt2", config, None)
+
+
+def test_a_folder_gives_its_own_shape(tiny_model: Path):
+    assert shape_of(str(tiny_model)).hidden == 64
+
+
+def test_a_model_that_is_nowhere_is_one_line(tmp_path: Path):
+    with pytest.raises(CoalmError, match=r"model.model_name nobody/nothing: .*models\.yaml"):
+        read_config("nobody/nothing")
+
+
+def test_the_papers_hours_imply_the_default_utilisation():
+    """Section 4.2 and Table 1: 311,583 samples of 678 tokens, three epochs, 8 H100, 8 and 60 h."""
+    data = data_size(read_recipe(RECIPE))
+    assert (data.samples, round(data.tokens)) == (311_583, 678)
+    implied = {
+        name: implied_mfu(
+            shape_of(name), data, gpu_by_name("h100"), gpus=8, epochs=3, hours=float(hours)
+        )
+        for name, hours in paper_training()["hours"].items()
+    }
+    assert {name[-12:]: round(mfu, 3) for name, mfu in implied.items()} == {
+        "-8B-Instruct": 0.086,
+        "70B-Instruct": 0.105,
+    }
+    assert min(implied.values()) < DEFAULT_MFU < max(implied.values())
+
+
+def test_arithmetic_of_a_token():
+    """LoRA: 4 a weight, 6 an adapter's. Full fine-tuning: 6 a weight. Both: causal attention."""
+    lora, whole = (shape_of("meta-llama/Llama-3.1-8B-Instruct", peft) for peft in (LORA, None))
+    attention = 6 * 32 * 4096 * 1000
+    assert flops_per_token(lora, tokens=1000) == 4 * lora.multiplied + 6 * 41_943_040 + attention
+    assert flops_per_token(whole, tokens=1000) == 6 * lora.multiplied + attention
+
+
+def test_the_8b_plan():
+    made = plan(price=2.0)
+    assert (made.gpus, made.smallest, made.ok) == (8, 1, True)
+    (row,) = (cluster for cluster in made.clusters if cluster.gpus == 8)
+    assert row.schedule.steps == 116_844  # 311,583 samples, three times, eight at once
+    assert 7 < row.schedule.hours < 9  # the paper: about 8
+    assert row.schedule.cost == pytest.approx(2 * 8 * row.schedule.hours)
+    weights = made.moments["loss"].weights
+    assert weights == 2 * 8_030_261_248
+
+
+def test_405b_in_four_bits_needs_a_node():
+    """At the paper's batch, read from the FSDP settings of the recipe's `trainer_kwargs`."""
+    made = plan(recipe=RECIPE_405B)
+    assert (made.setup.sharding, made.setup.checkpointing, made.setup.wrapped) == (
+        "full", True, True,
+    )  # fmt: skip
+    linear = 126 * made.shape.layer_linear
+    memory = made.moments["backward"]
+    # What is not in 4 bits peft casts to float32, and Oumi back to bfloat16 under FSDP.
+    assert memory.weights == (linear // 2 + 2 * (made.shape.parameters - linear)) // 8
+    # One byte to 64 weights and four to 64 * 256, on each GPU (QLoRA, section 3).
+    assert memory.constants == pytest.approx(linear / 64 * (1 + 4 / 256), rel=1e-6)
+    assert (made.gpus, made.smallest, made.ok) == (8, 8, True)
+    two_nodes = plan(recipe=RECIPE_405B, gpus=16, global_batch=16)
+    assert two_nodes.ok
+    assert bad(plan(recipe=RECIPE_405B, gpus=16))
+
+
+@pytest.mark.parametrize(
+    ("changes", "recipe"), [(QLORA, RECIPE), (["model.device_map=auto"], RECIPE_405B)]
+)
+def test_a_model_that_is_loaded_whole_before_it_is_sharded(changes: list[str], recipe: Path):
+    """Oumi's `fsdp` section with 4 bits, and the trainer's own FSDP without a `device_map`."""
+    made = plan(*changes, recipe=recipe)
+    assert made.smallest is None
+    (line,) = bad(made)
+    assert "loaded whole on every h100" in line
+    assert "model.device_map=cpu" in line
+
+
+def test_without_sharding_more_gpus_do_not_help_and_the_mend_is_fsdp():
+    made = plan("model.model_name=meta-llama/Llama-3.3-70B-Instruct")
+    assert made.smallest is None
+    (line,) = bad(made)
+    assert "does not fit on 8 x h100" in line
+    assert "fsdp.enable_fsdp=true" in line
+    mended = plan("model.model_name=meta-llama/Llama-3.3-70B-Instruct", *FSDP)
+    assert mended.ok
+    assert mended.smallest == 4
+
+
+def test_a_batch_that_cannot_be_split():
+    (line,) = bad(plan(gpus=3))
+    assert "a global batch of 8 cannot be split over 3 GPUs" in line
+    assert "use 1, 2, 4, 8 GPUs" in line
+    (line,) = bad(plan(gpus=16))
+    assert "--global-batch 16" in line
+    assert not bad(plan(gpus=16, global_batch=16))
+    many = ["training.per_device_train_batch_size=16", "model.model_max_length=512"]
+    (line,) = bad(plan(*many, gpus=1))
+    assert "-> training.per_device_train_batch_size=1, or say --global-batch 16" in line
+
+
+def test_a_recipe_whose_batch_is_another_on_these_gpus():
+    (line,) = bad(plan(gpus=2))
+    assert "is 2, not 8 -> training.gradient_accumulation_steps=4" in line
+    assert not bad(plan("training.gradient_accumulation_steps=4", gpus=2))
+
+
+def test_bfloat16_on_a_gpu_without_it():
+    (line,) = bad(plan(gpu="v100"))
+    assert "model.torch_dtype_str: v100 has no bfloat16" in line
+
+
+def test_four_bits_without_bitsandbytes(monkeypatch: pytest.MonkeyPatch):
+    config = read_recipe(RECIPE, QLORA)
+    assert not list(checks.check_quantisation(config, read_setup(config), here=True))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (finding,) = checks.check_quantisation(config, read_setup(config), here=True)
+    assert (finding.ok, finding.mend) == (False, "pip install bitsandbytes (Linux)")
+    assert not list(checks.check_quantisation(config, read_setup(config), here=False))
+
+
+def test_storage_of_four_bits_that_fsdp_cannot_shard():
+    *_, line = bad(plan("peft.bnb_4bit_quant_storage=uint8", recipe=RECIPE_405B))
+    assert line.endswith("peft.bnb_4bit_quant_storage=bfloat16")
+
+
+def test_fsdp_may_be_the_trainers_own():
+    own = [f"training.trainer_kwargs.{change}" for change in (
+        "fsdp=true", "fsdp_config.reshard_after_forward=FULL_SHARD",
+        "fsdp_config.activation_checkpointing=true",
+    )]  # fmt: skip
+    own += ["training.enable_gradient_checkpointing=false"]
+    ours, theirs = plan(*QLORA), plan(*QLORA, "fsdp.enable_fsdp=false", *own)
+    assert theirs.setup.checkpointing
+    assert theirs.setup.sharding == "full"
+    assert theirs.moments["loss"].activations == ours.moments["loss"].activations
+    assert theirs.moments["loss"].constants == ours.moments["loss"].constants
+
+
+def test_offloaded_weights_wait_on_the_cpu():
+    memory = plan(*QLORA, "fsdp.cpu_offload=true").moments["backward"]
+    assert memory.weights == memory.optimizer == memory.gradients == 0
+    assert memory.gathered > 0
+    assert plan(*QLORA, "fsdp.cpu_offload=true", gpus=1).moments["backward"].gathered > 0
+
+
+def test_without_a_number_the_gpus_make_the_batch():
+    made = plan("training.per_device_train_batch_size=2", "training.gradient_accumulation_steps=4")
+    assert (made.gpus, made.ok) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("training.learning_rat=1", "Config error at 'training.learning_rat': Key 'learning_rat'"),
+        ("training.num_train_epochs=x", "Config error at 'training.num_train_epochs'"),
+        ("model.torch_dtype_str=bf17", "bf17"),
+        ("nothing", "nothing: expected KEY=VALUE"),
+        ("deepspeed.enable_deepspeed=true", "deepspeed.enable_deepspeed: the plan knows"),
+        ("training.trainer_type=TRL_GRPO", "training.trainer_type TRL_GRPO: the plan knows"),
+        ("training.optimizer=lion", "training.optimizer lion: the plan knows"),
+        ("model.model_max_length=null", "model.model_max_length: set it"),
+    ],
+)
+def test_a_bad_recipe_is_one_line(change: str, message: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", str(RECIPE), change]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    assert message in lines[-1]
+
+
+@pytest.mark.e2e
+def test_oumi_train_itself_stops_at_an_unknown_key(tmp_path: Path):
+    done = run("oumi", "train", "-c", RECIPE, "--training.learning_rat", "1", cwd=tmp_path)
+    assert done.returncode == 1
+    text = " ".join((done.stdout + done.stderr).split())
+    assert "Error: Config error at 'training.learning_rat': Key 'learning_rat' not in" in text
+    assert "Traceback" not in text
+
+
+def test_the_command_prints_tables_and_writes_json_and_a_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = ["plan", str(RECIPE), "--price", "2.5", "--output", str(tmp_path)]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "the paper's 8 hours on 8 H100 (section 4.2) imply an MFU of 8.6%" in text
+    assert "<- smallest that fits" in text
+    record = read_json(tmp_path / "plan.json")
+    assert record["bytes"]["loss"]["weights"] == 2 * 8_030_261_248
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["plan", str(RECIPE), "--gpus", "3"]) == 1  # so that a script stops
+
+
+def test_here_without_a_gpu_and_an_unknown_gpu(capsys: pytest.CaptureFixture[str]):
+    import torch
+
+    if not torch.cuda.is_available():
+        assert main(["plan", str(RECIPE), "--here"]) == 1
+        assert "--here: PyTorch finds no GPU" in capsys.readouterr().err
+    assert main(["plan", str(RECIPE), "--gpu", "h9000"]) == 1
+    assert f"use one of {', '.join(known_gpus())}" in capsys.readouterr().err
+
+
+def test_here_runs_oumis_own_checks(tmp_path: Path):
+    config = read_recipe(RECIPE, ["data.train.datasets[0].dataset_path=/no/such/place"])
+    with pytest.raises(CoalmError, match="/no/such/place"):
+        checks.check_config(config, place="recipe")
+
+
+def test_data_of_a_build_and_of_an_ablation(mixture: Path):
+    built = data_size(read_recipe(RECIPE, [f"data.train.datasets[0].dataset_path={mixture}"]))
+    counts = read_json(mixture / "manifest.json")["samples"]["train"]
+    assert built.samples == sum(counts.values())
+    assert built.origin == f"{mixture}/manifest.json"
+    without = read_recipe(RECIPE, ["data.train.datasets[0].dataset_kwargs.domains=[tod,cra]"])
+    assert data_size(without).samples == 13_028 + 82_236
+    packed = data_size(read_recipe(RECIPE, ["training.trainer_kwargs.packing=true"]))
+    assert packed == DataSize(51_559, 4096.0, "packed, the paper's Table 1")
+
+
+def test_other_data_must_be_described():
+    config = read_recipe(RECIPE, ["data.train.datasets[0].dataset_name=yahma/alpaca-cleaned"])
+    with pytest.raises(CoalmError, match="--samples"):
+        data_size(config)
+    assert data_size(config, samples=10, tokens=5.0) == DataSize(10, 5.0, "as given")
+
+
+def test_every_supervised_recipe_can_be_planned():
+    for recipe in sorted((REPO / "recipes").glob("coalm_*.yaml")):
+        said = yaml.safe_load(recipe.read_text())
+        by_sft = said["training"]["trainer_type"] == "TRL_SFT"
+        if by_sft and said["model"]["model_name"] in published():
+            assert plan(recipe=recipe).ok
