@@ -32,6 +32,10 @@ lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/python .ci/rooms.py --check
+	$(BIN)/python .ci/prose.py
 
 format: $(BIN)/.installed
 	$(BIN)/ruff format .

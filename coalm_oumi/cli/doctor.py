@@ -16,6 +16,6 @@ def run(options: argparse.Namespace) -> int:
     healthy = True
     for finding in examine():
         healthy = healthy and finding.ok
-        mend = f" -> {finding.mend}" if finding.mend else ""
-        print(f"{'ok  ' if finding.ok else 'BAD '} {finding.text}{mend}")
+        fix = f" -> {finding.fix}" if finding.fix else ""
+        print(f"{'ok  ' if finding.ok else 'BAD '} {finding.text}{fix}")
     return 0 if healthy else 1

@@ -8,11 +8,11 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        ok: False where something must be mended before recipes run.
+        ok: False where something must be fixed before recipes run.
         text: What was found.
-        mend: What to do about it, if anything.
+        fix: What to do about it, if anything.
     """
 
     ok: bool
     text: str
-    mend: str = ""
+    fix: str = ""

@@ -43,8 +43,8 @@ def _registration() -> Finding:
         return Finding(True, f"Oumi finds {len(names)} entries: {', '.join(names)}")
     if run.returncode != 0:
         reason = run.stderr.strip().splitlines()[-1] if run.stderr.strip() else "no message"
-        mend = f"check the file that {VARIABLE} names" if own else "reinstall coalm-oumi"
-        return Finding(False, f"Oumi does not start with this package: {reason}", mend)
+        fix = f"check the file that {VARIABLE} names" if own else "reinstall coalm-oumi"
+        return Finding(False, f"Oumi does not start with this package: {reason}", fix)
     return Finding(
         False,
         "Oumi does not find this package",

@@ -123,8 +123,8 @@ def _notes(plan: Plan) -> Iterator[str]:
     if all(cluster.schedule.cost is None for cluster in plan.clusters):
         yield "no cost without --price, the price of a GPU-hour"
     for finding in plan.findings:
-        mend = f" -> {finding.mend}" if finding.mend else ""
-        yield f"{'ok  ' if finding.ok else 'BAD '} {finding.text}{mend}"
+        fix = f" -> {finding.fix}" if finding.fix else ""
+        yield f"{'ok  ' if finding.ok else 'BAD '} {finding.text}{fix}"
 
 
 def _paper(shape: ModelShape) -> Iterator[str]:

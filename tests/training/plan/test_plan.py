@@ -55,7 +55,7 @@ def plan(*changes: str, recipe: Path = RECIPE, gpu: str = "h100", **options: Any
 
 
 def bad(made: Any) -> list[str]:
-    return [f"{finding.text} -> {finding.mend}" for finding in made.findings if not finding.ok]
+    return [f"{finding.text} -> {finding.fix}" for finding in made.findings if not finding.ok]
 
 
 @pytest.mark.parametrize("name", [name for name in published() if "Llama-3.1-8B" not in name])
@@ -196,7 +196,7 @@ def test_four_bits_without_bitsandbytes(monkeypatch: pytest.MonkeyPatch):
     assert not list(checks.check_quantisation(config, read_setup(config), here=True))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     (finding,) = checks.check_quantisation(config, read_setup(config), here=True)
-    assert (finding.ok, finding.mend) == (False, "pip install bitsandbytes (Linux)")
+    assert (finding.ok, finding.fix) == (False, "pip install bitsandbytes (Linux)")
     assert not list(checks.check_quantisation(config, read_setup(config), here=False))
 
 

@@ -1,0 +1,51 @@
+"""Holds phrases that a native reader stumbles on out of the tree: `python .ci/prose.py`.
+
+Prints `file:line: phrase -> what to write` for each, and exits with 1 if there is any.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+PHRASES = {
+    r"\bnot to be had\b": "unavailable",
+    r"\bthe mend\b|\bto mend\b|\bmends? it\b|\bmended\b": "the fix, to fix, fixed",
+    r"\bsays whether\b": "returns True if",
+    r"\bgo(es)? on where\b": "resume",
+    r"\b(one|each) \w+ an? (source|gpu|sample|turn|question|line)\b": "per",
+    r"\bof (its|one's|their) own\b": "say what the thing is",
+    r"\bthe recipes lie in\b|\bwhat lies (here|there)\b": "is in, are in",
+    r"\bwhich is called as\b|\bcalled as the last part\b": "is named after",
+    r"\bwhere there is none\b": "if there is none",
+    r"\b1 records\b": "1 record",
+    r"\bis no matter of\b": "does not depend on",
+    r"\bas far as it (is|was) there\b": "if present",
+}
+SUFFIXES = {".py", ".md", ".yaml", ".yml", ".toml", ".jinja", ".html", ".js", ".css"}
+# This file holds the phrases, and a licence or a real record is quoted as it is.
+EXEMPT = (".ci/prose.py", "LICENSE", "coalm_oumi/data/samples/")
+
+
+def findings(file: Path) -> list[str]:
+    """Returns the phrases of one file, each with its line and what to write instead."""
+    found: list[str] = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for pattern, better in PHRASES.items():
+            match = re.search(pattern, line, re.IGNORECASE)
+            if match:
+                found.append(f"{file}:{number}: `{match[0]}` -> {better}")
+    return found
+
+
+def main() -> int:
+    """Checks every tracked text file."""
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True)
+    files = [Path(name) for name in listed.stdout.splitlines() if not name.startswith(EXEMPT)]
+    found = [line for f in files if f.suffix in SUFFIXES and f.is_file() for line in findings(f)]
+    print("\n".join(found))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

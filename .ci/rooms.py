@@ -1,0 +1,67 @@
+"""Draws the rooms of the package and their imports as a Mermaid diagram.
+
+python .ci/rooms.py            # prints it
+python .ci/rooms.py --write    # puts it into CONTRIBUTING.md
+python .ci/rooms.py --check    # exits with 1 if CONTRIBUTING.md shows another one
+"""
+
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import grimp
+
+PACKAGE = "coalm_oumi"
+PAGE = Path(__file__).resolve().parent.parent / "CONTRIBUTING.md"
+DIAGRAM = re.compile(r"```mermaid\n.*?```", re.DOTALL)
+EVERYWHERE = ("core", "files")
+"""Rooms that nearly every room imports: their arrows would hide the others."""
+
+
+def arrows() -> Counter[tuple[str, str]]:
+    """Counts the imports from one room to another."""
+    graph = grimp.build_graph(PACKAGE)
+    counts: Counter[tuple[str, str]] = Counter()
+    for importer in graph.modules:
+        for imported in graph.find_modules_directly_imported_by(importer):
+            rooms = room(importer), room(imported)
+            if rooms[0] != rooms[1] and "" not in rooms:
+                counts[rooms] += 1
+    return counts
+
+
+def room(module: str) -> str:
+    """Returns the folder that a module is in; empty for the package itself."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] != "__main__" else ""
+
+
+def diagram() -> str:
+    """Writes the diagram, fenced for Markdown."""
+    lines = ["```mermaid", "flowchart TD"]
+    for (importer, imported), count in sorted(arrows().items()):
+        if imported not in EVERYWHERE:
+            lines.append(f"  {importer} -->|{count}| {imported}")
+    return "\n".join([*lines, "```"])
+
+
+def main() -> int:
+    """Prints, writes or checks the diagram."""
+    drawn = diagram()
+    page = PAGE.read_text(encoding="utf-8")
+    if "--write" in sys.argv:
+        PAGE.write_text(DIAGRAM.sub(lambda _: drawn, page), encoding="utf-8")
+    elif "--check" in sys.argv:
+        # Counts change with every import; only new or gone arrows make the picture wrong.
+        shown = re.findall(r"(\w+) -->\|\d+\| (\w+)", page)
+        if sorted(shown) != sorted(re.findall(r"(\w+) -->\|\d+\| (\w+)", drawn)):
+            print("CONTRIBUTING.md shows other imports: run python .ci/rooms.py --write")
+            return 1
+    else:
+        print(drawn)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
