@@ -7,6 +7,7 @@ it stopped. What was built before stays in place until the new mixture is whole.
 import hashlib
 import random
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -103,11 +104,13 @@ class _Rendered:
         table: The samples with their digests, source after source, memory-mapped.
         rows: Which rows each source has.
         rejected: What gave no sample, by source.
+        left_out: How many samples each source left out on purpose, by reason.
     """
 
     table: datasets.Dataset
     rows: Mapping[str, range]
     rejected: Mapping[str, Sequence[Rejected]]
+    left_out: Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,7 @@ def _render(
     tables: list[datasets.Dataset] = []
     rows: dict[str, range] = {}
     rejected: dict[str, list[Rejected]] = {}
+    left_out: dict[str, Counter[str]] = {}
     with ExitStack() as stack:
         submit = stack.enter_context(parts.renderer(readers, workers=workers))
         total = sum(reader.size for reader in readers.values())
@@ -154,6 +158,7 @@ def _render(
         for name, group in opened.items():
             bar.set_description(name)
             rejected[name] = []
+            left_out[name] = Counter()
             start = count
             for number, reader in enumerate(group):
                 key = f"{name}-{number}"
@@ -162,6 +167,7 @@ def _render(
                     if found and config.strict:
                         raise CoalmError(str(found[0]))
                     rejected[name] += found
+                    left_out[name] += parts.left_out(part)
                     tables.append(datasets.Dataset.from_file(str(part.file)))
                     count += len(tables[-1])
                     bar.update(before + part.read - bar.n)
@@ -173,7 +179,7 @@ def _render(
                 first = f", the first: {bad[0]}" if bad else ""
                 paths = ", ".join(config.sources[name].path)
                 raise CoalmError(f"{paths}: no sample from {len(bad)} bad records{first}")
-    return _Rendered(datasets.concatenate_datasets(tables), rows, rejected)
+    return _Rendered(datasets.concatenate_datasets(tables), rows, rejected, left_out)
 
 
 def _plan(rendered: _Rendered, config: BuildConfig) -> _Plan:
@@ -250,6 +256,7 @@ def _manifest(config: BuildConfig, rendered: _Rendered, plan: _Plan) -> Json:
             name: [{"where": item.where, "reason": item.reason} for item in items]
             for name, items in rendered.rejected.items()
         },
+        "left_out": {name: dict(counts) for name, counts in rendered.left_out.items()},
         "duplicates": plan.duplicates,
         "prompts": prompts.fingerprint(),
     }

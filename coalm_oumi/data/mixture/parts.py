@@ -9,7 +9,7 @@ process that renders does.
 import hashlib
 import itertools
 import multiprocessing
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -19,9 +19,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import dumps, loads
+from coalm_oumi.core.jsontext import Json, dumps, loads
 from coalm_oumi.core.sample import Sample
-from coalm_oumi.data.sources import Reader, Record, Rejected, render
+from coalm_oumi.data.sources import LeftOut, Reader, Record, Rejected, render
 from coalm_oumi.files.atomic import write_bytes
 
 PART_RECORDS = 128
@@ -33,6 +33,7 @@ _SCHEMA = pa.schema(
     [(field.name, pa.string()) for field in fields(Sample)] + [(DIGEST, pa.binary())]
 )
 _REJECTED = b"rejected"
+_LEFT_OUT = b"left_out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +110,41 @@ def parts(name: str, reader: Reader, folder: Path, submit: Submit, *, ahead: int
 
 def rejected(part: Part) -> list[Rejected]:
     """Reads which records of a part gave no sample."""
+    return [Rejected(*item) for item in _metadata(part, _REJECTED)]
+
+
+def left_out(part: Part) -> "Counter[str]":
+    """Reads how many samples of a part were left out on purpose, by reason."""
+    return Counter(_metadata(part, _LEFT_OUT))
+
+
+def _metadata(part: Part, key: bytes) -> Json:
     with pa.memory_map(str(part.file)) as source:
         metadata = pa.ipc.open_stream(source).schema.metadata
-    return [Rejected(*item) for item in loads(metadata[_REJECTED].decode())]
+    return loads(metadata[key].decode())
 
 
 def write_part(reader: Reader, file: Path, records: Sequence[Record | Rejected]) -> None:
     """Renders records and writes them as one part."""
     bad: list[Rejected] = []
+    omitted: Counter[str] = Counter()
     rows: list[dict[str, str | bytes]] = []
     for record in records:
         rendered = render(reader, record)
         if isinstance(rendered, Rejected):
             bad.append(rendered)
-        else:
-            rows += [sample.as_dict() | {DIGEST: _digest(sample)} for sample in rendered]
-    schema = _SCHEMA.with_metadata({_REJECTED: dumps([[b.where, b.reason] for b in bad]).encode()})
+            continue
+        for sample in rendered:
+            if isinstance(sample, LeftOut):
+                omitted[sample.reason] += 1
+            else:
+                rows.append(sample.as_dict() | {DIGEST: _digest(sample)})
+    schema = _SCHEMA.with_metadata(
+        {
+            _REJECTED: dumps([[b.where, b.reason] for b in bad]).encode(),
+            _LEFT_OUT: dumps(dict(omitted)).encode(),
+        }
+    )
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_table(pa.Table.from_pylist(rows, schema=schema))

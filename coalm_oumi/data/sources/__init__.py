@@ -9,9 +9,19 @@ from typing import Any
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.sample import Domain
 from coalm_oumi.data.sources import hammer, sgd, snips, toolace
-from coalm_oumi.data.sources.reader import Reader, Record, Rejected, read, render
+from coalm_oumi.data.sources.reader import LeftOut, Reader, Record, Rejected, read, render
 
-__all__ = ["SOURCES", "Reader", "Record", "Rejected", "Source", "open_source", "read", "render"]
+__all__ = [
+    "SOURCES",
+    "LeftOut",
+    "Reader",
+    "Record",
+    "Rejected",
+    "Source",
+    "open_source",
+    "read",
+    "render",
+]
 
 
 @dataclass(frozen=True, slots=True)

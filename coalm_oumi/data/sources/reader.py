@@ -43,6 +43,17 @@ class Rejected:
         return f"{self.where}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A sample that a source leaves out on purpose. The manifest counts these by reason.
+
+    Attributes:
+        reason: Why, in the same words for every sample that is left out for this reason.
+    """
+
+    reason: str
+
+
 class RecordError(CoalmError):
     """A raw record that is not what its source should hold. It becomes a `Rejected`."""
 
@@ -64,7 +75,7 @@ class Reader(Protocol):
         """
         ...
 
-    def samples(self, record: Record) -> Sequence[Sample]:
+    def samples(self, record: Record) -> Sequence[Sample | LeftOut]:
         """Renders one record. Pure: the same record gives the same samples.
 
         Raises:
@@ -73,14 +84,15 @@ class Reader(Protocol):
         ...
 
 
-def render(reader: Reader, record: Record | Rejected) -> Sequence[Sample] | Rejected:
+def render(reader: Reader, record: Record | Rejected) -> Sequence[Sample | LeftOut] | Rejected:
     """Renders one record, or says why it gives no sample."""
     if isinstance(record, Rejected):
         return record
     try:
         samples = reader.samples(record)
         for sample in samples:
-            "".join(sample.as_dict().values()).encode()
+            if isinstance(sample, Sample):
+                "".join(sample.as_dict().values()).encode()
     except CoalmError as error:
         return Rejected(record.where, str(error))
     except RecursionError:
@@ -97,4 +109,4 @@ def read(reader: Reader) -> Iterator[Sample | Rejected]:
         if isinstance(rendered, Rejected):
             yield rendered
         else:
-            yield from rendered
+            yield from (sample for sample in rendered if isinstance(sample, Sample))
