@@ -6,7 +6,6 @@ from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.evaluation.styles import Prompt
 from coalm_oumi.files.atomic import cache_dir
 from coalm_oumi.files.download import fetch
 from coalm_oumi.files.jsontext import read_json_list
@@ -30,7 +29,8 @@ class Entry:
 
     Attributes:
         id: Names the level and the place in its file.
-        messages: The conversation, `{role, content}` each; the last one asks for the call.
+        messages: The conversation, `{role, content}` each. The roles are `user`, `agent`,
+            `assistant` (an API request) and `tool` (its result). The last one asks for the call.
         tools: The functions, with their parameters as Hammer describes them.
         expected: The right calls.
     """
@@ -40,17 +40,9 @@ class Entry:
     tools: Sequence[Json]
     expected: Sequence[FunctionCall]
 
-    def prompt(self) -> Prompt:
-        """Returns the parts of the question that a prompt style puts together."""
-        native = [
-            {"type": "function", "function": {**tool, "parameters": _schema(tool["parameters"])}}
-            for tool in self.tools
-        ]
-        return Prompt(messages=self.messages, functions=self.tools, tools=native)
-
 
 def locate(path: str) -> Path:
-    """Returns a file of questions, fetched from Hammer's repository where there is none.
+    """Returns a file of questions, fetched from Hammer's repository if it is one of those there.
 
     Args:
         path: A file, or `apibank_l1.json` or `apibank_l2.json` for the one of that repository.
@@ -82,14 +74,14 @@ def read(file: Path) -> list[Entry]:
 
 def _entry(record: Json, file: Path, index: int) -> Entry:
     try:
-        entry = Entry(
+        for tool in record["tools"]:
+            _check_tool(tool)
+        return Entry(
             id=f"api_bank/{file.stem}/{index}",
             messages=[{"role": m["role"], "content": m["content"]} for m in record["query"]],
             tools=record["tools"],
             expected=[calls.from_record(answer) for answer in record["answers"]],
         )
-        entry.prompt()  # a tool without parameters is found here, before the model is asked
-        return entry
     except (AttributeError, KeyError, TypeError, CoalmError) as error:
         raise CoalmError(
             f"{file}[{index}]: not a record of API-Bank in Hammer's form: {error!r}; expected "
@@ -97,20 +89,13 @@ def _entry(record: Json, file: Path, index: int) -> Entry:
         ) from error
 
 
-_JSON_TYPES = {
-    "str": "string",
-    "int": "integer",
-    "float": "number",
-    "bool": "boolean",
-    "list": "array",
-    "dict": "object",
-}
+def _check_tool(tool: Json) -> None:
+    """Finds a tool without a description of its parameters before the model is asked.
 
-
-def _schema(parameters: Mapping[str, Json]) -> Json:
-    """Describes parameters as JSON Schema. Types that it does not know become text."""
-    properties = {
-        name: {**details, "type": _JSON_TYPES.get(details.get("type", "str"), "string")}
-        for name, details in parameters.items()
-    }
-    return {"type": "object", "properties": properties, "required": list(parameters)}
+    Raises:
+        TypeError: The tool is something else.
+    """
+    if not isinstance(tool, dict) or not isinstance(tool.get("parameters"), dict):
+        raise TypeError(f"expected a tool with parameters, found {tool!r}")
+    if not all(isinstance(details, dict) for details in tool["parameters"].values()):
+        raise TypeError(f"expected a description of each parameter, found {tool!r}")

@@ -12,6 +12,7 @@ from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.evaluation import results, styles
 from coalm_oumi.evaluation.api_bank import data as api_bank_data
 from coalm_oumi.evaluation.api_bank import metrics as api_bank_metrics
+from coalm_oumi.evaluation.api_bank import prompt
 from coalm_oumi.evaluation.options import TaskOptions
 from coalm_oumi.llm.recorded import Question, RecordedModel
 
@@ -27,13 +28,14 @@ class ApiBankOptions(TaskOptions):
     """How API-Bank is asked.
 
     Attributes:
-        path: A file of questions in Hammer's form; `apibank_l1.json` or `apibank_l2.json`, where
-            no such file is here, for that of Hammer's repository.
-        style: The prompt style: `coalm` (Figure 5) or `native` (the chat template's tools).
+        path: A file of questions in Hammer's form. If `apibank_l1.json` or `apibank_l2.json` is
+            not a file here, it is fetched from Hammer's repository.
+        style: How the model is asked: `hammer` (the prompts of Hammer's evaluation, for Table 3),
+            `coalm` (Figure 5, as CoALM was trained) or `native` (the chat template's tools).
     """
 
     path: str
-    style: str = "coalm"
+    style: str = "hammer"
 
 
 @register_evaluation_function("coalm-oumi/api_bank")
@@ -60,8 +62,9 @@ def api_bank(
         the table prints. Also `num_samples`.
     """
     options = ApiBankOptions.from_options(data)
-    style = styles.by_name(options.style)
-    styles.check_engine(style, config)
+    style = prompt.by_name(options.style)
+    if style.native:
+        styles.check_engine(styles.by_name("native"), config)
     file = api_bank_data.locate(options.path)
     entries = api_bank_data.read(file)
     if task_params.num_samples is not None and task_params.num_samples < len(entries):
@@ -70,13 +73,13 @@ def api_bank(
     questions = [
         Question(
             key=entry.id,
-            messages=style.ask(entry.prompt()),
-            tools=entry.prompt().tools if style.native else None,
+            messages=style.ask(entry),
+            tools=prompt.tools(entry) if style.native else None,
         )
         for entry in entries
     ]
     with RecordedModel(inference_engine, config, results.file_name(label)) as model:
-        texts = [style.official(text) or text for text in model.ask(questions)]
+        texts = [style.read(text) or text for text in model.ask(questions)]
     judged = [
         api_bank_metrics.judge(text, entry) for text, entry in zip(texts, entries, strict=True)
     ]
@@ -85,6 +88,6 @@ def api_bank(
         for entry, question, text, one in zip(entries, questions, texts, judged, strict=True)
     ]
     metrics = api_bank_metrics.metrics(judged)
-    result = results.write(label, metrics, config, records, version=1, templates=styles.TEMPLATES)
+    result = results.write(label, metrics, config, records, version=2, templates=prompt.TEMPLATES)
     result.task_result["results"][label]["style"] = style.name
     return result

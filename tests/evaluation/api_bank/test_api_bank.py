@@ -9,8 +9,7 @@ from oumi.core.types.conversation import Message, Role
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation.api_bank import data as api_bank
-from coalm_oumi.evaluation.api_bank import hammer, rouge
-from coalm_oumi.evaluation.held_out import task as tasks
+from coalm_oumi.evaluation.api_bank import hammer, prompt, rouge, task
 from coalm_oumi.formats import calls
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/api_bank_metrics.json").read_text())
@@ -71,7 +70,7 @@ class Scripted:
 
 def evaluate(engine, folder: Path, data: dict, **config):
     params = EvaluationTaskParams(task_name="t", evaluation_backend="custom")
-    result = tasks.api_bank(
+    result = task.api_bank(
         params, EvaluationConfig(output_dir=str(folder), **config), engine, data=data
     )
     ((label, values),) = result.task_result["results"].items()
@@ -132,6 +131,34 @@ def test_real_api_bank(shared: Path):
     assert first.expected[0].name == "ModifyRegistration"
 
 
+@pytest.mark.parametrize(("name", "count"), [("apibank_l1.json", 399), ("apibank_l2.json", 127)])
+def test_every_prompt_equals_hammers(shared: Path, name: str, count: int):
+    """The default style sends what Hammer's evaluation sends, for each question of the level."""
+    official = json.loads((shared / "api_bank/hammer_prompts" / name).read_text(encoding="utf-8"))
+    entries = api_bank.read(shared / "api_bank/hammer_original" / name)
+    assert len(official) == len(entries) == count
+    style = prompt.by_name(task.ApiBankOptions(path=name).style)
+    for entry, record in zip(entries, official, strict=True):
+        (message,) = style.ask(entry)
+        assert message.role == Role.USER
+        assert message.content == record["instruction"]
+        assert calls.parse_json(record["output"]) == entry.expected
+
+
+def test_figure_5_and_tools_show_requests_and_results(shared: Path):
+    entries = api_bank.read(shared / "api_bank/hammer_original/apibank_l2.json")
+    entry = next(e for e in entries if [m["role"] for m in e.messages[2:3]] == ["assistant"])
+    result = entry.messages[3]["content"]
+    (figure_5,) = prompt.by_name("coalm").ask(entry)
+    assert "### Input:\n[BEGIN OF QUERY]\nUser: " in str(figure_5.content)
+    assert f"]```->{result}\n" in str(figure_5.content)
+    native = prompt.by_name("native").ask(entry)
+    assert [message.role.value for message in native[1:4]] == ["assistant", "assistant", "tool"]
+    (call,) = native[2].tool_calls or []
+    assert (call.function.name, native[3].tool_call_id) == ("ToolSearcher", call.id)
+    assert native[3].content == result
+
+
 def test_a_file_of_hammers_repository_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(api_bank, "SOURCE", (tmp_path / "repository").as_uri())
@@ -164,5 +191,5 @@ def test_bad_records(tmp_path: Path, tools: str):
 
 def test_a_prompt_style_that_api_bank_has_not(tmp_path: Path):
     data = {"path": str(write_questions(tmp_path / "q.json")), "style": "bfcl"}
-    with pytest.raises(CoalmError, match="for BFCL's questions only"):
+    with pytest.raises(CoalmError, match="expected one of hammer, coalm, native, found 'bfcl'"):
         evaluate(None, tmp_path, data)
