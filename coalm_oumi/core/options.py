@@ -58,6 +58,8 @@ def _problem(detail: Any, kind: type[Options]) -> str:
         known = ", ".join(kind.model_fields)
         if len(detail["loc"]) > 1:
             return f"unknown key `{key}`"
+        if not known:
+            return f"unknown key `{key}`; there are no keys"
         return f"unknown key `{key}`; the keys are {known}"
     if detail["type"] == "missing":
         return f"expected the key `{key}`"

@@ -57,7 +57,7 @@ def test_figure_5_hammer(tmp_path: Path):
     }
     file = tmp_path / "xlam.json"
     file.write_text(json.dumps([record]))
-    (sample,) = read(hammer.Hammer(file, copies=1, masking=0))
+    (sample,) = read(hammer.Hammer(file, hammer.HammerOptions(copies=1, masking=0)))
     assert written(sample) == golden("hammer")
 
 

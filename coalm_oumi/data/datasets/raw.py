@@ -1,7 +1,7 @@
-"""One dataset class a source: raw records through the templates, with nothing prepared before."""
+"""The datasets `coalm-oumi/<source>`: raw records through the templates, without a build."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import datasets
 from oumi.core.registry import register_dataset
@@ -12,13 +12,17 @@ from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.sample import Sample, deduplicated
 from coalm_oumi.data.datasets.base import SampleDataset
-from coalm_oumi.data.sources import Rejected, open_source, read
+from coalm_oumi.data.sources import Rejected, open_source, read, source_names
+
+PREFIX = "coalm-oumi/"
 
 
 class RawDataset(SampleDataset):
-    """Samples rendered from a source's raw files."""
+    """Samples rendered from a source's raw files.
 
-    source: ClassVar[str]
+    It is registered as `coalm-oumi/<name>` for every source, those of other packages included: the
+    name of the dataset says which source to read.
+    """
 
     @reported_by_oumi
     def __init__(
@@ -28,7 +32,7 @@ class RawDataset(SampleDataset):
 
         Args:
             strict: Stop at the first record that gives no sample, instead of counting it.
-            source_options: Options of the source's reader, such as `functions` for SGD.
+            source_options: The source's own options, such as `functions` for SGD.
             **options: Those of `SampleDataset`.
         """
         self._strict = strict
@@ -37,13 +41,14 @@ class RawDataset(SampleDataset):
 
     @override
     def _read(self) -> tuple[datasets.Dataset, bool]:
+        source = self.dataset_name.removeprefix(PREFIX)
         if self.dataset_path is None:
             raise CoalmError(
-                f"{self.dataset_name}: set `dataset_path` to the raw files of {self.source}"
+                f"{self.dataset_name}: set `dataset_path` to the raw files of {source}"
             )
         samples: list[Sample] = []
         rejected: list[Rejected] = []
-        for item in read(open_source(self.source, Path(self.dataset_path), self._source_options)):
+        for item in read(open_source(source, Path(self.dataset_path), self._source_options)):
             if isinstance(item, Sample):
                 samples.append(item)
             elif self._strict:
@@ -60,29 +65,5 @@ class RawDataset(SampleDataset):
         return datasets.Dataset.from_list([s.as_dict() for s in deduplicated(samples)]), False
 
 
-@register_dataset("coalm-oumi/snips")
-class SnipsDataset(RawDataset):
-    """SNIPS utterances, as in Figure 4."""
-
-    source = "snips"
-
-
-@register_dataset("coalm-oumi/hammer")
-class HammerDataset(RawDataset):
-    """xLAM and irrelevance records, as in Figure 5."""
-
-    source = "hammer"
-
-
-@register_dataset("coalm-oumi/toolace")
-class ToolAceDataset(RawDataset):
-    """ToolACE conversations, one sample an assistant turn."""
-
-    source = "toolace"
-
-
-@register_dataset("coalm-oumi/sgd")
-class SgdDataset(RawDataset):
-    """SGD dialogues as CRA samples, as in Figures 6 and 7."""
-
-    source = "sgd"
+for _name in source_names():
+    register_dataset(f"{PREFIX}{_name}")(RawDataset)

@@ -28,9 +28,9 @@ from coalm_oumi.data.mixture.parts import DIGEST
 from coalm_oumi.data.mixture.select import column, in_validation
 from coalm_oumi.data.mixture.store import SPLITS, STAGING
 from coalm_oumi.data.mixture.write import check_output, write_mixture
-from coalm_oumi.data.sources import SOURCES, Reader, Rejected, open_source
+from coalm_oumi.data.sources import Reader, Rejected, find_source, open_source, registry
 from coalm_oumi.files.atomic import package_hash
-from coalm_oumi.files.resources import HUB, SAMPLES, resolve
+from coalm_oumi.files.resources import resolve
 from coalm_oumi.rendering import prompts
 
 
@@ -56,7 +56,7 @@ def build(config: BuildConfig, *, workers: int = 1) -> Path:
     chosen = {
         name: source
         for name, source in config.sources.items()
-        if SOURCES[name].domain not in config.without
+        if find_source(name).domain not in config.without
     }
     opened = {name: _open(name, source) for name, source in chosen.items()}
     staging = output / STAGING
@@ -129,13 +129,7 @@ class _Plan:
 
 
 def _open(name: str, source: SourceConfig) -> list[Reader]:
-    options = {
-        key: resolve(value)
-        if isinstance(value, str) and value.startswith((SAMPLES, HUB))
-        else value
-        for key, value in source.options.items()
-    }
-    return [open_source(name, resolve(path), options) for path in source.path]
+    return [open_source(name, resolve(path), source.options) for path in source.path]
 
 
 def _render(
@@ -224,19 +218,14 @@ def _fingerprint(sources: Mapping[str, SourceConfig]) -> str:
     """Names what the parts depend on: raw files, options, prompts and the code itself."""
     raw: list[Json] = []
     for name, source in sources.items():
-        for file in (*source.path, *_option_files(source)):
-            path = resolve(file)
+        paths = [resolve(file) for file in source.path]
+        for path in (*paths, *registry.option_files(name, source.options)):
             files = sorted(path.iterdir()) if path.is_dir() else [path]
             stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
             raw.append([name, str(path.resolve()), source.options, stats])
-    text = dumps([raw, prompts.fingerprint(), package_hash()])
+    code = [package_hash(), *(registry.code_hash(name) for name in sources)]
+    text = dumps([raw, prompts.fingerprint(), code])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _option_files(source: SourceConfig) -> list[str]:
-    """Returns the options of a source that name a file."""
-    values = [value for value in source.options.values() if isinstance(value, str)]
-    return [value for value in values if resolve(value).is_file()]
 
 
 def _manifest(config: BuildConfig, rendered: _Rendered, plan: _Plan) -> Json:
@@ -245,7 +234,7 @@ def _manifest(config: BuildConfig, rendered: _Rendered, plan: _Plan) -> Json:
         domains[split] = {}
         for name, count in counts.items():
             if count:
-                domain = SOURCES[name].domain
+                domain = find_source(name).domain
                 domains[split][domain] = domains[split].get(domain, 0) + count
     return {
         "coalm_oumi": __version__,

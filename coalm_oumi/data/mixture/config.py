@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import DOMAINS
-from coalm_oumi.data.sources import SOURCES
+from coalm_oumi.data.sources import find_source, source_names
 from coalm_oumi.files.config import read_config
 
 
@@ -31,7 +31,7 @@ class SourceConfig(Options):
             the small raw files that ship with the package, one that starts with `hub:` on the
             Hugging Face Hub.
         limit: Take a seeded choice of that many dialogues; all, if not given.
-        options: Options of the source's reader. A value that starts with `samples:` is a path.
+        options: The source's own options, which its module defines.
     """
 
     path: Paths
@@ -71,10 +71,11 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
     """
     config = read_config(BuildConfig, file, overrides)
     if not config.sources:
-        raise CoalmError(f"{file}: `sources` is empty; name some of {', '.join(SOURCES)}")
+        raise CoalmError(f"{file}: `sources` is empty; name some of {', '.join(source_names())}")
     for name, source in config.sources.items():
-        if name not in SOURCES:
-            raise CoalmError(f"{file}: unknown source `{name}`; use some of {', '.join(SOURCES)}")
+        if name not in source_names():
+            known = ", ".join(source_names())
+            raise CoalmError(f"{file}: unknown source `{name}`; use some of {known}")
         if source.limit is not None and source.limit <= 0:
             raise CoalmError(f"{file}: {name}: limit: {source.limit} is not positive")
     for domain in config.without:
@@ -82,7 +83,7 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
             raise CoalmError(
                 f"{file}: without: unknown domain `{domain}`; use some of {', '.join(DOMAINS)}"
             )
-    if {SOURCES[name].domain for name in config.sources} <= set(config.without):
+    if {find_source(name).domain for name in config.sources} <= set(config.without):
         raise CoalmError(f"{file}: without: nothing is left of {', '.join(config.sources)}")
     if not 0 <= config.validation_fraction < 1:
         raise CoalmError(f"{file}: validation_fraction: must lie in [0, 1)")

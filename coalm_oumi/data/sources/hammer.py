@@ -5,15 +5,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coalm_oumi.core.errors import CoalmError
+from pydantic import Field
+
 from coalm_oumi.core.jsontext import Json, loads
+from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources.masking import Masked, mask
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
-from coalm_oumi.data.sources.reader import Record, RecordError
+from coalm_oumi.data.sources.reader import Record, RecordError, Source
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.rendering import prompts
+
+
+class HammerOptions(Options):
+    """What a recipe may say of the source `hammer`.
+
+    Attributes:
+        copies: How many samples a record gives, each masked by its own draw.
+        masking: The probability that a copy is masked.
+        seed: Seeds the masking.
+    """
+
+    copies: int = Field(3, ge=1)
+    masking: float = Field(2 / 3, ge=0, le=1)
+    seed: int = 0
 
 
 class Hammer:
@@ -23,28 +39,18 @@ class Hammer:
     ToolACE are swapped: ToolACE has 11,300 conversations, which cannot give that many.)
     """
 
-    def __init__(
-        self, path: Path, *, copies: int = 3, masking: float = 2 / 3, seed: int = 0
-    ) -> None:
+    def __init__(self, path: Path, options: HammerOptions | None = None) -> None:
         """Opens the files.
 
         Args:
             path: A JSON file that holds a list of `{query, tools, answers}`, tools and answers
                 being JSON in text, or a folder of such files.
-            copies: How many samples a record gives, each masked by a draw of its own.
-            masking: The probability that a copy is masked.
-            seed: Seeds the masking.
+            options: The defaults, if not given.
 
         Raises:
-            CoalmError: No such file, or an option is out of its range.
+            CoalmError: No such file.
         """
-        if copies < 1 or not 0 <= masking <= 1:
-            raise CoalmError(
-                f"copies: {copies} and masking: {masking} must be 1 or more, and in [0, 1]"
-            )
-        self._copies = copies
-        self._masking = masking
-        self._seed = seed
+        self._options = options or HammerOptions()
         self._files = raw_files(path, "*.json", of="the xLAM records")
         self.size = total_size(self._files)
 
@@ -65,9 +71,9 @@ class Hammer:
         parsed = _parse(record.content)
         file, _, index = record.key.rpartition("/")
         samples = []
-        for copy in range(self._copies):
-            random_ = random.Random(f"{self._seed}/{record.key}/{copy}")
-            masked = random_.random() < self._masking
+        for copy in range(self._options.copies):
+            random_ = random.Random(f"{self._options.seed}/{record.key}/{copy}")
+            masked = random_.random() < self._options.masking
             samples.append(
                 _sample(
                     mask(parsed.query, parsed.tools, parsed.answers, random_) if masked else parsed,
@@ -75,6 +81,9 @@ class Hammer:
                 )
             )
         return samples
+
+
+SOURCE = Source("la", Hammer, HammerOptions)
 
 
 def instruction(tools: Sequence[Mapping[str, Json]]) -> str:

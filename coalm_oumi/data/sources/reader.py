@@ -1,12 +1,29 @@
-"""What every source is made of: a reader that yields raw records and renders each into samples."""
+"""What a source consists of: typed options, and a reader that renders raw records into samples."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from pydantic import BeforeValidator
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.core.sample import Sample
+from coalm_oumi.core.options import Options
+from coalm_oumi.core.sample import Domain, Sample
+from coalm_oumi.files.resources import resolve
+
+
+def _resolved(value: Any) -> Any:
+    return resolve(value) if isinstance(value, str) else value
+
+
+SourcePath = Annotated[Path, BeforeValidator(_resolved)]
+"""The type of an option that names a file. `samples:` and `hub:` paths are resolved."""
+
+
+class NoOptions(Options):
+    """The options of a source that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +101,25 @@ class Reader(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A kind of raw data that `coalm build` and the dataset classes can read.
+
+    A module offers its source as a constant `SOURCE`. `registry` says where it is looked for.
+
+    Attributes:
+        domain: The skill that its samples train.
+        reader: Opens its raw file or folder with options of the type `options`.
+        options: The source's own options.
+    """
+
+    domain: Domain
+    reader: Callable[[Path, Any], Reader]
+    options: type[Options] = NoOptions
+
+
 def render(reader: Reader, record: Record | Rejected) -> Sequence[Sample | LeftOut] | Rejected:
-    """Renders one record, or says why it gives no sample."""
+    """Renders one record, or returns the reason why it gives no sample."""
     if isinstance(record, Rejected):
         return record
     try:

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from coalm_oumi.core.errors import CoalmError
+from pydantic import Field
+
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.cra import dialogue as cra
 from coalm_oumi.data.cra import sgd as raw
@@ -20,43 +22,47 @@ from coalm_oumi.data.cra import transcript
 from coalm_oumi.data.cra.dialogue import ApiStep, CraDialogue, CraTurn
 from coalm_oumi.data.cra.sgd import Scope, Services
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
-from coalm_oumi.data.sources.reader import Record, RecordError, Rejected
+from coalm_oumi.data.sources.reader import Record, RecordError, Rejected, Source, SourcePath
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.rendering import prompts
+
+
+class SgdOptions(Options):
+    """What a recipe may say of the source `sgd`.
+
+    Attributes:
+        transcripts: A JSON Lines file of `{dialogue_id, text}`, the text as Table 6 asks for it.
+            These dialogues take their turns from there.
+        functions: Which functions a prompt lists: those of all services, as in Figure 6, or only
+            those of the dialogue's services.
+        max_results: How many results of a call an observation keeps. All, if not given.
+    """
+
+    transcripts: SourcePath | None = None
+    functions: Scope = "all"
+    max_results: int | None = Field(None, ge=0)
 
 
 class Sgd:
     """Reads one split of SGD: two samples a turn with a call, one a turn without."""
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        transcripts: Path | str | None = None,
-        functions: Scope = "all",
-        max_results: int | None = None,
-    ) -> None:
+    def __init__(self, path: Path, options: SgdOptions | None = None) -> None:
         """Opens the split.
 
         Args:
             path: The split's folder: `schema.json` and `dialogues_*.json`.
-            transcripts: A JSON Lines file of `{dialogue_id, text}`, the text as Table 6 asks for
-                it. These dialogues take their turns from there.
-            functions: Which functions a prompt lists: those of all services, as in Figure 6, or
-                only those of the dialogue's services.
-            max_results: How many results of a call an observation keeps. All, if not given.
+            options: The defaults, if not given.
 
         Raises:
-            CoalmError: A file is missing or is not of SGD's shape, or an option has no such value.
+            CoalmError: A file is missing or is not of SGD's shape.
         """
-        self._functions: Scope = raw.check_scope(functions)
-        if max_results is not None and max_results < 0:
-            raise CoalmError(f"max_results: {max_results} is negative")
+        options = options or SgdOptions()
         self._path = path
-        self._max_results = max_results
+        self._functions: Scope = options.functions
+        self._max_results = options.max_results
         self._services = raw.read_services(path)
-        self._transcripts = transcripts
-        self._recorded = transcript.read(Path(transcripts)) if transcripts is not None else {}
+        self._transcripts = options.transcripts
+        self._recorded = transcript.read(options.transcripts) if options.transcripts else {}
         self._files = raw_files(path, "dialogues_*.json", of="one split of SGD")
         self.size = total_size(self._files)
 
@@ -89,6 +95,9 @@ class Sgd:
         )
         functions = raw.functions(self._services, used, self._functions)
         return list(cra.samples(CraDialogue(f"sgd/{self._path.name}/{name}", functions, turns)))
+
+
+SOURCE = Source("cra", Sgd, SgdOptions)
 
 
 class _Act(NamedTuple):

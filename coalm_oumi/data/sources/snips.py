@@ -5,9 +5,10 @@ from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources.raw import raw_files, total_size
-from coalm_oumi.data.sources.reader import Record, RecordError
+from coalm_oumi.data.sources.reader import Record, RecordError, Source
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.rendering import prompts
 
@@ -48,6 +49,17 @@ def instruction(intents: Sequence[str] = INTENTS) -> str:
     return prompts.render("snips", intents=intents, ontology=ontology)
 
 
+class SnipsOptions(Options):
+    """What a recipe may say of the source `snips`.
+
+    Attributes:
+        intents: Keep only these intents, in the data and in the instruction's list. Fewer make a
+            shorter prompt.
+    """
+
+    intents: Sequence[str] = INTENTS
+
+
 class Snips:
     """Reads SNIPS's raw folder: one sample an utterance.
 
@@ -56,17 +68,17 @@ class Snips:
     section 4.1 has 24,542, and the published files give neither.
     """
 
-    def __init__(self, path: Path, *, intents: Sequence[str] = INTENTS) -> None:
+    def __init__(self, path: Path, options: SnipsOptions | None = None) -> None:
         """Opens the folder.
 
         Args:
             path: The folder that holds `train_<Intent>_full.json`, or one such file.
-            intents: Keep only these intents, in the data and in the instruction's list. Fewer make
-                a shorter prompt.
+            options: The defaults, if not given.
 
         Raises:
             CoalmError: No such file, or an intent is unknown.
         """
+        intents = (options or SnipsOptions()).intents
         for intent in intents:
             if intent not in INTENTS:
                 raise CoalmError(f"unknown intent `{intent}`; SNIPS has {', '.join(INTENTS)}")
@@ -101,6 +113,9 @@ class Snips:
         """
         intent, _, _ = record.key.partition("/")
         return [_sample(self._text, intent, record.content, f"snips/{record.key}")]
+
+
+SOURCE = Source("tod", Snips, SnipsOptions)
 
 
 def _held_out(file: Path) -> frozenset[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
-from coalm_oumi.data.sources.reader import Record, RecordError
+from coalm_oumi.data.sources.reader import NoOptions, Record, RecordError, Source
 from coalm_oumi.formats import calls
 from coalm_oumi.rendering import prompts
 
@@ -21,11 +21,12 @@ class ToolAce:
     depend on the call.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: NoOptions | None = None) -> None:
         """Opens the file.
 
         Args:
             path: The JSON file of `{system, conversations}` records, or the folder of `data.json`.
+            options: There are none.
 
         Raises:
             CoalmError: No such file.
@@ -49,6 +50,9 @@ class ToolAce:
         """
         _, _, index = record.key.rpartition("/")
         return _samples(record.content, f"toolace/{index}")
+
+
+SOURCE = Source("la", ToolAce)
 
 
 def _samples(record: Json, dialogue_id: str) -> list[Sample]:

@@ -26,7 +26,7 @@ from oumi.core.types.conversation import Role
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.data.datasets import base
 from coalm_oumi.data.datasets.mixture import MixtureDataset
-from coalm_oumi.data.datasets.raw import SgdDataset, SnipsDataset, ToolAceDataset
+from coalm_oumi.data.datasets.raw import RawDataset
 from coalm_oumi.data.datasets.tokens import IGNORE_INDEX, encode
 from coalm_oumi.files.resources import resource_dir
 
@@ -266,17 +266,16 @@ def test_one_rank_tokenises_for_all(mixture: Path, demo_model: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("cls", "path", "options"),
-    [
-        (SnipsDataset, "snips", {}),
-        (ToolAceDataset, "toolace", {}),
-        (SgdDataset, "sgd", {"source_options": {"functions": "dialogue"}}),
-    ],
+    ("name", "options"),
+    [("snips", {}), ("toolace", {}), ("sgd", {"source_options": {"functions": "dialogue"}})],
 )
-def test_raw_sources_hold_dialogues_out(cls, path: str, options: dict[str, object]):
+def test_raw_sources_hold_dialogues_out(name: str, options: dict[str, object]):
+    registered = REGISTRY.get_dataset(f"coalm-oumi/{name}")
+    assert registered is RawDataset
+
     def ids(split: str) -> set[str]:
-        dataset = cls(dataset_name="raw", dataset_path=str(SAMPLES / path), split=split,
-                      validation_fraction=0.3, **options)  # fmt: skip
+        dataset = registered(dataset_name=f"coalm-oumi/{name}", dataset_path=str(SAMPLES / name),
+                             split=split, validation_fraction=0.3, **options)  # fmt: skip
         return set(dataset.samples["dialogue_id"])
 
     assert ids("train") and ids("validation")
@@ -285,7 +284,9 @@ def test_raw_sources_hold_dialogues_out(cls, path: str, options: dict[str, objec
 
 def test_strict_raw_sources():
     with pytest.raises(CoalmError, match=r"data\.json\[17\]"):
-        ToolAceDataset(dataset_name="t", dataset_path=str(SAMPLES / "toolace"), strict=True)
+        RawDataset(
+            dataset_name="coalm-oumi/toolace", dataset_path=str(SAMPLES / "toolace"), strict=True
+        )
 
 
 @pytest.mark.parametrize(

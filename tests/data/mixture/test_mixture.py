@@ -26,6 +26,8 @@ from coalm_oumi.data.mixture.store import read_samples, split_files
 from coalm_oumi.files.resources import resource_dir
 from tests.support.hub_server import hub
 
+PATHS = {"hammer": "xlam"}
+
 
 def sample(number: int, source: str = "snips", domain: str = "tod") -> Sample:
     return Sample("i", f"{number}", "o", source, domain, f"{source}/{number}")  # pyright: ignore
@@ -163,16 +165,21 @@ def test_an_output_that_is_a_file(tmp_path: Path):
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("sgd", {"speed": 1}, "unknown option `speed`; the options are transcripts, functions"),
-        ("toolace", {"speed": 1}, "unknown option `speed`; it has none"),
-        ("sgd", {"max_results": "two"}, "option `max_results`: 'two' is of the wrong type"),
-        ("snips", {"intents": "GetWeather"}, "option `intents`: 'GetWeather' is of the wrong type"),
+        ("sgd", {"speed": 1}, "unknown key `speed`; the keys are transcripts, functions"),
+        ("toolace", {"speed": 1}, "source toolace: unknown key `speed`; there are no keys"),
+        ("sgd", {"max_results": "two"}, "max_results: expected a whole number, found 'two'"),
+        ("sgd", {"max_results": -1}, "max_results: input should be greater than or equal to 0"),
+        ("hammer", {"copies": 0}, "source hammer: copies: input should be greater than or equal"),
+        ("hammer", {"masking": 1.5}, "masking: input should be less than or equal to 1"),
+        ("snips", {"intents": "GetWeather"}, "intents: expected a list, not one text"),
     ],
 )
 def test_bad_source_options(tmp_path: Path, source: str, options: dict[str, object], message: str):
     config = BuildConfig(
         output_dir=str(tmp_path / "out"),
-        sources={source: SourceConfig(path=f"samples:{source}", options=options)},
+        sources={
+            source: SourceConfig(path=f"samples:{PATHS.get(source, source)}", options=options)
+        },
     )
     with pytest.raises(CoalmError, match=message):
         build(config)

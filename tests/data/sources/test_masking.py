@@ -180,8 +180,11 @@ def test_two_thirds_are_masked_and_every_copy_differs():
     share = sum(map(is_masked, samples)) / len(samples)
     assert 0.6 < share < 0.73
     assert samples == list(read(hammer.Hammer(XLAM)))
-    assert samples != list(read(hammer.Hammer(XLAM, seed=1)))
-    assert all(not is_masked(sample) for sample in read(hammer.Hammer(XLAM, masking=0, copies=1)))
+    assert samples != list(read(hammer.Hammer(XLAM, hammer.HammerOptions(seed=1))))
+    assert all(
+        not is_masked(sample)
+        for sample in read(hammer.Hammer(XLAM, hammer.HammerOptions(masking=0, copies=1)))
+    )
     masked_copies = [s for s in samples if isinstance(s, Sample) and is_masked(s)]
     assert len({s.instruction for s in masked_copies}) == len(masked_copies)
 

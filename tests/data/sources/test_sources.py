@@ -6,7 +6,17 @@ import pytest
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.sample import Sample
-from coalm_oumi.data.sources import SOURCES, Reader, Rejected, hammer, sgd, snips, toolace
+from coalm_oumi.data.sources import (
+    Reader,
+    Rejected,
+    find_source,
+    hammer,
+    open_source,
+    sgd,
+    snips,
+    source_names,
+    toolace,
+)
 from coalm_oumi.data.sources import read as every
 from coalm_oumi.files.resources import resource_dir
 from coalm_oumi.formats import calls
@@ -33,13 +43,13 @@ def write(path: Path, value: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", source_names())
 def test_the_shipped_samples_are_read(name: str):
     path, options = SHIPPED[name]
-    samples, rejected = split(SOURCES[name].reader(path, **options))
+    samples, rejected = split(open_source(name, path, options))
     assert len({sample.dialogue_id for sample in samples}) >= 40
     assert {sample.source for sample in samples} == {name}
-    assert {sample.domain for sample in samples} == {SOURCES[name].domain}
+    assert {sample.domain for sample in samples} == {find_source(name).domain}
     assert all(sample.output == sample.output.strip() != "" for sample in samples)
     assert len(rejected) == (1 if name == "toolace" else 0)
 
@@ -96,11 +106,11 @@ def test_bad_snips_records_are_rejected(tmp_path: Path, record: object, reason: 
 def test_snips_intents_shorten_the_prompt(tmp_path: Path):
     snips_file(tmp_path, {"data": [{"text": "rate this"}]})
     snips_file(tmp_path, {"data": [{"text": "play this"}]}, intent="PlayMusic")
-    (sample,), _ = split(snips.Snips(tmp_path, intents=["PlayMusic"]))
+    (sample,), _ = split(snips.Snips(tmp_path, snips.SnipsOptions(intents=["PlayMusic"])))
     assert "1 domains - PlayMusic." in sample.instruction
     assert "RateBook" not in sample.instruction
     with pytest.raises(CoalmError, match="unknown intent `Fly`"):
-        list(every(snips.Snips(tmp_path, intents=["Fly"])))
+        list(every(snips.Snips(tmp_path, snips.SnipsOptions(intents=["Fly"]))))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +162,7 @@ def xlam(query: object = "q", tools: object = "[]", answers: object = "[]") -> d
 )
 def test_bad_xlam_records_are_rejected(tmp_path: Path, record: object, reason: str):
     file = write(tmp_path / "xlam.json", [xlam(), record])
-    samples, (rejected,) = split(hammer.Hammer(file, copies=1))
+    samples, (rejected,) = split(hammer.Hammer(file, hammer.HammerOptions(copies=1)))
     assert [sample.output for sample in samples] == ["[]"]
     assert str(rejected).startswith(f"{file}[1]: ")
     assert reason in rejected.reason
@@ -216,19 +226,21 @@ def test_sgd_gives_two_samples_an_api_turn(tmp_path: Path):
 
 
 def test_sgd_function_lists():
-    (first, *_), _ = split(sgd.Sgd(SAMPLES / "sgd", functions="dialogue"))
-    listing, _ = split(sgd.Sgd(SAMPLES / "sgd", functions="all"))
+    (first, *_), _ = split(sgd.Sgd(SAMPLES / "sgd", sgd.SgdOptions(functions="dialogue")))
+    listing, _ = split(sgd.Sgd(SAMPLES / "sgd", sgd.SgdOptions(functions="all")))
     action = next(sample for sample in listing if sample.output.startswith("Action"))
     listed = action.instruction.split("[BEGIN OF AVAILABLE TOOLS]\n")[1].split("\n[END")[0]
     schema = json.loads((SAMPLES / "sgd/schema.json").read_text())
     assert len(listed.splitlines()) == sum(len(service["intents"]) for service in schema)
     assert first.domain == "cra"
-    with pytest.raises(CoalmError, match="neither `all` nor `dialogue`"):
-        sgd.Sgd(SAMPLES / "sgd", functions="some")  # pyright: ignore
+    with pytest.raises(CoalmError, match="functions: input should be 'all' or 'dialogue'"):
+        open_source("sgd", SAMPLES / "sgd", {"functions": "some"})
 
 
 def test_recorded_transcripts_replace_the_templates():
-    recorded, _ = split(sgd.Sgd(SAMPLES / "sgd", transcripts=SAMPLES / "cra/transcripts.jsonl"))
+    recorded, _ = split(
+        sgd.Sgd(SAMPLES / "sgd", sgd.SgdOptions(transcripts=SAMPLES / "cra/transcripts.jsonl"))
+    )
     templated, _ = split(sgd.Sgd(SAMPLES / "sgd"))
     texts = [
         [s for s in samples if s.dialogue_id == "sgd/sgd/1_00000"]
@@ -241,14 +253,14 @@ def test_recorded_transcripts_replace_the_templates():
 def test_transcripts_of_no_dialogue_are_said(tmp_path: Path):
     file = tmp_path / "cra.jsonl"
     file.write_text(json.dumps({"dialogue_id": "nosuch", "text": "x"}) + "\n")
-    samples, (rejected,) = split(sgd.Sgd(SAMPLES / "sgd", transcripts=file))
+    samples, (rejected,) = split(sgd.Sgd(SAMPLES / "sgd", sgd.SgdOptions(transcripts=file)))
     assert samples
     assert "nosuch: no dialogue of this id is in" in str(rejected)
 
 
 def test_sgd_keeps_the_results_asked_for(shared: Path):
     def observations(limit: int | None) -> list[int]:
-        samples, _ = split(sgd.Sgd(shared / "sgd/dev", max_results=limit))
+        samples, _ = split(sgd.Sgd(shared / "sgd/dev", sgd.SgdOptions(max_results=limit)))
         return [
             len(json.loads(line.removeprefix("Observation: ")))
             for sample in samples
@@ -286,10 +298,10 @@ def test_real_sgd(shared: Path):
     assert len(samples) == turns + calls_made
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", source_names())
 def test_a_missing_source_names_the_path(tmp_path: Path, name: str):
     with pytest.raises(CoalmError, match=str(tmp_path / "nosuch")):
-        list(every(SOURCES[name].reader(tmp_path / "nosuch")))
+        list(every(open_source(name, tmp_path / "nosuch", {})))
 
 
 def test_text_that_is_no_unicode_is_rejected(tmp_path: Path):
@@ -297,7 +309,7 @@ def test_text_that_is_no_unicode_is_rejected(tmp_path: Path):
     file.write_text(
         f'[{json.dumps(xlam())}, {{"query": "\\ud83d", "tools": "[]", "answers": "[]"}}]'
     )
-    samples, (rejected,) = split(hammer.Hammer(file, copies=1))
+    samples, (rejected,) = split(hammer.Hammer(file, hammer.HammerOptions(copies=1)))
     assert len(samples) == 1
     assert "half of a surrogate pair" in rejected.reason
 
