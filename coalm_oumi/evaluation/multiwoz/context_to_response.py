@@ -2,13 +2,19 @@
 
 Unlike AutoTOD's, they judge what the system said against the states it tracked: Inform asks whether
 the venues that the last state stands for suit the goal, Success whether every requested slot was
-mentioned. The official evaluator reads delexicalised responses. Ours are in words: names of places,
-phone numbers, post codes, addresses, train and reference numbers are found in them. A reference
-counts where the agent made that booking; the official evaluator takes the corpus's word for it.
+mentioned. The official evaluator reads delexicalised responses (`in_placeholders`). Ours are in
+words: `in_words` finds names of places, phone numbers, post codes, addresses, train and reference
+numbers in them.
+
+The two readings of a reference number differ. The official evaluator counts one only from the turn
+on in which the human operator made that booking in the reference dialogue, and looks at no turn
+after the reference dialogue's end. An agent that talks to a simulated user books in other turns, so
+that most of its references do not count. The other reading counts a reference if the agent made
+that booking. The caller chooses with `SystemTurn.booked`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rapidfuzz import fuzz
@@ -31,6 +37,10 @@ _PATTERNS = {
     "trainID": re.compile(r"\btr\d{4}\b", re.IGNORECASE),
 }
 _TIME = re.compile(r"\d\d:\d\d")
+_OFFER = {**dict.fromkeys(VENUES, "name"), "train": "trainID"}
+"""What a reply mentions that offers a venue or a train. A taxi is not offered."""
+_PLACEHOLDERS = {"NAME": "name", "TRAINID": "trainID", "PHONE": "phone", "ADDRESS": "address",
+                 "POST": "postcode", "REFERENCE": "reference"}  # fmt: skip
 _REQUESTABLE = ("phone", "address", "postcode", "trainID")
 
 
@@ -41,16 +51,25 @@ class SystemTurn:
     Attributes:
         reply: What it said.
         state: The state after the user's turn.
-        booked: The domains whose reference number it told.
+        booked: The domains whose reference number counts if it is told in this turn.
+        active: The domains that the turn is about; None to estimate one from the states.
     """
 
     reply: str
     state: Predicted
     booked: frozenset[str]
+    active: frozenset[str] | None = None
+
+
+Mentions = Callable[[str, SystemTurn, Database], set[str]]
+"""Returns what a turn mentions of a domain: `name`, `trainID`, `reference` and requested slots."""
 
 
 def inform_success(
-    goals: Mapping[str, Goal], turns: Sequence[SystemTurn], database: Database
+    goals: Mapping[str, Goal],
+    turns: Sequence[SystemTurn],
+    database: Database,
+    mentioned: Mentions | None = None,
 ) -> tuple[bool, bool]:
     """Judges one dialogue.
 
@@ -58,21 +77,24 @@ def inform_success(
         goals: What the user wants, by domain.
         turns: What the system did.
         database: The databases.
+        mentioned: How its replies are read; `in_words` by default.
 
     Returns:
         Inform and Success. There is no Success without Inform.
     """
+    mentioned = mentioned or in_words
     offered: dict[str, list[int]] = {domain: [] for domain in goals}
     told: dict[str, set[str]] = {domain: set() for domain in goals}
-    for turn, active in zip(turns, _active_domains([t.state for t in turns]), strict=True):
-        if active is None or active not in goals:
-            continue
-        said = _mentioned(active, turn.reply, database)
-        if ("name" if active in VENUES else "trainID") in said and active != "taxi":
-            matching = _matching(active, _of_domain(active, turn.state), database)
-            if not set(offered[active]) <= set(matching) or not offered[active]:
-                offered[active] = matching
-        told[active] |= said | ({"reference"} if active in turn.booked else set())
+    estimated = _active_domains([turn.state for turn in turns])
+    for turn, estimate in zip(turns, estimated, strict=True):
+        active = {estimate} if turn.active is None else turn.active
+        for domain in goals.keys() & active:
+            said = mentioned(domain, turn, database)
+            if _OFFER.get(domain) in said:
+                matching = _matching(domain, _of_domain(domain, turn.state), database)
+                if not offered[domain] or not set(offered[domain]) <= set(matching):
+                    offered[domain] = matching
+            told[domain] |= said
     inform = all(_informed(d, goal, offered[d], database) for d, goal in goals.items())
     return inform, inform and all(_wanted(goal) <= told[d] for d, goal in goals.items())
 
@@ -118,15 +140,22 @@ def _active_domains(states: Sequence[Predicted]) -> list[str | None]:
     return active
 
 
-def _mentioned(domain: str, reply: str, database: Database) -> set[str]:
-    found = {slot for slot, pattern in _PATTERNS.items() if pattern.search(reply)}
+def in_words(domain: str, turn: SystemTurn, database: Database) -> set[str]:
+    """Finds what a reply in words mentions. The reference is taken from `turn.booked`."""
+    found = {slot for slot, pattern in _PATTERNS.items() if pattern.search(turn.reply)}
     if domain in VENUES:
-        if database.named_in(domain, reply):
+        if database.named_in(domain, turn.reply):
             found.add("name")
-        words = clean(reply)
+        words = clean(turn.reply)
         if any(clean(row["address"]) in words for row in database.rows(domain)):
             found.add("address")
-    return found
+    return found | ({"reference"} if domain in turn.booked else set())
+
+
+def in_placeholders(domain: str, turn: SystemTurn, database: Database) -> set[str]:
+    """Finds the placeholders of a delexicalised reply, such as `NAME` and `REFERENCE`."""
+    found = {slot for mark, slot in _PLACEHOLDERS.items() if mark in turn.reply}
+    return found if domain in turn.booked else found - {"reference"}
 
 
 def _matching(domain: str, constraints: Mapping[str, str], database: Database) -> list[int]:

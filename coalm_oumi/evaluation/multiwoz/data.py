@@ -53,12 +53,14 @@ class Turn:
     Attributes:
         user: What the user says.
         system: What the human operator answered.
-        state: The belief state after the user's turn; None where the file has none.
+        state: The belief state after the user's turn; None if the file has none.
+        booked: The domains that the human operator has booked up to this turn.
     """
 
     user: str
     system: str
     state: State | None
+    booked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,12 @@ def dialogue(name: str, record: Json, path: Path) -> Dialogue:
     try:
         log = record["log"]
         turns = [
-            Turn(asked["text"], answered["text"], _state(answered["metadata"]))
+            Turn(
+                asked["text"],
+                answered["text"],
+                _state(answered["metadata"]),
+                _booked(answered["metadata"]),
+            )
             for asked, answered in zip(log[::2], log[1::2], strict=True)
         ]
         goals = {domain: _goal(record["goal"][domain]) for domain in DOMAINS
@@ -232,6 +239,12 @@ def _message(message: Json) -> tuple[str, ...]:
         text = re.sub(r"^Task \d+: ", "", message)
         message = re.split(r"(?<=\.)\s+", text)
     return tuple(_TAG.sub("", text).strip() for text in message)
+
+
+def _booked(metadata: Json) -> frozenset[str]:
+    return frozenset(
+        domain for domain in DOMAINS if (metadata.get(domain) or {}).get("book", {}).get("booked")
+    )
 
 
 def _state(metadata: Json) -> State:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.core.usage import Usage
@@ -31,7 +31,8 @@ class Judged:
         verdicts: What follows from that, by domain.
         llm_answers: What the language model read; None where none was asked.
         llm_verdicts: What follows from that; domains that it could not answer are left out.
-        inform_success: The context-to-response metric.
+        inform_success: The context-to-response metrics, by their suffix: `c2r` counts a reference
+            number that the agent's booking returned, `c2r_official` as the official evaluator does.
     """
 
     dialogue: Dialogue
@@ -40,7 +41,7 @@ class Judged:
     verdicts: Mapping[str, Verdict]
     llm_answers: Mapping[str, Answers] | None
     llm_verdicts: Mapping[str, Verdict] | None
-    inform_success: tuple[bool, bool]
+    inform_success: Mapping[str, tuple[bool, bool]]
 
 
 def to_record(rollout: Rollout, user_usage: Usage) -> Json:
@@ -122,19 +123,28 @@ def judge_record(
         verdicts=check(answers),
         llm_answers=llm_answers,
         llm_verdicts=None if llm_answers is None else check(llm_answers),
-        inform_success=inform_success(dialogue.goals, _system_turns(record, bookings), database),
+        inform_success=_context_to_response(dialogue, record, bookings, database),
     )
 
 
-def _system_turns(record: Json, bookings: Sequence[Booking]) -> list[SystemTurn]:
-    return [
-        SystemTurn(
-            reply=turn["reply"],
-            state=turn["state"],
-            booked=frozenset(b.domain for b in bookings if b.reference in turn["reply"].upper()),
-        )
-        for turn in record["turns"]
+def _context_to_response(
+    dialogue: Dialogue, record: Json, bookings: Sequence[Booking], database: Database
+) -> dict[str, tuple[bool, bool]]:
+    """Returns Inform and Success in both readings of a reference number."""
+    turns = []
+    for turn in record["turns"]:
+        reply = turn["reply"].upper()
+        told = frozenset(booking.domain for booking in bookings if booking.reference in reply)
+        turns.append(SystemTurn(turn["reply"], turn["state"], told))
+    # The official evaluator compares turn by turn, up to the end of the shorter dialogue.
+    official = [
+        replace(turn, booked=turn.booked & reference.booked)
+        for turn, reference in zip(turns, dialogue.turns, strict=False)
     ]
+    return {
+        "c2r": inform_success(dialogue.goals, turns, database),
+        "c2r_official": inform_success(dialogue.goals, official, database),
+    }
 
 
 def summarise(judged: Sequence[Judged], *, with_states: bool) -> dict[str, float]:
@@ -149,7 +159,7 @@ def summarise(judged: Sequence[Judged], *, with_states: bool) -> dict[str, float
         Shares in [0, 1]: `success`, `inform`, `book` over dialogues, the same over single domains
         (`domain_…`) and each domain (`hotel_success`), with `joint_goal_accuracy` and the like
         where states can be compared, `llm_…` and `agreement` where a language model judged, and
-        `inform_c2r`, `success_c2r`.
+        `inform_c2r`, `success_c2r`, `inform_c2r_official`, `success_c2r_official`.
     """
     metrics: dict[str, float] = {}
     metrics |= _shares("", [entry.verdicts for entry in judged])
@@ -159,8 +169,10 @@ def summarise(judged: Sequence[Judged], *, with_states: bool) -> dict[str, float
         metrics["agreement"] = agreement(judged)
     if with_states:
         metrics |= _tracking(judged)
-    for index, name in enumerate(("inform_c2r", "success_c2r")):
-        metrics[name] = sum(entry.inform_success[index] for entry in judged) / len(judged)
+    for reading in ("c2r", "c2r_official"):
+        for index, name in enumerate(("inform", "success")):
+            right = sum(entry.inform_success[reading][index] for entry in judged)
+            metrics[f"{name}_{reading}"] = right / len(judged)
     steps = [s for entry in judged for t in entry.record["turns"] for s in t["steps"]]
     metrics["readable"] = 1 - sum(s["unreadable"] for s in steps) / len(steps) if steps else 0.0
     metrics["finished"] = sum(not entry.record["error"] for entry in judged) / len(judged)

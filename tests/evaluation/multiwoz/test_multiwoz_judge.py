@@ -4,6 +4,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,11 @@ import pytest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation.multiwoz import data, llm_judge, reader
-from coalm_oumi.evaluation.multiwoz.context_to_response import SystemTurn, inform_success
+from coalm_oumi.evaluation.multiwoz.context_to_response import (
+    SystemTurn,
+    in_placeholders,
+    inform_success,
+)
 from coalm_oumi.evaluation.multiwoz.data import Goal
 from coalm_oumi.evaluation.multiwoz.database import Database, Row
 from coalm_oumi.evaluation.multiwoz.judge import METRICS, DialogueRecords, Verdict, check, overall
@@ -369,6 +374,46 @@ def test_context_to_response(database: Database, table: data.Dialogue):
         False,
         False,
     )
+
+
+TD_EVAL_SLOTS = {"arrive": "arriveby", "leave": "leaveat", "people": "book people",
+                 "time": "book time", "stay": "book stay"}  # fmt: skip
+
+
+def test_the_official_context_to_response_metric_of_td_eval(shared: Path):
+    """Inform and Success of all 51 delexicalised dialogues, as the authors' laboratory has them."""
+    folder = shared / "multiwoz"
+    database = Database(folder / "db")
+    file = folder / "multiwoz_2.1_test.json.zip"
+    dialogues = {d.dialogue_id: d for d in data.read(file, version="2.1")}
+    own = official = 0
+    for _, record in read_jsonl(folder / "td_eval/dialogues_a.jsonl"):
+        dialogue = dialogues[record["dialogue_id"].removesuffix(".json")]
+        judged = record["context_to_response"]
+        turns = [
+            SystemTurn(
+                reply=turn["response"],
+                state={
+                    f"{domain}-{TD_EVAL_SLOTS.get(slot, slot)}": value
+                    for domain, state in turn["state"].items()
+                    for slot, value in state.items()
+                },
+                booked=frozenset(dialogue.goals),
+                active=frozenset(turn["active_domains"]),
+            )
+            for turn in judged["dialog"]
+        ]
+        aligned = [
+            replace(turn, booked=reference.booked)
+            for turn, reference in zip(turns, dialogue.turns, strict=False)
+        ]
+        verdict = inform_success(dialogue.goals, aligned, database, in_placeholders)
+        theirs = judged["match"]["total"], judged["success"].get("total", False)
+        assert verdict == theirs, dialogue.dialogue_id
+        official += verdict[1]
+        own += inform_success(dialogue.goals, turns, database, in_placeholders)[1]
+    # The one difference: theirs counts a reference only where the human operator had booked.
+    assert (official, own) == (14, 26)
 
 
 def test_the_deterministic_judge_on_the_human_operators(shared: Path):
