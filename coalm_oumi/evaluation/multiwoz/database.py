@@ -1,5 +1,6 @@
 """MultiWOZ's databases in SQLite: built once from the JSON files, asked with bound parameters."""
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,8 +26,19 @@ Row = Mapping[str, str]
 _SIMILAR = 90
 """Names at least this similar are taken for a slip of the pen (Tomiinek's threshold)."""
 
-_WORDS = {"ask": "Ask", "j": "J Restaurant", "place": "The Place"}
-"""Names that are words too, and how they are written where they are names."""
+_NAME_CUE = (
+    r"(?:(?:\b(?:called|named|name is|recommend|suggest|try|book|booked|at)|^|[,:*\u2022-]|\d[.)])"
+    r"\s*{name}(?=\s*(?:[,.;:!?(*-]|and\b|or\b|$))|\b{name} restaurant\b)"
+)
+_WORDS = {
+    key: re.compile(written + "|(?i:" + _NAME_CUE.format(name=name) + ")", re.MULTILINE)
+    for key, name, written in (
+        ("ask", "ask", r"(?<=[a-z0-9,:*-] )Ask\b"),
+        ("j", "j", r"\bJ Restaurant\b"),
+        ("place", "the place", r"\bThe Place\b"),
+    )
+}
+"""Names that are words too: how they are written, or what stands around them, if they are names."""
 
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "restaurant": ("name", "area", "pricerange", "food", "phone", "postcode", "address"),
@@ -173,7 +185,7 @@ class Database:
             key
             for _, key in found
             # `belfry` is no mention of its own within `cambridge belfry`.
-            if longer.count(f" {key} ") == 1 and (key not in _WORDS or _WORDS[key] in text)
+            if longer.count(f" {key} ") == 1 and (key not in _WORDS or _WORDS[key].search(text))
         ]
 
     def _similar(self, domain: str, name: str) -> str:

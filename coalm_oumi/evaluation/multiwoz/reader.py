@@ -20,8 +20,44 @@ MISSING = "not told"
 _TIME = re.compile(r"\b\d{1,2}[:.]\d{2}(?:\s*[ap]\.?m\b)?", re.IGNORECASE)
 _TAXI_PHONE = re.compile(r"(?<!\d)\d{10,11}(?!\d)")
 _TRAIN_ID = re.compile(r"\bTR\d{4}\b")
-_SENTENCE = re.compile(r"[^.!?\n]+")
-_NEGATION = re.compile(r"\b(?:no|not|without|lacks?)\b|n't\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"[^.!?\n]+[.!?]?")
+_CLAUSE = re.compile(r"[,;:]|\b(?:and|but|however|although|though|while)\b", re.IGNORECASE)
+_CONTRAST = re.compile(r";|\b(?:but|however|although|though|instead)\b", re.IGNORECASE)
+_NEGATION = re.compile(
+    r"\b(?:no|not(?! only| just)|none|neither|nor|without|lacks?|cannot)\b|n['\u2019]t\b",
+    re.IGNORECASE,
+)
+_ASKING = re.compile(
+    r"\s*(?:so |and |or )?(?:would|will|do|does|did|is|are|was|can|could|shall|should|may|have|has"
+    r"|what|which|how|who|where|when|if|whether|let me know)\b",
+    re.IGNORECASE,
+)
+_REFUSAL = re.compile(
+    r"\b(?:could|can|did|was|were|am|is|are)(?:n['\u2019]t| not| unable)\b.{0,40}?"
+    r"\b(?:find|found|locate|located|see|available|listed|in (?:the|our|my))\b"
+    r"|\b(?:cannot|unable to|not able to|failed to) (?:find|locate|see)\b"
+    r"|\bno (?:such|results?|records?|match\w*|information)\b"
+    r"|\bthere (?:is|are|was|were) (?:no|not|none)\b.{0,40}?"
+    r"\b(?:restaurants?|hotels?|guest ?houses?|attractions?|places?|venues?|named|called"
+    r"|match\w*)\b"
+    r"|\bdo(?:es)?(?:n['\u2019]t| not) (?:exist|have (?:any|a|an|information))\b",
+    re.IGNORECASE,
+)
+_CHOICE = re.compile(
+    r"\b(?:recommend|suggest|how about|what about|shall i book|like me to book"
+    r"|i(?: have|'ve)? (?:booked|chosen|picked|selected)|i (?:choose|chose|pick)|go with)\b",
+    re.IGNORECASE,
+)
+_DIALOGUE_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a about ah also an and any are at book booking can certainly confirm correct could do "
+        "for found get got have hello help hi i in information is it let like list look looking "
+        "me my need of oh ok okay on one or please right said say see so sorry sure thank thanks "
+        "that the there this to understand user want wanted with would yes you your ",
+    )
+)
+"""Words that repeat or acknowledge a wish, and tell nothing about a place."""
 _TOPICS = {
     "internet": re.compile(r"internet|wi-?fi", re.IGNORECASE),
     "parking": re.compile(r"parking", re.IGNORECASE),
@@ -82,29 +118,62 @@ def _told_booking(domain: str, transcript: Transcript) -> Booking | None:
 def _venue(domain: str, turns: Sequence[tuple[str, str]], database: Database) -> str | None:
     """Returns the place that is talked of last.
 
-    The user's words decide before the agent's. An agent that lists several places offers the first.
+    The user's words decide before the agent's. If an agent lists several places, none of them is
+    chosen until somebody singles one out.
     """
     current = None
     for user, agent in turns:
         if mentioned := database.named_in(domain, user):
             current = mentioned[-1]
-        offered = database.named_in(domain, agent)
-        if offered and current not in offered and (len(offered) == 1 or current is None):
+        stated = _without_refusals(agent)
+        offered = database.named_in(domain, stated)
+        if len(offered) > 1:
+            offered = _singled_out(domain, stated, database)
+        if len(offered) == 1 and current not in database.named_in(domain, stated):
             current = offered[0]
     return current
+
+
+def _singled_out(domain: str, said: str, database: Database) -> list[str]:
+    """Returns the place that an agent recommends or books out of a list of its own."""
+    for sentence in _SENTENCE.findall(said):
+        named = database.named_in(domain, sentence)
+        if len(named) == 1 and _CHOICE.search(sentence):
+            return named
+    return []
+
+
+def _without_refusals(said: str) -> str:
+    """Leaves out what an agent says that it does not find: `I'm sorry, I could not find X`."""
+    kept = []
+    for sentence in _SENTENCE.findall(said):
+        parts = _CONTRAST.split(sentence)
+        kept.append(" ".join(part for part in parts if not _REFUSAL.search(part)))
+    return "\n".join(kept)
 
 
 def _is_offered(
     domain: str, name: str, venue: Row, transcript: Transcript, database: Database
 ) -> bool:
-    """Says whether the agent spoke of a place too: by its name, or by where and how to reach it.
+    """Returns True if the agent spoke of a place too: by its name, or by how to reach it.
 
-    A user who asks for a place by its name is not informed of it yet.
+    A user who asks for a place by its name is not informed of it yet, also not by an agent that
+    repeats the user's words.
     """
-    if any(name in database.named_in(domain, agent) for _, agent in transcript.turns):
-        return True
+    heard = ""
+    for user, agent in transcript.turns:
+        heard += f" {user}"
+        stated = _without_refusals(agent)
+        if name in database.named_in(domain, stated) and _is_news(stated, heard):
+            return True
     reach = [slot for slot in ("phone", "postcode", "address") if venue.get(slot, "?") != "?"]
     return any(_says(slot, venue[slot], transcript.told) for slot in reach)
+
+
+def _is_news(said: str, heard: str) -> bool:
+    """Returns True if a text holds a word that tells something and that was not heard before."""
+    words = set(re.findall(r"\w+", said.lower()))
+    return bool(words - set(re.findall(r"\w+", heard.lower())) - _DIALOGUE_WORDS)
 
 
 def _told(slot: str, venue: Row, said: str) -> str:
@@ -113,7 +182,7 @@ def _told(slot: str, venue: Row, said: str) -> str:
     if value == "?":
         return "none"  # the database does not know either
     if slot in _TOPICS:
-        return _yes_or_no(_TOPICS[slot], said)
+        return yes_or_no(slot, said)
     return value if _says(slot, value, said) else MISSING
 
 
@@ -139,12 +208,22 @@ def _says(slot: str, value: str, said: str) -> bool:
     return f" {wanted} " in f" {words} "
 
 
-def _yes_or_no(topic: re.Pattern[str], said: str) -> str:
-    """Reads whether there is something, from the last sentence that speaks of it."""
-    sentences = [s for s in _SENTENCE.findall(said) if topic.search(s)]
-    if not sentences:
-        return MISSING
-    return "no" if _NEGATION.search(sentences[-1]) else "yes"
+def yes_or_no(slot: str, said: str) -> str:
+    """Reads whether a hotel has internet or parking, from the last statement about it.
+
+    A question or a condition states nothing: `Would you like one with free parking?`. A negation
+    holds within its own clause: `free internet but no parking`.
+    """
+    answer = MISSING
+    for sentence in _SENTENCE.findall(said):
+        clauses = _CLAUSE.split(sentence)
+        for index, clause in enumerate(clauses):
+            is_question = sentence.endswith("?") and index + 1 == len(clauses)
+            if _ASKING.match(clause) or is_question:
+                break  # the question goes on to the end of the sentence
+            if _TOPICS[slot].search(clause):
+                answer = "no" if _NEGATION.search(clause) else "yes"
+    return answer
 
 
 def _train(goal: Goal, transcript: Transcript, database: Database) -> dict[str, str]:

@@ -158,7 +158,7 @@ def test_the_deterministic_judge_beside_gpt_3_5(shared: Path):
         total += len(asked)
         same += len(asked) - len(differences(verdict, entry))
     assert total == 192
-    assert same >= 148
+    assert same >= 149
 
 
 ANSWERS = {"name": "Copper Pot", "reference": "ABC", "phone": "01223 000001"}
@@ -250,6 +250,87 @@ def test_a_place_that_the_user_alone_named_was_not_offered(
     ):
         name = read(database, table, (user, agent))["name"]
         assert name == ("the copper pot" if offered else reader.MISSING), agent
+
+
+@pytest.mark.parametrize(
+    ("user", "agent", "offered"),
+    [
+        ("Indian food?", "I'm sorry, I could not find the Copper Pot.", False),
+        ("Indian food?", "I am unable to locate the Copper Pot in our system.", False),
+        ("Indian food?", "There is no restaurant called Copper Pot.", False),
+        ("Indian food?", "No results for Copper Pot, but the Blue Door is nice.", False),
+        ("Indian food?", "Sorry, I could not find one in the north, but the Copper Pot is central.", True),
+        ("Indian food?", "I could not find parking. The Copper Pot serves Indian food.", True),
+        ("The copper pot?", "The copper pot?", False),
+        ("I need the copper pot.", "So you want the copper pot, right.", False),
+        ("I need the copper pot.", "The copper pot is in the centre.", True),
+        ("Indian food?", "I found the Copper Pot and the Blue Door.", False),
+        ("Indian food?", "I found the Copper Pot and the Blue Door. I recommend the Copper Pot.", True),
+    ],
+)  # fmt: skip
+def test_what_counts_as_an_offer(
+    database: Database, table: data.Dialogue, user: str, agent: str, offered: bool
+):
+    name = read(database, table, (user, agent))["name"]
+    assert (name == "the copper pot") == offered
+
+
+@pytest.mark.parametrize(
+    ("said", "internet", "parking"),
+    [
+        ("It has free internet but no parking.", "yes", "no"),
+        ("No parking, but free wifi.", "yes", "no"),
+        ("It has free parking and no internet.", "no", "yes"),
+        ("There is no internet or parking.", "no", "no"),
+        ("Not only free parking but also wifi.", "yes", "yes"),
+        ("It doesn\u2019t offer parking.", reader.MISSING, "no"),
+        ("Would you like one with free parking?", reader.MISSING, reader.MISSING),
+        ("Do you need parking and internet?", reader.MISSING, reader.MISSING),
+        ("If you need parking, tell me.", reader.MISSING, reader.MISSING),
+        ("It has free parking, would you like to book?", reader.MISSING, "yes"),
+        ("It has parking. Would you like one without internet?", reader.MISSING, "yes"),
+    ],
+)
+def test_what_a_reply_says_of_internet_and_parking(said: str, internet: str, parking: str):
+    assert reader.yes_or_no("internet", said) == internet
+    assert reader.yes_or_no("parking", said) == parking
+
+
+def test_names_that_are_words_too(shared: Path):
+    database = Database(shared / "multiwoz" / "db")
+    for text, named in (
+        ("i recommend the place, it is a nightclub.", True),
+        ("there is a club called the place", True),
+        ("The club is The Place.", True),
+        ("1. the place\n2. the junction", True),
+        ("that is the place where you can eat", False),
+        ("The place is nice.", False),
+        ("what is the address of the place?", False),
+    ):
+        assert ("place" in database.named_in("attraction", text)) == named, text
+    for text, named in (("ask restaurant is cheap", True), ("Try Ask.", True), ("how about ask?", False),
+                        ("You can ask me.", False), ("Ask me anything.", False)):  # fmt: skip
+        assert ("ask" in database.named_in("restaurant", text)) == named, text
+
+
+def test_an_agent_that_repeats_the_user_informs_of_nearly_nothing(shared: Path):
+    database = Database(shared / "multiwoz" / "db")
+    informed = []
+    for dialogue in data.read(shared / "multiwoz" / "multiwoz_2.1_test.json.zip", version="2.1"):
+        transcript = reader.Transcript([(turn.user, turn.user) for turn in dialogue.turns], [])
+        for domain, goal in dialogue.goals.items():
+            answers = reader.answers(domain, goal, transcript, database)
+            informed.append(check(domain, goal, answers, DialogueRecords(database, [])).inform)
+    assert sum(filter(None, informed)) / len(informed) < 0.02  # 0.255 if repeating is telling
+
+
+def test_autotod_keeps_the_case_of_an_entrance_fee(database: Database):
+    goal = Goal({}, {}, ("entrance fee",), {}, {})
+    records = DialogueRecords(database, [])
+    row = next(r for r in database.rows("attraction") if r["entrance fee"] == "free")
+    for fee, right in (("free", True), ("Free", False)):
+        answers = {"name": row["name"], "entrance fee": fee}
+        assert check("attraction", goal, answers, records).success is right
 
 
 def test_the_deterministic_judge_on_trains_and_taxis(database: Database):
@@ -444,6 +525,6 @@ def test_the_deterministic_judge_on_the_human_operators(shared: Path):
                     total[domain, metric] += 1
                     right[domain, metric] += value
     assert {key: round(right[key] / total[key], 2) for key in total} == {
-        ("restaurant", "inform"): 0.97, ("restaurant", "book"): 0.97,
-        ("hotel", "inform"): 0.98, ("hotel", "book"): 0.99, ("attraction", "inform"): 0.96,
+        ("restaurant", "inform"): 0.96, ("restaurant", "book"): 0.97,
+        ("hotel", "inform"): 0.97, ("hotel", "book"): 0.99, ("attraction", "inform"): 0.95,
     }  # fmt: skip
