@@ -1,75 +1,105 @@
-"""The `coalm` command: arguments in, one function call, text out."""
+"""The `coalm` command: registers the commands and turns errors into one line and an exit code."""
 
-import argparse
+import functools
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
-# Heavy imports stay inside the commands, so that `coalm --help` answers at once.
+import click
+import typer
+
 from coalm_oumi import __version__
-from coalm_oumi.cli import (
-    build,
-    card,
-    cra,
-    demo_model,
-    doctor,
-    errors,
-    merge,
-    overlap,
-    plan,
-    quantize,
-    report,
-    reproduce,
-    stats,
-)
+from coalm_oumi.cli.build import build
+from coalm_oumi.cli.card import card
+from coalm_oumi.cli.cra import cra
+from coalm_oumi.cli.demo_model import demo_model
+from coalm_oumi.cli.doctor import doctor
+from coalm_oumi.cli.errors import errors
+from coalm_oumi.cli.merge import merge
+from coalm_oumi.cli.overlap import overlap
+from coalm_oumi.cli.plan import plan
+from coalm_oumi.cli.quantize import quantize
+from coalm_oumi.cli.report import report
+from coalm_oumi.cli.reproduce import reproduce
+from coalm_oumi.cli.stats import stats
 from coalm_oumi.core.errors import CoalmError
 
-COMMANDS = {
-    "build": build,
-    "stats": stats,
-    "overlap": overlap,
-    "cra": cra,
-    "plan": plan,
-    "demo-model": demo_model,
-    "quantize": quantize,
-    "merge": merge,
-    "card": card,
-    "errors": errors,
-    "report": report,
-    "reproduce": reproduce,
-    "doctor": doctor,
-}
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as shells count it: 128 + SIGINT."""
+
+app = typer.Typer(
+    name="coalm",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command()(build)
+app.command()(stats)
+app.command()(overlap)
+app.add_typer(cra)
+app.command()(plan)
+app.command("demo-model")(demo_model)
+app.command()(quantize)
+app.command()(merge)
+app.command()(card)
+app.command()(errors)
+app.command()(report)
+app.command()(reproduce)
+app.command()(doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"coalm-oumi {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _coalm(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version"),
+    ] = False,
+) -> None:
+    """Builds the data of CoALM and reports on its runs.
+
+    Training and evaluation are `oumi train -c recipes/...` and `oumi evaluate -c recipes/...`.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
+    Args:
+        arguments: The words after `coalm`; those of this process if None.
+
     Returns:
-        The exit code: 0, or 1 with one line on standard error.
+        The exit code: 0; 1 for bad input and 2 for a wrong command line, each with a message on
+        standard error; 130 after Ctrl-C; or the code that the command ends with.
     """
-    options = _parser().parse_args(arguments)
+    _leave_interrupts_to_this_process()
+    command = typer.main.get_command(app)
+    words = None if arguments is None else list(arguments)
     try:
-        return options.run(options)
-    except CoalmError as error:
-        print(f"error: {error}", file=sys.stderr)
+        code = command.main(words, prog_name="coalm", standalone_mode=False)
+    except click.ClickException as error:  # a wrong command line
+        error.show()
+        return error.exit_code
+    except (CoalmError, OSError) as error:  # OSError: a full disk, a folder without permission
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 1
-    except OSError as error:  # a full disk, a folder without permission
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    return code or 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="coalm",
-        description="Builds the data of CoALM and reports on its runs. Training and evaluation "
-        "are `oumi train -c recipes/...` and `oumi evaluate -c recipes/...`.",
-    )
-    parser.add_argument("--version", action="version", version=f"coalm-oumi {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+@functools.cache
+def _leave_interrupts_to_this_process() -> None:
+    """Has forked processes ignore Ctrl-C, which else each would answer with a traceback."""
+    os.register_at_fork(after_in_child=_ignore_interrupts)
 
-    for name, command in COMMANDS.items():
-        chosen = commands.add_parser(name, help=command.HELP)
-        command.add_arguments(chosen)
-        chosen.set_defaults(run=command.run)
-    return parser
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,27 +1,26 @@
 """`coalm card`."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-HELP = "write a model's card, and send the model to the hub"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    parser.add_argument("model", type=Path, help="an adapter, or what `coalm merge` wrote")
-    parser.add_argument("-c", "--config", type=Path, required=True, help="the training recipe")
-    parser.add_argument(
-        "--run-dir", type=Path, help="where training and evaluations lie, as for `coalm report`"
-    )
-    parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="send it there, with its card")
+import typer
 
 
-def run(options: argparse.Namespace) -> int:
-    """Runs the command; returns its exit code."""
+def card(
+    model: Annotated[Path, typer.Argument(help="An adapter, or what `coalm merge` wrote")],
+    config: Annotated[Path, typer.Option("-c", "--config", help="The training recipe")],
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(help="The folder of training and evaluations, as for `coalm report`"),
+    ] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Push the model and its card there")
+    ] = None,
+) -> None:
+    """Write a model's card, and push the model to the hub."""
     from coalm_oumi.report.card import push, write
     from coalm_oumi.training.recipe import read_recipe
 
-    print(write(options.model, read_recipe(options.config), run_dir=options.run_dir))
-    if options.push_to_hub:
-        print(push(options.model, options.push_to_hub))
-    return 0
+    print(write(model, read_recipe(config), run_dir=run_dir))
+    if push_to_hub:
+        print(push(model, push_to_hub))

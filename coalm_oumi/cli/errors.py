@@ -1,26 +1,22 @@
 """`coalm errors`."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-HELP = "count failures by type, and put models side by side on the same samples"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    parser.add_argument("run_dir", type=Path, help="a folder of runs, such as output/demo")
-    parser.add_argument("--task", help="only tasks with this in their name, such as api_bank")
-    parser.add_argument(
-        "--samples", type=int, default=20, help="samples a task on the page (%(default)s)"
-    )
+import typer
 
 
-def run(options: argparse.Namespace) -> int:
-    """Runs the command; returns its exit code."""
+def errors(
+    run_dir: Annotated[Path, typer.Argument(help="A folder of runs, such as output/demo")],
+    task: Annotated[
+        str | None, typer.Option(help="Only tasks with this in their name, such as api_bank")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Samples per task on the page")] = 20,
+) -> None:
+    """Count failures by type, and compare models on the same samples."""
     from coalm_oumi.report import failures
 
-    tasks = failures.find(options.run_dir, options.task)
-    print(failures.as_text(tasks))
-    for file in failures.write(options.run_dir, tasks, samples=options.samples):
+    tasks = failures.find(run_dir, task)
+    print(failures.as_markdown(tasks))
+    for file in failures.write(run_dir, tasks, samples=samples):
         print(file)
-    return 0

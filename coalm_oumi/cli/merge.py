@@ -1,22 +1,20 @@
 """`coalm merge`."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-HELP = "merge a trained adapter into its base model"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    parser.add_argument("adapter", type=Path, help="the output_dir of `oumi train`")
-    parser.add_argument("output", type=Path, help="the folder to write")
-    parser.add_argument("--base", help="the base model (default: the one the adapter names)")
+import typer
 
 
-def run(options: argparse.Namespace) -> int:
-    """Runs the command; returns its exit code."""
-    from coalm_oumi.training.weights import merge
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="The output_dir of `oumi train`")],
+    output: Annotated[Path, typer.Argument(help="The folder to write")],
+    base: Annotated[
+        str | None, typer.Option(help="The base model (default: the one that the adapter names)")
+    ] = None,
+) -> None:
+    """Merge a trained adapter into its base model."""
+    from coalm_oumi.training.weights import merge as merge_weights
 
-    merge(options.adapter, options.output, base=options.base)
-    print(options.output)
-    return 0
+    merge_weights(adapter, output, base=base)
+    print(output)

@@ -1,46 +1,43 @@
 """`coalm overlap`."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from coalm_oumi.cli.arguments import Workers
 from coalm_oumi.core.errors import CoalmError
 
-HELP = "look for benchmark text in a mixture"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    parser.add_argument("path", type=Path, help="a folder that `coalm build` wrote, or a file")
-    parser.add_argument(
-        "--benchmark",
-        action="append",
-        required=True,
-        metavar="NAME=PATH",
-        help="a benchmark's JSON files; may be given several times",
-    )
-    parser.add_argument("--output", type=Path, help="write the mixture without what overlaps here")
-    parser.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Runs the command; returns its exit code."""
-    from coalm_oumi.data.mixture import overlap
+def overlap(
+    path: Annotated[Path, typer.Argument(help="A folder that `coalm build` wrote, or a file")],
+    benchmark: Annotated[
+        list[str],
+        typer.Option(metavar="NAME=PATH", help="A benchmark's JSON files; can be repeated"),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Write the mixture without the overlapping samples here")
+    ] = None,
+    workers: Workers = 1,
+) -> None:
+    """Look for benchmark text in a mixture."""
+    from coalm_oumi.data.mixture import overlap as overlaps
     from coalm_oumi.data.mixture.store import read_all
+    from coalm_oumi.rendering.terminal import show
 
-    if options.output is not None:
-        overlap.check_clean(options.path, options.output)
+    if output is not None:
+        overlaps.check_clean(path, output)
     benchmarks = []
-    for given in options.benchmark:
-        name, _, path = given.partition("=")
-        if not path:
+    for given in benchmark:
+        name, _, place = given.partition("=")
+        if not place:
             raise CoalmError(f"--benchmark {given}: expected NAME=PATH")
-        benchmarks.append(overlap.read_benchmark(name, Path(path)))
-    table = read_all(options.path)
-    results, overlapping = overlap.find(table, benchmarks, workers=options.workers)
-    print(overlap.as_text(results, len(table)))
-    folder = options.path if options.path.is_dir() else options.path.parent
-    print(overlap.write(folder, results, len(table)))
-    if options.output is not None:
-        overlap.write_clean(options.path, options.output, benchmarks, overlapping)
-        print(f"{options.output}: written without {overlapping.sum()} samples")
-    return 0
+        benchmarks.append(overlaps.read_benchmark(name, Path(place)))
+    table = read_all(path)
+    results, overlapping = overlaps.find(table, benchmarks, workers=workers)
+    show(overlaps.as_table(results, len(table)))
+    folder = path if path.is_dir() else path.parent
+    print(overlaps.write(folder, results, len(table)))
+    if output is not None:
+        overlaps.write_clean(path, output, benchmarks, overlapping)
+        print(f"{output}: written without {overlapping.sum()} samples")

@@ -1,25 +1,23 @@
 """`coalm quantize`."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-HELP = "quantise a QLoRA recipe's model once, before training"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    parser.add_argument("-c", "--config", type=Path, required=True, help="a training recipe")
-    parser.add_argument("output", type=Path, help="the folder to write")
-    parser.add_argument("--model", help="another model than the recipe's, a hub id or a folder")
+import typer
 
 
-def run(options: argparse.Namespace) -> int:
-    """Runs the command; returns its exit code."""
+def quantize(
+    config: Annotated[Path, typer.Option("-c", "--config", help="A training recipe")],
+    output: Annotated[Path, typer.Argument(help="The folder to write")],
+    model: Annotated[
+        str | None, typer.Option(help="Another model than the recipe's: a hub id or a folder")
+    ] = None,
+) -> None:
+    """Quantise a QLoRA recipe's model once, before training."""
     from coalm_oumi.training.recipe import read_recipe
-    from coalm_oumi.training.weights import quantize
+    from coalm_oumi.training.weights import quantize as quantize_weights
 
-    recipe = read_recipe(options.config)
-    recipe.model.model_name = options.model or recipe.model.model_name
-    quantize(recipe, options.output)
-    print(options.output)
-    return 0
+    recipe = read_recipe(config)
+    recipe.model.model_name = model or recipe.model.model_name
+    quantize_weights(recipe, output)
+    print(output)

@@ -1,25 +1,19 @@
 """`coalm report`."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-HELP = "render what training and evaluation wrote, beside the paper's tables"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    parser.add_argument(
-        "run_dir", type=Path, nargs="+", help="folders of runs, such as output/demo"
-    )
-    parser.add_argument(
-        "--output", type=Path, help="the folder to write into (default: the first of them)"
-    )
+import typer
 
 
-def run(options: argparse.Namespace) -> int:
-    """Runs the command; returns its exit code."""
+def report(
+    run_dir: Annotated[list[Path], typer.Argument(help="Folders of runs, such as output/demo")],
+    output: Annotated[
+        Path | None, typer.Option(help="The folder to write into (default: the first run_dir)")
+    ] = None,
+) -> None:
+    """Render what training and evaluation wrote, beside the paper's tables."""
     from coalm_oumi.report.page import write
 
-    for file in write(options.run_dir, options.output):
+    for file in write(run_dir, output):
         print(file)
-    return 0

@@ -1,42 +1,40 @@
 """`coalm stats`."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from coalm_oumi.cli.arguments import Workers
 from coalm_oumi.core.errors import CoalmError
 
-HELP = "count a mixture beside the paper's Table 1"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    parser.add_argument("path", type=Path, help="a folder that `coalm build` wrote, or a file")
-    parser.add_argument(
-        "--tokenizer",
-        default="meta-llama/Llama-3.1-8B-Instruct",
-        help="a hub id or a folder (default: %(default)s)",
-    )
-    parser.add_argument("--window", type=int, default=4096, help="the model's length (%(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Runs the command; returns its exit code."""
+def stats(
+    path: Annotated[Path, typer.Argument(help="A folder that `coalm build` wrote, or a file")],
+    tokenizer: Annotated[
+        str, typer.Option(help="A hub id or a folder")
+    ] = "meta-llama/Llama-3.1-8B-Instruct",
+    window: Annotated[int, typer.Option(min=1, help="The model's context length")] = 4096,
+    workers: Workers = 1,
+) -> None:
+    """Count a mixture's samples and tokens, beside the paper's Table 1."""
+    if not path.exists():  # before the imports, which take seconds
+        raise CoalmError(f"{path}: no such file or folder; `coalm build` writes one")
     import transformers
 
-    from coalm_oumi.data.mixture import stats
+    from coalm_oumi.data.mixture import stats as counts
+    from coalm_oumi.rendering.terminal import show
 
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(options.tokenizer)
+        loaded = transformers.AutoTokenizer.from_pretrained(tokenizer)
     except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
         raise CoalmError(
-            f"--tokenizer {options.tokenizer}: not to be had ({str(error).splitlines()[0]}); give "
-            "the folder of one on disk"
+            f"--tokenizer {tokenizer}: unavailable ({reason}); give the folder of one on disk"
         ) from error
-    lengths = stats.count_tokens(options.path, tokenizer, workers=options.workers)
-    rows = stats.summarize(lengths, window=options.window)
-    print(stats.as_text(rows, window=options.window))
-    folder = options.path if options.path.is_dir() else options.path.parent
-    for file in stats.write(folder, lengths, rows, window=options.window):
+    lengths = counts.count_tokens(path, loaded, workers=workers)
+    rows = counts.summarize(lengths, window=window)
+    show(counts.as_table(rows, window=window))
+    folder = path if path.is_dir() else path.parent
+    for file in counts.write(folder, lengths, rows, window=window):
         print(file)
-    return 0

@@ -8,7 +8,7 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        ok: False where something must be fixed before recipes run.
+        ok: False if this must be fixed before recipes run.
         text: What was found.
         fix: What to do about it, if anything.
     """
@@ -16,3 +16,8 @@ class Finding:
     ok: bool
     text: str
     fix: str = ""
+
+    def __str__(self) -> str:
+        """Writes the line as it is printed."""
+        fix = f" -> {self.fix}" if self.fix else ""
+        return f"{'ok  ' if self.ok else 'BAD '} {self.text}{fix}"

@@ -1,7 +1,7 @@
-"""Prompt templates to text, and the HTML style that every page shares.
+"""Prompts, terminal tables and Markdown tables as text, and the HTML style of every page.
 
 The prompts are the Jinja files of the top-level `prompts` folder. May import `core`, `files` and
 `formats`.
 """
 
-__all__ = ["prompts"]
+__all__ = ["markdown", "prompts", "terminal"]

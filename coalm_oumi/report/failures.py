@@ -9,6 +9,7 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.files.atomic import write_text
 from coalm_oumi.files.jsontext import write_json
+from coalm_oumi.rendering import markdown
 from coalm_oumi.rendering.prompts import PAGE_STYLE, templates
 from coalm_oumi.report.collect import TaskResult, collect
 
@@ -94,16 +95,15 @@ def _task(name: str, results: Sequence[TaskResult]) -> Task:
     return Task(name, counts, wrong)
 
 
-def as_text(tasks: Sequence[Task]) -> str:
-    """Writes the counts as Markdown tables, one a task."""
+def as_markdown(tasks: Sequence[Task]) -> str:
+    """Writes the counts as Markdown tables, one per task."""
     parts = []
     for task in tasks:
         heads = kinds(task)
-        rows = [["model", *heads, "of"], ["---", *("---:" for _ in heads), "---:"]]
+        rows = []
         for model, counts in task.counts.items():
             rows.append([model, *(str(counts[kind]) for kind in heads), str(counts.total())])
-        lines = [f"| {' | '.join(row)} |" for row in rows]
-        parts.append("\n".join([f"## {task.name}", "", *lines]))
+        parts.append(f"## {task.name}\n\n{markdown.table(['model', *heads, 'of'], rows)}")
     return "\n\n".join(parts)
 
 

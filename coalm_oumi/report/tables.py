@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from coalm_oumi.core import paper as core_paper
+from coalm_oumi.rendering import markdown
 from coalm_oumi.report import paper
 from coalm_oumi.report.collect import Mixture, TaskResult
 from coalm_oumi.report.intervals import interval
@@ -254,11 +255,11 @@ def as_markdown(table: Table) -> str:
         "second": lambda text: f"<u>{text}</u>",
     }
     head = ["", *(f"{column}, {side}" for column in table.columns for side in ("paper", "ours"))]
-    lines = [head, ["---", *("---:" for _ in head[1:])]]
+    rows = []
     for row in table.rows:
         cells = [text for cell in row.cells for text in _texts(table, cell, marks)]
-        lines.append([row.name, *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append([row.name, *cells])
+    return markdown.table(head, rows)
 
 
 def _texts(table: Table, cell: Cell, marks: Mapping[Mark, Callable[[str], str]]) -> tuple[str, str]:

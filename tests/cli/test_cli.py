@@ -1,8 +1,17 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from coalm_oumi.cli.app import main
+from coalm_oumi.files.resources import resolve
+from tests.conftest import run
 
 
 def test_build_and_its_summary(repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -41,3 +50,71 @@ def test_a_bad_option_of_a_source(repo: Path, tmp_path: Path, capsys: pytest.Cap
     ]
     assert main([*arguments, "sources.sgd.options={speed: 1}"]) == 1
     assert "source sgd: unknown option `speed`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing command"),
+        (["nosuch"], "No such command 'nosuch'"),
+        (["build"], "Missing option '-c' / '--config'"),
+        (["plan", "recipes/coalm_8b.yaml", "--price", "0"], "0 is not positive"),
+        (["plan", "recipes/coalm_8b.yaml", "--gpus", "none"], "'none' is not a valid integer"),
+        (["reproduce"], "give one of --scale and --config"),
+        (["reproduce", "--scale", "demo", "--run", "--dry-run"], "not both"),
+        (["cra"], "Missing command"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and not printed.out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["cra", "generate", "-h"], ["--version"]])
+def test_help_and_version_end_with_0(words: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(words) == 0
+    assert "coalm" in capsys.readouterr().out
+
+
+def test_completion_names_the_commands(tmp_path: Path):
+    done = run(
+        "coalm", cwd=tmp_path, _COALM_COMPLETE="complete_bash", COMP_WORDS="coalm re", COMP_CWORD="1"
+    )  # fmt: skip
+    assert done.stdout.split() == ["report", "reproduce"]
+
+
+def test_a_wrong_path_is_known_before_anything_is_loaded(tmp_path: Path):
+    code = (
+        "import sys\nfrom coalm_oumi.cli.app import main\n"
+        "code = main(['stats', 'nosuch'])\n"
+        "print(code, [m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
+    )
+    done = run(sys.executable, "-c", code, cwd=tmp_path)
+    assert done.stdout == "1 []\n"
+    assert done.stderr == ("error: nosuch: no such file or folder; `coalm build` writes one\n")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_build_prints_no_traceback(repo: Path, tmp_path: Path, workers: int):
+    """Sends Ctrl-C as a terminal does, to every process of the command."""
+    raw = tmp_path / "raw"
+    shutil.copytree(resolve("samples:snips"), raw)
+    file = raw / "train_GetWeather_full.json"
+    utterance = json.loads(file.read_text())["GetWeather"][0]
+    file.write_text(json.dumps({"GetWeather": [utterance] * 50_000}))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "coalm_oumi", "build", "-c", repo / "recipes/data/demo.yaml",
+         f"output_dir={tmp_path / 'out'}", f"sources.snips.path={raw}",
+         "--workers", str(workers)],
+        cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    while process.poll() is None and not list(tmp_path.glob("out/.build/parts-*/snips-0/*")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in error

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rich.table import Table
+
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.data.cra import sgd, transcript
@@ -12,6 +14,7 @@ from coalm_oumi.data.cra.judge import Judgement
 from coalm_oumi.data.cra.rates import Agreement, Rate
 from coalm_oumi.data.cra.validate import DIMENSIONS, Catalogue, Dimension, Finding, validate
 from coalm_oumi.files.jsontext import read_jsonl, write_json, write_jsonl
+from coalm_oumi.rendering import terminal
 
 PAPER_ERROR_RATE = 0.09
 """Of 100 dialogues, by one student (Appendix D)."""
@@ -166,33 +169,32 @@ def agreement(
     }
 
 
-def as_text(
-    rates_: Mapping[str, Rate],
-    agreements: Mapping[Dimension, Agreement],
-    *,
-    paper: float = PAPER_ERROR_RATE,
-) -> str:
-    """Writes the table of error rates, and that of agreement where there is one."""
-    lines = [f"{'dialogues with':<36}{'':>12}{'rate':>8}   95% interval"]
-    for name, rate in rates_.items():
+def rates_table(found: Mapping[str, Rate]) -> Table:
+    """Makes a terminal table of error rates, with the paper's in the last row."""
+    made = terminal.table("dialogues with", "count", "rate", "95% interval")
+    for name, rate in found.items():
         low, high = rate.interval()
-        lines.append(
-            f"{LABELS[name]:<36}{f'{rate.count}/{rate.total}':>12}{rate.value:>8.1%}"
-            f"   {low:.1%} to {high:.1%}"
+        count = f"{rate.count}/{rate.total}"
+        made.add_row(LABELS[name], count, f"{rate.value:.1%}", f"{low:.1%} to {high:.1%}")
+    made.add_row("The paper, by a person", "9/100", f"{PAPER_ERROR_RATE:.1%}", "")
+    return made
+
+
+def agreement_table(agreements: Mapping[Dimension, Agreement]) -> Table:
+    """Makes a terminal table of how far the checks agree with people."""
+    made = terminal.table(
+        "agreement with people", "dialogues", "same", "kappa", "precision", "recall"
+    )
+    for name, both in agreements.items():
+        made.add_row(
+            LABELS[name],
+            str(both.total),
+            f"{both.accuracy:.1%}",
+            _number(both.kappa),
+            _number(both.precision),
+            _number(both.recall),
         )
-    lines.append(f"{'The paper, by a person':<36}{'9/100':>12}{paper:>8.1%}")
-    if agreements:
-        lines += [
-            "",
-            f"{'agreement with people':<36}{'dialogues':>12}{'same':>8}{'kappa':>8}"
-            f"{'precision':>11}{'recall':>8}",
-        ]
-        for name, both in agreements.items():
-            lines.append(
-                f"{LABELS[name]:<36}{both.total:>12}{both.accuracy:>8.1%}"
-                f"{_number(both.kappa):>8}{_number(both.precision):>11}{_number(both.recall):>8}"
-            )
-    return "\n".join(lines)
+    return made
 
 
 def write(

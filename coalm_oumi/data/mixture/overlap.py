@@ -17,6 +17,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+from rich.table import Table
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps, loads
@@ -25,6 +26,7 @@ from coalm_oumi.data.mixture.select import column
 from coalm_oumi.data.mixture.store import MANIFEST, STAGING, read_samples, split_files
 from coalm_oumi.data.mixture.write import check_output, write_mixture
 from coalm_oumi.files.jsontext import read_json, read_jsonl, write_json
+from coalm_oumi.rendering import terminal
 
 WINDOW = 13
 """Words in a row that count as shared text."""
@@ -225,16 +227,13 @@ def write(folder: Path, results: Sequence[Overlap], samples: int) -> Path:
     return file
 
 
-def as_text(results: Sequence[Overlap], samples: int) -> str:
-    """Writes the results for a terminal."""
-    lines = [
-        f"{'benchmark':<14}{'texts':>9}{'whole text':>12}{'13 words':>12}  of {samples:,} samples"
-    ]
-    lines += [
-        f"{result.benchmark:<14}{result.texts:>9,}{result.exact:>12,}{result.windows:>12,}"
-        for result in results
-    ]
-    return "\n".join(lines)
+def as_table(results: Sequence[Overlap], samples: int) -> Table:
+    """Makes a terminal table of the results."""
+    made = terminal.table("benchmark", "texts", "whole text", f"{WINDOW} words", "of samples")
+    for result in results:
+        counts = (result.texts, result.exact, result.windows, samples)
+        made.add_row(result.benchmark, *(f"{count:,}" for count in counts))
+    return made
 
 
 def _words(text: str) -> list[str]:

@@ -9,6 +9,7 @@ process that renders does.
 import hashlib
 import itertools
 import multiprocessing
+import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -73,8 +74,15 @@ def renderer(readers: Mapping[str, Reader], *, workers: int) -> Iterator[Submit]
         initializer=_keep_readers,
         initargs=(readers,),
     ) as pool:
+
+        def submit_to_pool(
+            name: str, file: Path, records: Sequence[Record | Rejected]
+        ) -> "Future[None]":
+            with _interrupts_held():  # `pool.submit` starts the processes one by one
+                return pool.submit(_write_part_of, name, file, records)
+
         try:
-            yield lambda name, file, records: pool.submit(_write_part_of, name, file, records)
+            yield submit_to_pool
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -153,6 +161,16 @@ def write_part(reader: Reader, file: Path, records: Sequence[Record | Rejected])
 
 _readers: Mapping[str, Reader] = {}
 """What a rendering process was started with."""
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Holds Ctrl-C back; processes started meanwhile never see it, and leave it to this one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _keep_readers(readers: Mapping[str, Reader]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from rich.table import Table
 
 from coalm_oumi.core import paper
 from coalm_oumi.core.errors import CoalmError
@@ -17,6 +18,7 @@ from coalm_oumi.core.sample import TEXT_COLUMNS
 from coalm_oumi.data.mixture.store import read_all
 from coalm_oumi.files.atomic import write_bytes
 from coalm_oumi.files.jsontext import write_json
+from coalm_oumi.rendering import terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +90,27 @@ def paper_table() -> dict[str, dict[str, Any]]:
     return copy.deepcopy(paper.read()["table_1"]["rows"])
 
 
-def as_text(rows: Sequence[SourceStats], *, window: int) -> str:
-    """Writes the rows beside the paper's, for a terminal."""
+def as_table(rows: Sequence[SourceStats], *, window: int) -> Table:
+    """Makes a terminal table of the rows, beside the paper's."""
     paper = paper_table()
     paper["total"] = {key: sum(row[key] for row in paper.values()) for key in ("samples", "tokens")}
-    lines = [
-        f"{'source':<10}{'samples':>10}{'paper':>10}{'tokens':>14}{'paper':>14}"
-        f"{'tokens/sample':>15}{'paper':>9}{'over ' + str(window):>12}"
-    ]
+    made = terminal.table(
+        *("source", "samples", "paper", "tokens", "paper", "tokens/sample", "paper"),
+        f"over {window}",
+    )
     for row in rows:
         known = paper.get(row.source)
-        mean = f"{known['tokens'] / known['samples']:.1f}" if known else ""
-        lines.append(
-            f"{row.source:<10}{row.samples:>10,}{_number(known, 'samples'):>10}"
-            f"{row.tokens:>14,}{_number(known, 'tokens'):>14}{row.tokens_per_sample:>15.1f}"
-            f"{mean:>9}{row.over_window:>12.2%}"
+        made.add_row(
+            row.source,
+            f"{row.samples:,}",
+            _number(known, "samples"),
+            f"{row.tokens:,}",
+            _number(known, "tokens"),
+            f"{row.tokens_per_sample:.1f}",
+            f"{known['tokens'] / known['samples']:.1f}" if known else "",
+            f"{row.over_window:.2%}",
         )
-    return "\n".join(lines)
+    return made
 
 
 def write(

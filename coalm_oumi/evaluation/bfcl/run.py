@@ -22,6 +22,7 @@ from coalm_oumi.files.jsontext import write_jsonl
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError
 from coalm_oumi.llm.recorded import Question, RecordedModel, digest, made_by
+from coalm_oumi.rendering import markdown
 
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig
@@ -199,18 +200,20 @@ def summary(version: Version, judged: Sequence[Judged], columns: Mapping[str, fl
     counts: dict[str, list[bool]] = defaultdict(list)
     for sample in judged:
         counts[sample.entry.category].append(sample.verdict.valid)
-    lines = [f"| column of BFCL {version.name.upper()} | % |", "| --- | ---: |"]
-    lines += [
-        f"| {name} | {100 * columns[name]:.2f} |" if name in columns else f"| {name} | incomplete |"
-        for name in version.shown
-    ]
-    lines += [f"| {name} | {note} |" for name, note in version.notes.items()]
-    lines += ["", "| category | right | of | % |", "| --- | ---: | ---: | ---: |"]
-    lines += [
-        f"| {name} | {sum(valid)} | {len(valid)} | {100 * sum(valid) / len(valid):.2f} |"
-        for name, valid in counts.items()
-    ]
-    return "\n".join(lines) + "\n"
+    shares = []
+    for name in version.shown:
+        shares.append([name, f"{100 * columns[name]:.2f}" if name in columns else "incomplete"])
+    shares += version.notes.items()
+    categories = []
+    for name, valid in counts.items():
+        share = 100 * sum(valid) / len(valid)
+        categories.append([name, str(sum(valid)), str(len(valid)), f"{share:.2f}"])
+    return "\n\n".join(
+        [
+            markdown.table([f"column of BFCL {version.name.upper()}", "%"], shares),
+            markdown.table(["category", "right", "of", "%"], categories) + "\n",
+        ]
+    )
 
 
 def _check(worker: Worker, category: str, class_name: str) -> None:

@@ -80,12 +80,12 @@ def check_batch(setup: Setup, *, gpus: int, global_batch: int) -> Iterator[Findi
             n for n in range(1, global_batch + 1) if not global_batch % (n * setup.micro_batch)
         ]
         counts = ", ".join(map(str, fitting))
-        mend = f"use {counts} GPUs" if fitting else "training.per_device_train_batch_size=1"
+        fix = f"use {counts} GPUs" if fitting else "training.per_device_train_batch_size=1"
         yield Finding(
             False,
             f"a global batch of {global_batch} cannot be split over {gpus} GPUs with "
             f"training.per_device_train_batch_size={setup.micro_batch}",
-            f"{mend}, or say --global-batch {_next_multiple(global_batch, together)}, which is "
+            f"{fix}, or say --global-batch {_next_multiple(global_batch, together)}, which is "
             "another run",
         )
         return
@@ -128,25 +128,25 @@ def check_memory(
         )
         return
     if smallest is not None:
-        mend = f"it fits on {smallest} of them: --gpus {smallest}"
+        fix = f"it fits on {smallest} of them: --gpus {smallest}"
     elif setup.sharding == "none":
-        mend = (
+        fix = (
             "shard it: fsdp.enable_fsdp=true fsdp.sharding_strategy=FULL_SHARD "
             "fsdp.auto_wrap_policy=TRANSFORMER_BASED_WRAP"
         )
         if not setup.checkpointing:
-            mend += ", and training.enable_gradient_checkpointing=true"
+            fix += ", and training.enable_gradient_checkpointing=true"
     elif not setup.checkpointing:
-        mend = "training.enable_gradient_checkpointing=true"
+        fix = "training.enable_gradient_checkpointing=true"
     elif setup.loss == "nll" and when == "loss":
-        mend = "training.trainer_kwargs.loss_type=chunked_nll, or a shorter model.model_max_length"
+        fix = "training.trainer_kwargs.loss_type=chunked_nll, or a shorter model.model_max_length"
     else:
-        mend = "peft.q_lora=true, a shorter model.model_max_length, or GPUs with more memory"
+        fix = "peft.q_lora=true, a shorter model.model_max_length, or GPUs with more memory"
     yield Finding(
         False,
         f"does not fit on {gpus} x {gpu.name}: {need / 2**30:.1f} GiB a GPU at the {when}, of "
         f"{gpu.memory / 2**30:.1f}",
-        mend,
+        fix,
     )
 
 

@@ -6,10 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from rich.table import Table
 
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.files.atomic import write_bytes
 from coalm_oumi.files.jsontext import write_json
+from coalm_oumi.rendering import terminal
 from coalm_oumi.training.plan.build import Plan
 from coalm_oumi.training.plan.gpus import gpu_by_name
 from coalm_oumi.training.plan.memory import MOMENTS, peak
@@ -35,9 +37,13 @@ _COLOURS = (
 )
 
 
-def as_text(plan: Plan) -> str:
-    """Writes a plan as tables."""
-    return "\n".join([*_head(plan), "", *_memory(plan), "", *_clusters(plan), "", *_notes(plan)])
+def show(plan: Plan) -> None:
+    """Prints a plan as tables."""
+    print(*_head(plan), "", sep="\n")
+    terminal.show(_memory(plan))
+    print()
+    terminal.show(_clusters(plan))
+    print("", *_notes(plan), sep="\n")
 
 
 def write(folder: Path, plan: Plan) -> Sequence[Path]:
@@ -76,41 +82,44 @@ def _head(plan: Plan) -> Iterator[str]:
     )
     yield (
         f"{'4-bit' if setup.four_bit else f'{8 * setup.weight_bytes}-bit'} weights, "
-        f"{setup.micro_batch} x {setup.tokens} tokens a GPU, activations "
+        f"{setup.micro_batch} x {setup.tokens} tokens per GPU, activations "
         f"{'recomputed' if setup.checkpointing else 'kept'}, {setup.optimizer}, "
         f"{'DDP' if setup.sharding == 'none' else 'FSDP: ' + setup.sharding + ' sharding'}, "
         f"loss: {setup.loss}"
     )
 
 
-def _memory(plan: Plan) -> Iterator[str]:
-    title = f"GiB on each of {plan.gpus} x {plan.gpu.name}"
-    yield f"{title:<34}" + "".join(f"{moment:>16}" for moment in MOMENTS)
+def _memory(plan: Plan) -> Table:
+    made = terminal.table(f"GiB on each of {plan.gpus} x {plan.gpu.name}", *MOMENTS)
     rows = {moment: asdict(memory) for moment, memory in plan.moments.items()}
     for part, label in _LABELS.items():
-        if any(row[part] for row in rows.values()):
-            yield f"{label:<34}" + "".join(
-                f"{rows[moment][part] / _GIB:>16.2f}" for moment in MOMENTS
-            )
-    totals = "".join(f"{plan.moments[moment].total / _GIB:>16.2f}" for moment in MOMENTS)
-    yield f"{f'total, of {plan.gpu.memory / _GIB:.1f}':<34}{totals}"
+        numbers = [rows[moment][part] / _GIB for moment in MOMENTS]
+        if any(numbers):
+            made.add_row(label, *(f"{number:.2f}" for number in numbers))
+    totals = [plan.moments[moment].total / _GIB for moment in MOMENTS]
+    made.add_row(f"total, of {plan.gpu.memory / _GIB:.1f}", *(f"{number:.2f}" for number in totals))
+    return made
 
 
-def _clusters(plan: Plan) -> Iterator[str]:
+def _clusters(plan: Plan) -> Table:
+    heads = ["GPUs", "GiB per GPU", "fits", "batch", "steps", "hours", "GPU-hours"]
     priced = plan.clusters[0].schedule.cost is not None
-    yield (
-        f"{'GPUs':>6}{'GiB a GPU':>12}{'fits':>6}{'batch':>7}{'steps':>10}{'hours':>10}"
-        f"{'GPU-hours':>12}" + (f"{'cost':>12}" if priced else "")
-    )
+    if priced:
+        heads.append("cost")
+    made = terminal.table(*heads)
+    made.columns[0].justify = "right"
+    made.add_column("")
     for row in plan.clusters:
         run = row.schedule
-        line = f"{row.gpus:>6}{row.memory / _GIB:>12.1f}{'yes' if row.fits else 'no':>6}"
-        line += f"{run.global_batch:>7}{run.steps:>10,}{run.hours:>10.1f}{run.gpu_hours:>12,.0f}"
+        cells = [str(row.gpus), f"{row.memory / _GIB:.1f}", "yes" if row.fits else "no"]
+        cells += [str(run.global_batch), f"{run.steps:,}", f"{run.hours:.1f}"]
+        cells.append(f"{run.gpu_hours:,.0f}")
         if run.cost is not None:
-            line += f"{run.cost:>12,.0f}"
+            cells.append(f"{run.cost:,.0f}")
         if row.gpus == plan.smallest:
-            line += "  <- smallest that fits"
-        yield line
+            cells.append("<- smallest that fits")
+        made.add_row(*cells)
+    return made
 
 
 def _notes(plan: Plan) -> Iterator[str]:
@@ -123,8 +132,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     if all(cluster.schedule.cost is None for cluster in plan.clusters):
         yield "no cost without --price, the price of a GPU-hour"
     for finding in plan.findings:
-        fix = f" -> {finding.fix}" if finding.fix else ""
-        yield f"{'ok  ' if finding.ok else 'BAD '} {finding.text}{fix}"
+        yield str(finding)
 
 
 def _paper(shape: ModelShape) -> Iterator[str]:

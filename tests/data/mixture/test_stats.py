@@ -53,5 +53,5 @@ def test_errors(tmp_path: Path, mixture: Path, capsys: pytest.CaptureFixture[str
         stats.count_tokens(tmp_path, None)
     assert main(["stats", str(mixture), "--tokenizer", "nosuch/tokenizer"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: --tokenizer nosuch/tokenizer: not to be had")
+    assert error.startswith("error: --tokenizer nosuch/tokenizer: unavailable")
     assert len(error.splitlines()) == 1

@@ -1,0 +1,53 @@
+"""`coalm cra generate`."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coalm_oumi.cli.arguments import Changes
+
+
+def generate(
+    config: Annotated[Path, typer.Option("-c", "--config", help="A recipes/cra/*.yaml")],
+    changes: Changes = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate and stop")] = False,
+    max_usd: Annotated[
+        float | None, typer.Option(help="Stop before more than this is spent")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again for answers that could not be read")
+    ] = False,
+    batch: Annotated[bool, typer.Option("--batch", help="OpenAI's Batch API, half price")] = False,
+    poll: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Time between two looks at a batch")
+    ] = 30,
+) -> None:
+    """Turn SGD into CRA dialogues (Table 6)."""
+    from coalm_oumi.data.cra.generate import FAILED, TRANSCRIPTS, GenerateConfig, Generation
+    from coalm_oumi.files.config import read_config
+
+    with Generation(read_config(GenerateConfig, config, changes or [])) as generation:
+        estimate = generation.estimate(retry_failed=retry_failed, batch=batch)
+        print(f"{generation.endpoint.model}: {estimate}", flush=True)
+        if dry_run:
+            return
+        try:
+            asyncio.run(
+                generation.run(
+                    max_usd=max_usd, retry_failed=retry_failed, batch=batch, poll_seconds=poll
+                )
+            )
+        finally:
+            summary = generation.write()
+            folder = generation.folder
+            print(f"{folder / TRANSCRIPTS}: {summary['transcripts']} of {summary['dialogues']}")
+            left = summary["failed"] + summary["unanswered"]
+            if left:
+                print(
+                    f"{folder / FAILED}: {summary['failed']} answers that could not be read, "
+                    f"{summary['unanswered']} dialogues without one"
+                )
+    if summary["unanswered"]:
+        raise typer.Exit(2)

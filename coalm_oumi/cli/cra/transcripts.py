@@ -1,0 +1,10 @@
+"""The arguments that `coalm cra validate` and `coalm cra review` share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Transcripts = Annotated[Path, typer.Argument(help="What `coalm cra generate` wrote")]
+Sgd = Annotated[Path, typer.Option(help="The split of SGD that they were made from")]
+Functions = Annotated[str, typer.Option(help="Those that may be called: all, or dialogue")]

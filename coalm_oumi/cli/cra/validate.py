@@ -1,0 +1,60 @@
+"""`coalm cra validate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coalm_oumi.cli.cra.transcripts import Functions, Sgd, Transcripts
+
+
+def validate(
+    transcripts: Transcripts,
+    sgd: Sgd,
+    functions: Functions = "all",
+    judge: Annotated[
+        Path | None, typer.Option(help="An Oumi judge, such as recipes/judge_cra.yaml")
+    ] = None,
+    people: Annotated[
+        Path | None, typer.Option(help="What `coalm cra review` exported, to compare with")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The folder to write (default: validation/ beside them)")
+    ] = None,
+) -> None:
+    """Find faulty dialogues (Appendix D)."""
+    from coalm_oumi.data.cra import judge as judging
+    from coalm_oumi.data.cra import validation
+    from coalm_oumi.files.jsontext import write_jsonl
+    from coalm_oumi.rendering.terminal import show
+
+    cases = validation.read_cases(transcripts, sgd, functions)
+    folder = output or transcripts.parent / "validation"
+    questions = {}
+    for case in cases:
+        known = [function for function, _ in case.catalogue.values()]
+        questions[case.dialogue_id] = judging.question(case.text, known)
+    write_jsonl(
+        folder / "judge_input.jsonl",
+        [{"dialogue_id": name, "request": text} for name, text in questions.items()],
+    )
+    judgements = {}
+    if judge:
+        judgements = judging.judge(questions, judge, folder / "judgements.jsonl")
+    verdicts = validation.check(cases, judgements)
+    agreements = {}
+    if people:
+        agreements = validation.agreement(verdicts, validation.read_reviews(people))
+    validation.write(folder, cases, verdicts, agreements)
+    show(validation.rates_table(validation.rates(verdict.faults for verdict in verdicts)))
+    if agreements:
+        show(validation.agreement_table(agreements))
+    if judge:
+        silent = len(cases) - len(judgements)
+        unreadable = sum(judgement.is_faulty is None for judgement in judgements.values())
+        if silent:
+            print(f"{silent} dialogues that the judge did not answer; run again to ask for them")
+        if unreadable:
+            print(f"{unreadable} dialogues with an answer of the judge that cannot be read")
+    print(f"{folder / validation.VALIDATION}: every finding, with its place")
+    print(f"{folder / validation.VALID}: the transcripts without one")
