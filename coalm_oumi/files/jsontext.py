@@ -1,4 +1,7 @@
-"""JSON files: read whole or record by record, and written whole or not at all."""
+"""JSON files: read whole or record by record, and written whole or not at all.
+
+They are UTF-8, with or without a byte order mark.
+"""
 
 import codecs
 import json
@@ -23,7 +26,7 @@ def read_json(path: Path, *, errors: str = "strict") -> Json:
         CoalmError: The file is missing or is not JSON.
     """
     try:
-        return loads(path.read_bytes().decode("utf-8", errors=errors))
+        return loads(path.read_bytes().decode("utf-8-sig", errors=errors))
     except OSError as error:
         raise _unreadable(path, error) from error
     except ValueError as error:
@@ -84,7 +87,7 @@ class _NotAListError(ValueError):
 
 def _elements(stream: IO[bytes]) -> Iterator[tuple[Json, int]]:
     """Decodes one element after the other from a buffer that is filled piece by piece."""
-    decode = codecs.getincrementaldecoder("utf-8")().decode
+    decode = codecs.getincrementaldecoder("utf-8-sig")().decode
     text, at, ended = "", 0, False
 
     def fill() -> None:
@@ -149,7 +152,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Json]]:
         CoalmError: The file is missing, or a line is not JSON.
     """
     try:
-        stream = path.open(encoding="utf-8")
+        stream = path.open(encoding="utf-8-sig")
     except OSError as error:
         raise _unreadable(path, error) from error
     with stream:

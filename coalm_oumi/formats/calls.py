@@ -5,7 +5,7 @@ Every text here may come from a model, so it is read by a small parser and never
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -122,13 +122,20 @@ def parse_python(text: str) -> FunctionCall:
     return call
 
 
-def parse_bracket(text: str) -> list[FunctionCall]:
+def parse_bracket(
+    text: str, declared: Mapping[str, Collection[str]] | None = None
+) -> list[FunctionCall]:
     """Reads ToolACE's form, `[Market Trends API(country="us"), now()]`.
+
+    Args:
+        text: The calls.
+        declared: The arguments of each function that there is. A name that is among these may hold
+            brackets, commas and quotes, and the longest one that fits is read.
 
     Raises:
         CallError: The text is something else.
     """
-    reader = _Reader(text)
+    reader = _Reader(text, declared)
     reader.expect("[")
     calls = reader.until("]", reader.call)
     reader.end()
@@ -150,8 +157,9 @@ def parse_literal(text: str) -> Json:
 class _Reader:
     """A cursor over one text. Each method reads one thing and moves past it."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, declared: Mapping[str, Collection[str]] | None = None) -> None:
         self._text = text
+        self._declared = declared or {}
         self._at = 0
         self._depth = 0
 
@@ -195,14 +203,32 @@ class _Reader:
         return items
 
     def call(self) -> FunctionCall:
-        name = self.match(_FUNCTION_NAME, "a function name")
+        name = self._longest(self._declared, before="(")
+        if name is None:
+            name = self.match(_FUNCTION_NAME, "a function name")
         self.expect("(")
-        return FunctionCall(name, self._unique(self.until(")", self._argument)))
+        known = self._declared.get(name, ())
+        arguments = self.until(")", lambda: self._argument(known))
+        return FunctionCall(name, self._unique(arguments))
 
-    def _argument(self) -> tuple[str, Json]:
-        name = self.match(_ARGUMENT_NAME, "an argument name")
+    def _argument(self, known: Collection[str] = ()) -> tuple[str, Json]:
+        name = self._longest(known, before="=")
+        if name is None:
+            name = self.match(_ARGUMENT_NAME, "an argument name")
         self.expect("=")
         return name, self.value()
+
+    def _longest(self, names: Collection[str], *, before: str) -> str | None:
+        """Reads the longest of some names that stands here in front of a mark."""
+        self.peek()
+        for name in sorted(names, key=len, reverse=True):
+            if not name or not self._text.startswith(name, self._at):
+                continue
+            end = self._at + len(name)
+            if self._text[end:].lstrip().startswith(before):
+                self._at = end
+                return name
+        return None
 
     def _unique(self, pairs: Sequence[tuple[str, Json]]) -> dict[str, Json]:
         values = dict(pairs)

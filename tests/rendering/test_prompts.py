@@ -128,7 +128,7 @@ def test_toolace_with_history(tmp_path: Path):
         "description": "Gets trends.",
         "parameters": {
             "type": "dict",
-            "properties": {"trend_type": {"type": "string"}},
+            "properties": {"trend_type": {"type": "string"}, "country": {"type": "string"}},
             "required": ["trend_type"],
         },
     }

@@ -1,5 +1,6 @@
 """xLAM function-calling records to Hammer's function-calling samples (paper, Figure 5)."""
 
+import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,12 +8,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from coalm_oumi.core.jsontext import Json, loads
+from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources.masking import Masked, mask
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
 from coalm_oumi.data.sources.reader import Record, RecordError, Source
+from coalm_oumi.data.sources.tools import by_name, read_calls, read_tools, undeclared
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.rendering import prompts
@@ -43,8 +45,8 @@ class Hammer:
         """Opens the files.
 
         Args:
-            path: A JSON file that holds a list of `{query, tools, answers}`, tools and answers
-                being JSON in text, or a folder of such files.
+            path: A JSON file that holds a list of `{query, tools, answers}`, or a folder of such
+                files. Tools and answers are lists or JSON text of them.
             options: The defaults, if not given.
 
         Raises:
@@ -65,14 +67,18 @@ class Hammer:
     def samples(self, record: Record) -> list[Sample]:
         """Renders one record into its copies.
 
+        The content of a record seeds its masking. A record that the files repeat gives the same
+        copies again, so that a build recognises and drops them.
+
         Raises:
-            CoalmError: The record is not of xLAM's shape, or its answer calls what no tool is.
+            RecordError: The record does not have xLAM's shape, or its answer does not fit a tool.
         """
         parsed = _parse(record.content)
         file, _, index = record.key.rpartition("/")
+        content = _fingerprint(parsed)
         samples = []
         for copy in range(self._options.copies):
-            random_ = random.Random(f"{self._options.seed}/{record.key}/{copy}")
+            random_ = random.Random(f"{self._options.seed}/{content}/{copy}")
             masked = random_.random() < self._options.masking
             samples.append(
                 _sample(
@@ -102,33 +108,19 @@ def _parse(record: Json) -> _Record:
     query = record.get("query") if isinstance(record, dict) else None
     if not isinstance(query, str) or not query.strip():
         raise RecordError("`query` is missing or empty")
-    tools = _tools(record)
-    answers = calls.parse_json(_text_field(record, "answers"))
+    answers = read_calls(record.get("answers"), "answers")
+    tools = by_name(read_tools(record.get("tools")), answers)
     for call in answers:
-        if call.name not in tools:
-            raise RecordError(f"the answer calls `{call.name}`, which is not among the tools")
-        for argument in call.arguments:
-            if argument not in tools[call.name].get("parameters", {}):
-                raise RecordError(f"`{call.name}` has no parameter `{argument}`")
-    return _Record(query.strip(), list(tools.values()), answers)
+        problem = undeclared(call, tools)
+        if problem:
+            raise RecordError(f"the answer does not fit the tools: {problem}")
+    return _Record(query.strip(), [tool.flat() for tool in tools.values()], answers)
 
 
-def _tools(record: Json) -> dict[str, Mapping[str, Json]]:
-    """Reads the tools by name. A tool that is listed twice counts once."""
-    try:
-        tools = loads(_text_field(record, "tools"))
-    except ValueError as error:
-        raise RecordError(f"`tools` is not JSON: {error}") from error
-    if not isinstance(tools, list):
-        raise RecordError("`tools` does not hold a JSON list")
-    by_name: dict[str, Mapping[str, Json]] = {}
-    for tool in tools:
-        if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
-            raise RecordError("a tool has no `name`")
-        if not isinstance(tool.get("parameters", {}), dict):
-            raise RecordError(f"the parameters of `{tool['name']}` are not an object")
-        by_name.setdefault(tool["name"], tool)
-    return by_name
+def _fingerprint(record: _Record) -> str:
+    answers = calls.to_json(record.answers)
+    text = dumps([record.query, list(record.tools), answers])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _sample(record: _Record | Masked, dialogue_id: str) -> Sample:
@@ -140,10 +132,3 @@ def _sample(record: _Record | Masked, dialogue_id: str) -> Sample:
         domain="la",
         dialogue_id=dialogue_id,
     )
-
-
-def _text_field(record: Json, name: str) -> str:
-    value = record.get(name)
-    if not isinstance(value, str):
-        raise RecordError(f"`{name}` is missing or is not JSON in text")
-    return value

@@ -152,11 +152,16 @@ def xlam(query: object = "q", tools: object = "[]", answers: object = "[]") -> d
     ("record", "reason"),
     [
         (xlam(query=" "), "`query` is missing"),
-        (xlam(tools=[]), "`tools` is missing or is not JSON in text"),
+        (xlam(tools=None), "`tools` is missing"),
+        (xlam(tools=[3]), "a tool has no `name`"),
         (xlam(tools="[{"), "`tools` is not JSON"),
         (xlam(tools="{}"), "`tools` does not hold a JSON list"),
-        (xlam(answers="nope"), "not a JSON list of calls"),
-        (xlam(answers='[{"name": "f", "arguments": {}}]'), "calls `f`, which is not among"),
+        (xlam(answers="nope"), "`answers` is not JSON"),
+        (xlam(answers="3"), "`answers` does not hold a JSON list of calls"),
+        (
+            xlam(answers='[{"name": "f", "arguments": {}}]'),
+            "does not fit the tools: `f` is not among",
+        ),
         ("text", "`query` is missing"),
     ],
 )
@@ -175,6 +180,8 @@ def test_shipped_xlam_covers_the_kinds():
 
 
 # --- ToolACE ---
+
+TOOLS = '[{"name": "f"}]'
 
 
 def test_toolace_breaks_are_rejected_whole():
@@ -199,8 +206,10 @@ def test_toolace_calls_become_json():
         ({"system": "no tools", "conversations": [{}]}, "holds no JSON list of tools"),
         ({"system": "[{", "conversations": [{}]}, "is not JSON"),
         ({"system": "[{}]", "conversations": []}, "`conversations` is missing or empty"),
-        ({"system": "[{}]", "conversations": [{"from": "bot", "value": "x"}]}, "no known speaker"),
-        ({"system": "[{}]", "conversations": [{"from": "assistant", "value": "x"}]}, "first"),
+        ({"system": "[{}]", "conversations": [{}]}, "a tool has no `name`"),
+        ({"system": TOOLS, "conversations": [{"from": "bot", "value": "x"}]}, "no known speaker"),
+        ({"system": TOOLS, "conversations": [{"from": "assistant", "value": "x"}]}, "first"),
+        ({"system": TOOLS, "conversations": [{"from": "user", "value": "x"}]}, "says nothing"),
     ],
 )
 def test_bad_toolace_records_are_rejected(tmp_path: Path, record: object, reason: str):
