@@ -143,7 +143,8 @@ def _sample(
 _LIST = re.compile(r"\[\s*(?=\{)")
 _ABOUT_CALLS = re.compile(
     r"\b(functions?|func\w*|tools?|params?\w*|parameters?|invoke\w*)\b"
-    r"|\bonly (the )?calls?\b|point (it|this|that) out|no other text|in the format of|^should you decide",
+    r"|\bonly (the )?calls?\b|point (it|this|that) out|no other text|in the format of"
+    r"|^should you decide",
     re.IGNORECASE,
 )
 _DATE_OR_TIME = re.compile(r"\d{4}-\d\d?-\d\d?|\d\d?:\d\d|\b(19|20)\d\d\b")
