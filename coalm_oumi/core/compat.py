@@ -5,10 +5,15 @@ Oumi loads this package in the middle of its own imports.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from coalm_oumi.core.errors import CoalmError
+
+if TYPE_CHECKING:
+    import datasets
+    from oumi.core.datasets import BaseSftDataset
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -45,3 +50,33 @@ def _reported_class() -> type[CoalmError]:
         """A `CoalmError` that is also one of Oumi's configuration errors."""
 
     return ReportedError
+
+
+@functools.cache
+def sft_dataset_options() -> frozenset[str]:
+    """Returns the keyword arguments that Oumi's SFT datasets take.
+
+    Oumi ignores an unknown one with a line in its debug log. Its own ways to mask the prompt are
+    left out: our datasets mask it themselves.
+    """
+    from oumi.core.datasets import BaseSftDataset
+
+    masks = {"assistant_only", "response_template", "instruction_template"}
+    names = {
+        name
+        for parent in BaseSftDataset.__mro__
+        if parent.__module__.startswith("oumi.")
+        for name, parameter in inspect.signature(parent.__init__).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    return frozenset(names - masks)
+
+
+def transform_workers(dataset: "BaseSftDataset") -> int:
+    """Returns the number of processes that transform a dataset: `auto` is resolved privately."""
+    return dataset._compute_effective_transform_num_workers()
+
+
+def fingerprint(dataset: "datasets.Dataset") -> str:
+    """Returns the hash that `datasets` keeps of how a dataset was made, privately."""
+    return dataset._fingerprint

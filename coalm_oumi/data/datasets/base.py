@@ -19,42 +19,28 @@ from oumi.core.types.conversation import Conversation, Message, Role
 from oumi.utils.logging import logger
 from typing_extensions import override
 
+from coalm_oumi.core import compat
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import dumps
 from coalm_oumi.core.sample import TEXT_COLUMNS
 from coalm_oumi.data.datasets import tokens
 from coalm_oumi.data.datasets.tokens import IGNORE_INDEX, Encoded, encode, user_message
+from coalm_oumi.data.datasets.turn import generation_prompt, pin_template_date
 from coalm_oumi.data.mixture.select import select
 from coalm_oumi.files import provenance
 from coalm_oumi.rendering import prompts
 
 TooLong = Literal["drop", "error"]
 
-_OUMI_OPTIONS = frozenset(
-    {
-        "dataset_name",
-        "dataset_path",
-        "subset",
-        "split",
-        "tokenizer",
-        "trust_remote_code",
-        "transform_num_workers",
-        "task",
-        "return_tensors",
-        "text_col",
-        "return_conversations",
-        "return_conversations_format",
-    }
-)
-
 
 class SampleDataset(BaseSftDataset):
     """Samples in Alpaca columns, each a conversation whose loss falls on the target only.
 
     The token ids that reach the trainer come with labels, so a recipe takes the collator
-    `text_with_padding`. A sample longer than the tokenizer's `model_max_length` (the recipe's
-    `model.model_max_length`) is dropped or is an error; it is never cut.
+    `text_with_padding`. A sample longer than `max_length` (without it the tokenizer's own
+    `model_max_length`, which is the recipe's) is dropped or is an error; it is never cut. The date
+    that the tokenizer's chat template writes is pinned, and saved with the tokenizer.
     """
 
     default_dataset = None
@@ -68,6 +54,7 @@ class SampleDataset(BaseSftDataset):
         weights: Mapping[str, float] | None = None,
         validation_fraction: float = 0.0,
         seed: int = 0,
+        max_length: int | None = None,
         too_long: TooLong = "drop",
         completion_mask: bool = False,
         **oumi: Any,
@@ -83,7 +70,9 @@ class SampleDataset(BaseSftDataset):
                 data has no such split of its own. The training recipe and the evaluation must
                 say the same share and seed.
             seed: Seeds the split and the weights.
-            too_long: What to do with a sample over the model's length: `drop` or `error`.
+            max_length: The longest sample, in tokens. A recipe whose rows have no padding needs
+                it, because Oumi's own `model.model_max_length` makes the trainer pad.
+            too_long: What to do with a longer sample: `drop` or `error`.
             completion_mask: Mark the target by a column `completion_mask` in place of `labels`.
                 TRL packs samples with the first, and drops the second.
             **oumi: What Oumi passes to a dataset: path, split, tokenizer and so on.
@@ -94,14 +83,19 @@ class SampleDataset(BaseSftDataset):
         self._reject_unknown(oumi)
         if too_long not in ("drop", "error"):
             raise CoalmError(f"too_long: `{too_long}` is neither `drop` nor `error`")
+        if max_length is not None and max_length < 1:
+            raise CoalmError(f"max_length: {max_length} is not a number of tokens")
         self._domains = domains
         self._sources = sources
         self._weights = weights
         self._validation_fraction = validation_fraction
         self._seed = seed
+        self._longest = max_length
         self._too_long = too_long
         self._completion_mask = completion_mask
         super().__init__(**oumi)
+        if self._tokenizer is not None:
+            pin_template_date(self._tokenizer)
 
     @abstractmethod
     def _read(self) -> tuple[datasets.Dataset, bool]:
@@ -178,9 +172,11 @@ class SampleDataset(BaseSftDataset):
         The tokens go to an Arrow file in the cache of `datasets`, named by everything that they
         depend on. The ranks of a run share it: one writes it, the others wait and memory-map it.
         """
-        if self._return_conversations or self._tokenizer is None or return_iterable:
+        if self._return_conversations or self._tokenizer is None:
             return super().to_hf(return_iterable)
-        workers = self._compute_effective_transform_num_workers()
+        if return_iterable:
+            return self._streamed()
+        workers = compat.transform_workers(self)
         fingerprint = self._fingerprint()
         cached = Path(HF_DATASETS_CACHE) / "coalm_oumi" / f"{fingerprint}.arrow"
         cached.parent.mkdir(parents=True, exist_ok=True)
@@ -201,7 +197,7 @@ class SampleDataset(BaseSftDataset):
         if not len(encoded):
             raise CoalmError(
                 f"{self._place()}: all {dropped} samples are longer than {self._max_length} "
-                "tokens; raise `model.model_max_length` in the recipe"
+                f"tokens; raise {self._max_length_option}"
             )
         if dropped:
             logger.warning(
@@ -209,6 +205,20 @@ class SampleDataset(BaseSftDataset):
                 f"longer than {self._max_length} tokens."
             )
         return encoded
+
+    def _streamed(self) -> datasets.IterableDataset:
+        """Tokenises batch by batch as the trainer reads: the same rows, and nothing is cached."""
+        return (
+            self.samples.to_iterable_dataset()
+            .with_format("arrow")
+            .map(
+                self._encode_batch,
+                batched=True,
+                with_indices=True,
+                remove_columns=self.samples.column_names,
+            )
+            .with_format(None)
+        )
 
     def _encode_batch(self, batch: pa.Table, indices: Sequence[int]) -> pa.Table:
         instructions, inputs, outputs = (batch[name].to_pylist() for name in TEXT_COLUMNS)
@@ -224,32 +234,43 @@ class SampleDataset(BaseSftDataset):
 
     @property
     def _max_length(self) -> int:
-        return cast(Any, self._tokenizer).model_max_length
+        return self._longest or cast(Any, self._tokenizer).model_max_length
+
+    @property
+    def _max_length_option(self) -> str:
+        return "`max_length` in dataset_kwargs" if self._longest else "`model.model_max_length`"
 
     def _too_long_message(self, what: str, length: int) -> str:
+        whose = "`max_length`" if self._longest else "the model's"
         return (
-            f"{self._place()}: {what} has {length} tokens, more than the model's "
-            f"{self._max_length}; raise `model.model_max_length`, or set `too_long: drop`"
+            f"{self._place()}: {what} has {length} tokens, more than {whose} {self._max_length}; "
+            f"raise {self._max_length_option}, or set `too_long: drop`"
         )
 
     def _fingerprint(self) -> str:
-        """Names the cached tokens. Whatever changes them must change it."""
+        """Names the cached tokens. Whatever changes them must change it.
+
+        The trial prompts stand for the Alpaca template, the chat template, and a date in it that
+        could not be pinned.
+        """
         tokenizer = cast(Any, self._tokenizer)
+        users = [user_message("Trial instruction", text) for text in ("Trial input", "")]
+        trial = [generation_prompt(tokenizer, user) for user in users]
         return Hasher.hash(
             (
-                self.samples._fingerprint,
+                compat.fingerprint(self.samples),
                 tokenizer.backend_tokenizer.to_str(),
                 tokenizer.chat_template,
                 self._max_length,
                 self._too_long,
                 self._completion_mask,
-                prompts.fingerprint("alpaca"),
-                inspect.getsource(tokens),
+                trial,
+                tokens.VERSION,
             )
         )
 
     def _reject_unknown(self, given: Mapping[str, Any]) -> None:
-        unknown = sorted(set(given) - _OUMI_OPTIONS)
+        unknown = sorted(set(given) - compat.sft_dataset_options())
         if unknown:
             known = sorted(
                 name

@@ -5,10 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.data.datasets.turn import end_of_turn, generation_prompt
 from coalm_oumi.rendering import prompts
 
 IGNORE_INDEX = -100
 """PyTorch's cross entropy skips this label."""
+
+_ROUND_TRIP = 'Action: f({"a": [1, 2]})\nThe <s> is  text.'
+
+VERSION = 2
+"""Part of the name of cached tokens. Raise it when `encode` gives other tokens than before; a test
+compares its tokens with recorded ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,58 +47,61 @@ def encode(tokenizer: Any, users: Sequence[str], targets: Sequence[str]) -> list
     The prompt is tokenised as the chat template writes it for generation, and the target apart from
     it, so that training sees the token boundary that inference sees. The sequence ends with the
     token that ends the assistant's turn; what a chat template writes after it is never generated.
-    White space around a target is not learned: some templates cut it off.
+    White space around a target is not learned: some templates cut it off. The text of a special
+    token in a target, such as `<s>` or `<|eot_id|>`, stays text.
 
     Args:
         tokenizer: A tokenizer with a chat template.
-        users: What the user says, one text a sample.
-        targets: What the assistant answers, one text a sample.
+        users: What the user says, one text per sample.
+        targets: What the assistant answers, one text per sample.
 
     Raises:
         CoalmError: The chat template does not keep prompt and target apart, or does not close
-            the assistant's turn.
+            the assistant's turn, or the tokenizer loses characters.
     """
-    targets = [target.strip() for target in targets]
-    rendered = [_render(tokenizer, *pair) for pair in zip(users, targets, strict=True)]
-    closings = {closing: _end_of_turn(tokenizer, closing) for _, closing in rendered}
-    prompt_ids = _tokenize(tokenizer, [prompt for prompt, _ in rendered])
-    target_ids = _tokenize(tokenizer, targets)
+    closing = end_of_turn(tokenizer)
+    _check_round_trip(tokenizer)
+    prompt_ids = _tokenize(tokenizer, [generation_prompt(tokenizer, user) for user in users])
+    target_ids = _tokenize(tokenizer, [target.strip() for target in targets], only_text=True)
     return [
-        Encoded([*prompt, *target, *closings[closing]], prompt_length=len(prompt))
-        for prompt, target, (_, closing) in zip(prompt_ids, target_ids, rendered, strict=True)
+        Encoded([*prompt, *target, *closing], prompt_length=len(prompt))
+        for prompt, target in zip(prompt_ids, target_ids, strict=True)
     ]
 
 
-def _tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Tokenises texts as they are. The fast tokenizer's own batch call spares what is not used."""
+def _check_round_trip(tokenizer: Any) -> None:
+    """Checks that tokens give the text back that they were made from.
+
+    Transformers 5 rebuilds a tokenizer by the class that its folder names. DeepSeek V3's names
+    Llama's, whose rules lose its spaces.
+    """
+    (ids,) = _tokenize(tokenizer, [_ROUND_TRIP], only_text=True)
+    text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    if text != _ROUND_TRIP:
+        raise CoalmError(
+            f"the tokenizer ({type(tokenizer).__name__}) does not give text back as it was: "
+            f"{_ROUND_TRIP!r} became {text!r}; correct `tokenizer_class` in its "
+            "tokenizer_config.json (`PreTrainedTokenizerFast` takes tokenizer.json as it is)"
+        )
+
+
+def _tokenize(tokenizer: Any, texts: Sequence[str], *, only_text: bool = False) -> list[list[int]]:
+    """Tokenises texts as they are.
+
+    The fast tokenizer's own batch call computes no offsets and no masks, which nobody needs here.
+
+    Args:
+        tokenizer: The tokenizer.
+        texts: The texts.
+        only_text: Read the text of a special token as text.
+    """
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    return [found.ids for found in backend.encode_batch_fast(texts, add_special_tokens=False)]
-
-
-def _render(tokenizer: Any, user: str, target: str) -> tuple[str, str]:
-    """Returns the prompt's text, and what the template writes after the target."""
-    messages = [{"role": "user", "content": user}]
-    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    messages.append({"role": "assistant", "content": target})
-    whole = tokenizer.apply_chat_template(messages, tokenize=False)
-    if not whole.startswith(prompt + target):
-        raise CoalmError(
-            "the tokenizer's chat template does not write the target right after the generation "
-            "prompt; choose another with `model.chat_template` in the recipe"
-        )
-    return prompt, whole[len(prompt) + len(target) :]
-
-
-def _end_of_turn(tokenizer: Any, closing: str) -> list[int]:
-    """Returns the tokens up to and with the first special one, which generation stops at."""
-    ids = tokenizer(closing, add_special_tokens=False)["input_ids"]
-    special = set(tokenizer.all_special_ids)
-    for count, token in enumerate(ids, start=1):
-        if token in special:
-            return ids[:count]
-    raise CoalmError(
-        "the tokenizer's chat template does not close the assistant's turn with a special token, "
-        "so the model would never learn to stop; choose another with `model.chat_template`"
-    )
+    before = backend.encode_special_tokens
+    backend.encode_special_tokens = only_text
+    try:
+        encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+    finally:
+        backend.encode_special_tokens = before
+    return [encoding.ids for encoding in encodings]

@@ -1,6 +1,5 @@
 """The mixture as prompts for reinforcement learning."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,9 @@ from coalm_oumi.data.datasets.mixture import MixtureDataset
 from coalm_oumi.data.datasets.tokens import encode, user_message
 from coalm_oumi.training.rewards import answers
 
+VERSION = 1
+"""Part of the name of cached rows. Raise it when `_encode_batch` gives other rows than before."""
+
 
 @register_dataset("coalm-oumi/mixture_grpo")
 class MixtureGrpoDataset(MixtureDataset):
@@ -22,9 +24,9 @@ class MixtureGrpoDataset(MixtureDataset):
 
     Each row has `prompt`, the one message of the user, and the sample's own columns, which reach
     the reward functions of `coalm_oumi.training.rewards`. It takes the options of
-    `coalm-oumi/mixture`. A sample whose prompt and target are longer than
-    `model.model_max_length` is dropped, or is an
-    error: TRL does not cut prompts, and neither does this.
+    `coalm-oumi/mixture`. A sample whose prompt and target are longer than `max_length`, or
+    `model.model_max_length` without it, is dropped or is an error: TRL does not cut prompts, and
+    neither does this.
 
     Example:
         A recipe's part::
@@ -87,8 +89,7 @@ class MixtureGrpoDataset(MixtureDataset):
 
     @override
     def _fingerprint(self) -> str:
-        source = inspect.getsource(MixtureGrpoDataset) + inspect.getsource(answers)
-        return Hasher.hash((super()._fingerprint(), source))
+        return Hasher.hash((super()._fingerprint(), VERSION, answers.VERSION))
 
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))

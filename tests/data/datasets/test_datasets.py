@@ -1,5 +1,6 @@
 """The dataset classes, through Oumi's own builders and trainer."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -24,10 +25,10 @@ from oumi.core.registry import REGISTRY
 from oumi.core.types.conversation import Role
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.data.datasets import base
+from coalm_oumi.data.datasets import base, tokens
 from coalm_oumi.data.datasets.mixture import MixtureDataset
 from coalm_oumi.data.datasets.raw import RawDataset
-from coalm_oumi.data.datasets.tokens import IGNORE_INDEX, encode
+from coalm_oumi.data.datasets.tokens import IGNORE_INDEX, encode, user_message
 from coalm_oumi.files.resources import resource_dir
 
 SAMPLES = resource_dir("samples")
@@ -202,8 +203,58 @@ def test_the_token_cache_misses_when_it_must(mixture: Path, demo_model: Path):
         fingerprint(template="{% for m in messages %}{{ m.content }}{% endfor %}"),
         fingerprint(domains=["tod"]),
         fingerprint(too_long="error"),
+        fingerprint(max_length=511),
+        fingerprint(completion_mask=True),
     ]
-    assert len({fingerprint(), *others}) == 5
+    assert len({fingerprint(), *others}) == 7
+
+
+def test_a_date_that_cannot_be_pinned_is_part_of_the_key(mixture: Path, demo_model: Path):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(demo_model)
+    tokenizer.chat_template = (
+        "{{ 'now: ' ~ now_() }}{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
+    )
+    dataset = MixtureDataset(dataset_name="m", dataset_path=str(mixture), tokenizer=tokenizer)
+    rendered = tokenizer.apply_chat_template
+    found = []
+    for day in ("Monday", "Tuesday"):
+        tokenizer.apply_chat_template = lambda *a, day=day, **k: rendered(*a, now_=lambda: day, **k)
+        found.append(dataset._fingerprint())
+    assert found[0] != found[1]
+
+
+def test_the_version_of_the_tokens_is_raised_with_them(tokenizer):
+    """Cached tokens are named by this version: other tokens need another one."""
+    users = [user_message("Do it.", "User: hi"), user_message("Do it.", "")]
+    found = [sample.input_ids for sample in encode(tokenizer, users, [" a <s>\n", "[]"])]
+    digest = hashlib.sha256(json.dumps(found).encode()).hexdigest()[:12]
+    assert (tokens.VERSION, digest) == (2, "b7c0d135112c"), (
+        "`encode` gives other tokens: raise tokens.VERSION and record both here"
+    )
+
+
+def test_the_dataset_has_a_length_of_its_own(mixture: Path, tokenizer):
+    place = {"dataset_name": "m", "dataset_path": str(mixture), "tokenizer": tokenizer}
+    kept = MixtureDataset(**place, max_length=400).to_hf()
+    everything = MixtureDataset(**place).to_hf()
+    assert 0 < len(kept) < len(everything)
+    assert len(kept) == sum(len(row) <= 400 for row in everything["input_ids"])
+    with pytest.raises(CoalmError, match="more than `max_length` 400; raise `max_length` in"):
+        MixtureDataset(**place, max_length=400, too_long="error").to_hf()
+    with pytest.raises(CoalmError, match="max_length: 0 is not a number of tokens"):
+        MixtureDataset(**place, max_length=0)
+
+
+@pytest.mark.parametrize("completion_mask", [False, True])
+def test_streaming_gives_the_same_rows(mixture: Path, tokenizer, completion_mask: bool):
+    dataset = MixtureDataset(
+        dataset_name="m",
+        dataset_path=str(mixture),
+        tokenizer=tokenizer,
+        max_length=400,
+        completion_mask=completion_mask,
+    )
+    assert list(dataset.to_hf(return_iterable=True)) == dataset.to_hf().to_list()
 
 
 def test_later_starts_read_the_cache(
@@ -238,7 +289,7 @@ START_A_RANK = """
 import json, sys
 from pathlib import Path
 import transformers
-from coalm_oumi.datasets.mixture import MixtureDataset
+from coalm_oumi.data.datasets.mixture import MixtureDataset
 tokenizer = transformers.AutoTokenizer.from_pretrained(sys.argv[1])
 encode, mine = MixtureDataset._encode_batch, []
 def counted(self, batch, indices):

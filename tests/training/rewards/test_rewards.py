@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from coalm_oumi.data.cra.dialogue import samples as cra_samples
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.rendering import prompts
+from coalm_oumi.training.rewards import answers as answer_reader
 from coalm_oumi.training.rewards import functions, scores
 from coalm_oumi.training.rewards.context import context
 
@@ -230,3 +232,33 @@ def test_registered_functions_judge_batches_as_trl_hands_them_over():
         assert reward([CALL.output, STATE.output], **columns) == [1.0, 1.0]
     with pytest.raises(CoalmError, match=r"mixture_grpo.*instruction, input"):
         functions.format_reward(messages, output=["[]"] * 2)
+
+
+def test_the_version_of_the_answers_is_raised_with_them():
+    """Cached prompts are named by this version: targets read otherwise need another one."""
+    texts = (
+        CALL.output,
+        f"```json\n{CALL.output}\n```",
+        "[]",
+        '[{"name": "weather", "arguments": {"days": NaN}}]',
+        TEXT.output,
+        STATE.output,
+        'System: {"domain": "GetWeather"}',
+        ACTION.output,
+        REPLY.output,
+        "Thought: x\nAction: FindBus(origin='a', date=[1, {'b': None}])",
+        "Thought: x\nAction: FindBus(origin=a)",
+        "Action:",
+    )
+    results: list[str] = []
+    for of in (CALL, NO_CALL, TEXT, STATE, ACTION, REPLY):
+        for text in texts:
+            try:
+                results.append(repr(answer_reader.read(text, of)))
+            except CoalmError:
+                results.append("refused")
+    digest = hashlib.sha256("\n".join(results).encode()).hexdigest()[:12]
+    assert len(set(results)) >= 5
+    assert (answer_reader.VERSION, digest) == (1, "dd7d507824b8"), (
+        "answers are read otherwise: raise answers.VERSION and record both here"
+    )
