@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
 import os
 import platform
 import subprocess
@@ -11,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from coalm_oumi import __version__
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.digest import digest, digest_of_bytes
+from coalm_oumi.core.jsontext import Json
 from coalm_oumi.files.jsontext import read_json
 
 MARK = "coalm-oumi made with: "
@@ -49,7 +49,7 @@ def packages() -> dict[str, str]:
 
 def samples_hash(names: Sequence[Json]) -> str:
     """Tells one choice of samples from another."""
-    return hashlib.sha256(dumps(names).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return digest(names)
 
 
 def data_hash(path: Path) -> str | None:
@@ -61,12 +61,8 @@ def data_hash(path: Path) -> str | None:
     manifest = path / "manifest.json"
     if manifest.is_file():
         found = read_json(manifest)
-        content = dumps(found.get("sha256", found)).encode()
-    elif path.is_file():
-        content = path.read_bytes()
-    else:
-        return None
-    return hashlib.sha256(content).hexdigest()[:12]
+        return digest(found.get("sha256", found))
+    return digest_of_bytes(path.read_bytes()) if path.is_file() else None
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from oumi.core.types.conversation import Conversation, Message, Role
 from oumi.utils.logging import logger
 from tqdm import tqdm
 
+from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.core.usage import Usage
@@ -373,11 +373,6 @@ def _key(question: Question) -> str:
 
 def _refusal_key(key: str) -> str:
     return f"{key} refused"
-
-
-def digest(value: Json) -> str:
-    """Returns a short hash of a value."""
-    return hashlib.sha256(dumps(value).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def made_by(config: "EvaluationConfig") -> dict[str, Json]:

@@ -1,9 +1,9 @@
 """Adds the plugin to an `OUMI_EXTRA_DEPS_FILE` that the user has set to a file of their own."""
 
-import hashlib
 import sys
 from pathlib import Path
 
+from coalm_oumi.core.digest import digest_of_text
 from coalm_oumi.files.atomic import cache_dir, write_text
 
 
@@ -26,9 +26,8 @@ def merged_file(own: str, *, line: str, variable: str) -> str:
     if line in (existing.strip() for existing in text.splitlines()):
         return own
     merged = f"{text.rstrip()}\n{line}\n"
-    name = hashlib.sha256(merged.encode()).hexdigest()[:16]
     try:
-        path = cache_dir() / f"extra_deps_{name}.txt"
+        path = cache_dir() / f"extra_deps_{digest_of_text(merged)}.txt"
         if not path.exists():
             write_text(path, merged)
     except (OSError, RuntimeError) as error:

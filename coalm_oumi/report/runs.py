@@ -1,12 +1,12 @@
 """Where the numbers come from, and which of them cannot be compared."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.digest import digest
+from coalm_oumi.core.jsontext import Json
 from coalm_oumi.report.collect import Runs, TaskResult, TrainingRun
 
 
@@ -100,7 +100,7 @@ def _common(config: Mapping[str, Any], made_with: Mapping[str, Json]) -> dict[st
 
 
 def _digest(config: Json) -> str:
-    return hashlib.sha256(dumps(config).encode()).hexdigest()[:12] if config else ""
+    return digest(config) if config else ""
 
 
 def _seeds(config: Mapping[str, Any]) -> str:

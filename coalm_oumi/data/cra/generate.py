@@ -7,7 +7,6 @@ source reads, and `failed.jsonl`, each with its reason.
 
 import asyncio
 import difflib
-import hashlib
 import itertools
 import random
 import re
@@ -19,6 +18,7 @@ from typing import Any, NoReturn
 from pydantic import Field
 from tqdm import tqdm
 
+from coalm_oumi.core.digest import digest_of_text
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.options import Options
@@ -95,8 +95,7 @@ class Request:
 
     def key(self, attempt: int) -> str:
         """Names an attempt: the same for the same prompt, in every run."""
-        digest = hashlib.sha256(self.prompt.encode("utf-8", "replace")).hexdigest()
-        return f"cra-{self.dialogue_id}-{digest[:12]}-{attempt}"
+        return f"cra-{self.dialogue_id}-{digest_of_text(self.prompt)}-{attempt}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Asks a language model about the reasoning in CRA dialogues, through Oumi's judge (Appendix D)."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from coalm_oumi.core.digest import digest_of_text
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json
@@ -71,10 +71,7 @@ def judge(questions: Mapping[str, str], recipe: Path, journal: Path) -> Mapping[
         "template": params.prompt_template,
         "system": params.system_instruction,
     }
-    keys = {
-        name: f"{name}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:12]}"
-        for name, text in questions.items()
-    }
+    keys = {name: f"{name}-{digest_of_text(text)}" for name, text in questions.items()}
     with Journal(journal, made_by=made_by) as verdicts:
         todo = [name for name in questions if keys[name] not in verdicts]
         if todo:

@@ -5,7 +5,6 @@ needs a remark, and every answer goes into a journal at once: close the page and
 """
 
 import csv
-import hashlib
 import io
 import random
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.data.cra import transcript
@@ -103,8 +103,7 @@ class Reviews:
             raise CoalmError(f"--sample {size}: must be positive")
         sample = random.Random(seed).sample(list(cases), min(size, len(cases)))
         names = [case.dialogue_id for case in sample]
-        texts = hashlib.sha256("\0".join(case.text for case in sample).encode("utf-8", "replace"))
-        made_by = {"sample": names, "texts": texts.hexdigest()[:12]}
+        made_by = {"sample": names, "texts": digest([case.text for case in sample])}
         return cls(sample, Journal(journal, made_by=made_by))
 
     def records(self) -> list[Json]:

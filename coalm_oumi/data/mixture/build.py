@@ -4,7 +4,6 @@ Each step leaves its result in `<output_dir>/.build`, so that a build that was k
 it stopped. What was built before stays in place until the new mixture is whole.
 """
 
-import hashlib
 import random
 import shutil
 from collections import Counter
@@ -19,8 +18,9 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from coalm_oumi import __version__
+from coalm_oumi.core.digest import digest, digest_of_text
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.sample import COLUMNS, first_sayings
 from coalm_oumi.data.mixture import parts
 from coalm_oumi.data.mixture.config import BuildConfig, SourceConfig
@@ -71,7 +71,7 @@ def build(config: BuildConfig, *, workers: int = 1) -> Path:
                 output,
                 {split: table.select(rows) for split, rows in plan.rows.items() if rows},
                 _manifest(config, rendered, plan),
-                key=hashlib.sha256(f"{fingerprint}{plan.rows}".encode()).hexdigest()[:16],
+                key=digest_of_text(f"{fingerprint}{plan.rows}"),
             )
             shutil.rmtree(staging)
     except Timeout as error:
@@ -224,8 +224,7 @@ def _fingerprint(sources: Mapping[str, SourceConfig]) -> str:
             stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
             raw.append([name, str(path.resolve()), source.options, stats])
     code = [package_hash(), *(registry.code_hash(name) for name in sources)]
-    text = dumps([raw, prompts.fingerprint(), code])
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return digest([raw, prompts.fingerprint(), code])
 
 
 def _manifest(config: BuildConfig, rendered: _Rendered, plan: _Plan) -> Json:

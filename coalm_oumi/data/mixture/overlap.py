@@ -19,6 +19,7 @@ import datasets
 import numpy as np
 from rich.table import Table
 
+from coalm_oumi.core.digest import digest_of_bytes
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps, loads
 from coalm_oumi.core.sample import TEXT_COLUMNS
@@ -211,7 +212,7 @@ def write_clean(
         },
         "without_overlap": [benchmark.name for benchmark in benchmarks],
     }
-    key = hashlib.sha256(dumps(manifest).encode() + overlapping.tobytes()).hexdigest()[:16]
+    key = digest_of_bytes(dumps(manifest).encode() + overlapping.tobytes())
     try:
         write_mixture(output, kept, {**manifest, **changes}, key=key)
         shutil.rmtree(output / STAGING)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from oumi.utils.logging import logger
 
+from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
 from coalm_oumi.files.journal import Journal
-from coalm_oumi.llm.recorded import digest
 
 _SIDE_BY_SIDE = 16
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.evaluation.bfcl.client import ENCODER, Entry, Verdict, Worker
@@ -21,7 +22,7 @@ from coalm_oumi.files.journal import Journal
 from coalm_oumi.files.jsontext import write_jsonl
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError
-from coalm_oumi.llm.recorded import Question, RecordedModel, digest, made_by
+from coalm_oumi.llm.recorded import Question, RecordedModel, made_by
 from coalm_oumi.rendering import markdown
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -188,6 +187,7 @@ def _lead(
     """Leads the dialogues that the journal does not hold. Returns all records, and the account."""
     from tqdm import tqdm
 
+    from coalm_oumi.core.digest import digest
     from coalm_oumi.core.usage import Usage
     from coalm_oumi.evaluation.multiwoz.agent import FORMATS
     from coalm_oumi.evaluation.multiwoz.result import to_record
@@ -195,7 +195,7 @@ def _lead(
     from coalm_oumi.evaluation.multiwoz.user import SimulatedUser, corpus
     from coalm_oumi.files.journal import Journal
     from coalm_oumi.llm.chat import Endpoint
-    from coalm_oumi.llm.recorded import RecordedModel, digest, made_by
+    from coalm_oumi.llm.recorded import RecordedModel, made_by
 
     if options.format not in FORMATS:
         raise CoalmError(
@@ -263,7 +263,7 @@ def _judge(
     """Asks the language model that judges. Returns its answers by dialogue, and the account."""
     from tqdm import tqdm
 
-    from coalm_oumi.core.jsontext import dumps
+    from coalm_oumi.core.digest import digest
     from coalm_oumi.evaluation.multiwoz import llm_judge
     from coalm_oumi.evaluation.multiwoz.result import said
     from coalm_oumi.files.journal import Journal
@@ -275,10 +275,9 @@ def _judge(
         for dialogue in dialogues:
             turns = said(records[dialogue.dialogue_id])
             # What is judged is part of the key: a dialogue that was led anew is judged anew.
-            digest = hashlib.sha256(dumps(turns).encode()).hexdigest()[:16]
             for domain in dialogue.goals:
                 case = llm_judge.Case(dialogue, domain, turns)
-                cases[f"{dialogue.dialogue_id}/{domain}/{digest}"] = case
+                cases[f"{dialogue.dialogue_id}/{domain}/{digest(turns)}"] = case
         keys = {id(case): key for key, case in cases.items()}
         done = {key for key, record in journal.records.items() if not record["error"]}
         open_cases = [case for key, case in cases.items() if key not in done]
