@@ -62,37 +62,40 @@ COLUMNS = tuple(field.name for field in fields(Sample))
 """All columns of a sample."""
 
 
-def columns_of(record: Any, *, where: str) -> dict[str, str]:
+def columns_of(record: Any, *, where: str = "") -> dict[str, str]:
     """Reads the columns of a sample that a record has.
 
     Args:
-        record: The columns. Instruction, input and output must be there; others than a sample's
-            are ignored.
-        where: Names the file and record in an error.
+        record: The columns. Instruction and output must be there, and `input` may be null or
+            absent. Others than a sample's are ignored.
+        where: Names the file and record in an error. Leave it out where the caller names them.
 
     Raises:
         CoalmError: A text column is missing, a column is not text, the target is empty, or the
             domain is unknown.
     """
+    where = f"{where}: " if where else ""
     if not isinstance(record, Mapping):
-        raise CoalmError(f"{where}: expected an object with the columns {', '.join(COLUMNS)}")
+        raise CoalmError(f"{where}expected an object with the columns {', '.join(COLUMNS)}")
     columns: dict[str, str] = {}
     for name in COLUMNS:
         value = record.get(name)
+        if value is None and name == "input":
+            value = ""  # Alpaca's own data has samples without an input
         if value is None and name not in TEXT_COLUMNS:
             continue
         if not isinstance(value, str):
             found = "is missing" if value is None else f"is {type(value).__name__}"
             raise CoalmError(
-                f"{where}: column `{name}` {found}, expected text; the columns of a CoALM-IT "
+                f"{where}column `{name}` {found}, expected text; the columns of a CoALM-IT "
                 f"record are {', '.join(COLUMNS)}"
             )
         columns[name] = value
     if not columns["output"].strip():
-        raise CoalmError(f"{where}: `output` is empty, so there is nothing to learn")
+        raise CoalmError(f"{where}`output` is empty, so there is nothing to learn")
     if columns.get("domain", DOMAINS[0]) not in DOMAINS:
         raise CoalmError(
-            f"{where}: unknown domain `{columns['domain']}`; use one of {', '.join(DOMAINS)}"
+            f"{where}unknown domain `{columns['domain']}`; use one of {', '.join(DOMAINS)}"
         )
     return columns
 

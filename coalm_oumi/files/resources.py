@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.files.records import SUFFIXES
 
 SAMPLES = "samples:"
 """A path in a configuration that starts so lies among the small raw files of the package."""
@@ -62,7 +63,10 @@ def _from_hub(path: str) -> Path:
     repository, revision, inside = match.groups()
     try:
         folder = huggingface_hub.snapshot_download(
-            repository, repo_type="dataset", revision=revision, allow_patterns=["*.json", "*.jsonl"]
+            repository,
+            repo_type="dataset",
+            revision=revision,
+            allow_patterns=[f"*{suffix}" for suffix in SUFFIXES],
         )
     except Exception as error:  # the hub client raises errors of many libraries
         reason = " ".join(str(error).split())

@@ -10,13 +10,21 @@ from typing_extensions import override
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.data.datasets.base import SampleDataset
-from coalm_oumi.data.mixture.store import check_columns, read_samples, split_files
+from coalm_oumi.data.mixture.store import (
+    as_samples,
+    check_split,
+    read_samples,
+    split_files,
+)
 
 HUB_ID = "uiuc-convai/CoALM-IT"
 """The mixture that the paper's authors published."""
 
 
-@register_dataset("coalm-oumi/mixture")
+NAME = "coalm-oumi/mixture"
+
+
+@register_dataset(NAME)
 class MixtureDataset(SampleDataset):
     """The whole mixture, from parquet or JSON Lines on disk, or from the hub.
 
@@ -33,15 +41,25 @@ class MixtureDataset(SampleDataset):
     """
 
     @reported_by_oumi
-    def __init__(self, *, hub_id: str = HUB_ID, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        dataset_name: str = NAME,
+        hub_id: str = HUB_ID,
+        strict: bool = False,
+        **options: Any,
+    ) -> None:
         """Loads the mixture.
 
         Args:
+            dataset_name: The name that a recipe gives it.
             hub_id: The data set to take from the hub where no `dataset_path` is given.
+            strict: Stop at the first record that is not a sample, instead of leaving it out.
             **options: Those of `SampleDataset`.
         """
         self._hub_id = hub_id
-        super().__init__(**options)
+        self._strict = strict
+        super().__init__(dataset_name=dataset_name, **options)
 
     @override
     def _place(self) -> str:
@@ -49,18 +67,29 @@ class MixtureDataset(SampleDataset):
 
     @override
     def _read(self) -> tuple[datasets.Dataset, bool]:
+        split = self.split or "train"
         if self.dataset_path is None:
-            table = self._from_hub()
-            check_columns(table, self._place())
-            return table, False
-        files, is_split = split_files(Path(self.dataset_path), self.split or "train")
-        return read_samples(files), is_split
+            table, is_split = self._from_hub(split)
+            return as_samples(table, self._place(), strict=self._strict), is_split
+        files, is_split = split_files(Path(self.dataset_path), split)
+        return read_samples(files, strict=self._strict), is_split
 
-    def _from_hub(self) -> datasets.Dataset:
+    def _from_hub(self, split: str) -> tuple[datasets.Dataset, bool]:
+        """Loads a data set from the hub.
+
+        Returns:
+            The samples, and True if they are those of the split alone: the data set has a
+            validation split, which nothing needs to be held out for.
+        """
+        check_split(split)
         try:
-            return cast(datasets.Dataset, datasets.load_dataset(self._hub_id, split="train"))
+            splits = datasets.load_dataset(self._hub_id)
         except Exception as error:  # the hub client raises errors of many libraries
             raise CoalmError(
-                f"{self._hub_id}: not to be had from the Hugging Face Hub ({error}). Set "
+                f"{self._hub_id}: unavailable from the Hugging Face Hub ({error}). Set "
                 "`dataset_path` to a mixture on disk; `coalm build` makes one"
             ) from error
+        if "train" not in splits:
+            raise CoalmError(f"{self._hub_id}: has no split `train`; it has {', '.join(splits)}")
+        is_split = "validation" in splits
+        return cast(Any, splits)[split if is_split else "train"], is_split

@@ -28,7 +28,7 @@ from coalm_oumi.data.mixture.parts import DIGEST
 from coalm_oumi.data.mixture.select import column, in_validation
 from coalm_oumi.data.mixture.store import SPLITS, STAGING
 from coalm_oumi.data.mixture.write import check_output, write_mixture
-from coalm_oumi.data.sources import Reader, Rejected, find_source, open_source, registry
+from coalm_oumi.data.sources import Reader, Rejected, domain_of, open_source, registry
 from coalm_oumi.files.atomic import package_hash
 from coalm_oumi.files.resources import resolve
 from coalm_oumi.rendering import prompts
@@ -56,7 +56,7 @@ def build(config: BuildConfig, *, workers: int = 1) -> Path:
     chosen = {
         name: source
         for name, source in config.sources.items()
-        if find_source(name).domain not in config.without
+        if domain_of(name, source.options) not in config.without
     }
     opened = {name: _open(name, source) for name, source in chosen.items()}
     staging = output / STAGING
@@ -195,8 +195,11 @@ def _plan(rendered: _Rendered, config: BuildConfig) -> _Plan:
                 groups["validation" if held_out else "train"][name].append(rows[row])
     for split, chosen in groups.items():
         if not any(chosen.values()) and (split == "train" or fraction > 0):
+            total = sum(len(rows) for groups_ in groups.values() for rows in groups_.values())
             raise CoalmError(
-                f"{config.output_dir}: the {split} split would be empty; take more dialogues"
+                f"{config.output_dir}: the {split} split would be empty: validation_fraction is "
+                f"{fraction:g} and there are {total} samples. Take more dialogues, set another "
+                "validation_fraction, or set validation_fraction=0 to hold none out"
             )
     return _Plan(
         rows={s: interleave(list(chosen.values()), seed=seed) for s, chosen in groups.items()},
@@ -233,7 +236,7 @@ def _manifest(config: BuildConfig, rendered: _Rendered, plan: _Plan) -> Json:
         domains[split] = {}
         for name, count in counts.items():
             if count:
-                domain = find_source(name).domain
+                domain = domain_of(name, config.sources[name].options)
                 domains[split][domain] = domains[split].get(domain, 0) + count
     return {
         "coalm_oumi": __version__,

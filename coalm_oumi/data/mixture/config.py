@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import DOMAINS
-from coalm_oumi.data.sources import find_source, source_names
+from coalm_oumi.data.sources import domain_of, source_names
 from coalm_oumi.files.config import read_config
 
 
@@ -83,7 +83,9 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
             raise CoalmError(
                 f"{file}: without: unknown domain `{domain}`; use some of {', '.join(DOMAINS)}"
             )
-    if {find_source(name).domain for name in config.sources} <= set(config.without):
+    if {domain_of(name, source.options) for name, source in config.sources.items()} <= set(
+        config.without
+    ):
         raise CoalmError(f"{file}: without: nothing is left of {', '.join(config.sources)}")
     if not 0 <= config.validation_fraction < 1:
         raise CoalmError(f"{file}: validation_fraction: must lie in [0, 1)")

@@ -1,7 +1,8 @@
-"""Reads a mixture: parquet shards and a manifest, or JSON Lines of one's own."""
+"""Reads a mixture: parquet shards and a manifest, or files of one's own records."""
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +12,10 @@ import pyarrow.compute as pc
 from datasets.exceptions import DatasetGenerationError
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.sample import COLUMNS, TEXT_COLUMNS, columns_of
-from coalm_oumi.files.jsontext import read_json, read_jsonl
+from coalm_oumi.core.sample import COLUMNS, TEXT_COLUMNS
+from coalm_oumi.data.sources.alpaca import sample_columns
+from coalm_oumi.files.jsontext import read_json
+from coalm_oumi.files.records import SUFFIXES, read_records
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
@@ -26,15 +29,16 @@ SPLITS = ("train", "validation")
 SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}\.parquet(\..*)?")
 """What a build calls its shards, finished or not."""
 
-_SUFFIXES = (".parquet", ".jsonl")
+_log = logging.getLogger("oumi")
+"""Oumi's own logger: a run keeps its lines beside the model."""
 
 
 def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
     """Finds the files of a mixture.
 
     Args:
-        path: A file, a folder that `coalm build` wrote, or one that holds `<split>*.parquet` or
-            `<split>*.jsonl`.
+        path: A file, a folder that `coalm build` wrote, or one that holds `<split>*.parquet`,
+            `.jsonl` or `.json`, itself or in its `data`, as a snapshot of a hub data set does.
         split: The split asked for.
 
     Returns:
@@ -46,17 +50,17 @@ def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
     """
     check_split(split)
     if path.is_file():
-        if path.suffix not in _SUFFIXES:
-            raise CoalmError(
-                f"{path}: expected a {' or '.join(_SUFFIXES)} file or a folder of them"
-            )
+        if path.suffix not in SUFFIXES:
+            raise CoalmError(f"{path}: expected a {' or '.join(SUFFIXES)} file or a folder of them")
         return [path], False
     if not path.is_dir():
         raise CoalmError(f"{path}: no such file or folder; `coalm build` makes a mixture")
     shards = _shards(path)
+    if not shards and (path / "data").is_dir():
+        shards = _shards(path / "data")
     if split not in shards and not (split == "validation" and "train" in shards):
         raise CoalmError(
-            f"{path}: no {split}*{' or *'.join(_SUFFIXES)} here; `coalm build` makes a mixture"
+            f"{path}: no {split}*{' or *'.join(SUFFIXES)} here; `coalm build` makes a mixture"
         )
     if "validation" not in shards:
         return shards["train"], False  # both splits are cut from it, as from a file
@@ -86,7 +90,7 @@ def _shards(folder: Path) -> dict[str, list[Path]]:
         raise CoalmError(f"{folder}: a build that did not finish; run `coalm build` again")
     found: dict[str, list[Path]] = {}
     for split in SPLITS:
-        for suffix in _SUFFIXES:
+        for suffix in SUFFIXES:
             files = sorted(folder.glob(f"{split}*{suffix}"))
             if files:
                 found.setdefault(split, files)
@@ -103,29 +107,39 @@ def read_all(path: Path) -> datasets.Dataset:
     return read_samples(list(dict.fromkeys(files)))
 
 
-def read_samples(files: Sequence[Path]) -> datasets.Dataset:
+def read_samples(files: Sequence[Path], *, strict: bool = False) -> datasets.Dataset:
     """Opens files of samples as one table. Parquet stays on disk, memory-mapped.
 
+    Records may also be chat messages; `data.sources.alpaca` says how they become samples.
+
+    Args:
+        files: Files of one kind.
+        strict: Stop at the first record that is not a sample, instead of leaving it out with a
+            warning.
+
     Raises:
-        CoalmError: A file cannot be read, or a record is not a sample.
+        CoalmError: A file cannot be read, no record is a sample, or one is not in strict mode.
     """
     place = ", ".join(map(str, files))
-    if files[0].suffix == ".parquet":
-        try:
-            table = datasets.load_dataset(
-                "parquet", data_files=[str(f) for f in files], split="train"
-            )
-        except (DatasetGenerationError, pa.ArrowInvalid, OSError) as error:
-            raise CoalmError(f"{place}: not readable: {error.__cause__ or error}") from error
-        check_columns(cast(datasets.Dataset, table), place)
-        return cast(datasets.Dataset, table)
-    rows = [
-        columns_of(record, where=f"{file}:{number}")
-        for file in files
-        for number, record in read_jsonl(file)
-    ]
-    if not rows:
-        raise CoalmError(f"{place}: no record")
+    if files[0].suffix != ".parquet":
+        return _read_records(files, place, strict=strict)
+    try:
+        table = datasets.load_dataset("parquet", data_files=[str(f) for f in files], split="train")
+    except (DatasetGenerationError, pa.ArrowInvalid, OSError) as error:
+        raise CoalmError(f"{place}: not readable: {error.__cause__ or error}") from error
+    return as_samples(cast(datasets.Dataset, table), place, strict=strict)
+
+
+def _read_records(files: Sequence[Path], place: str, *, strict: bool) -> datasets.Dataset:
+    rows: list[dict[str, str]] = []
+    rejected: list[str] = []
+    for file in files:
+        for record in read_records(file, of="samples"):
+            try:
+                rows.append(sample_columns(record.content))
+            except CoalmError as error:
+                rejected.append(f"{record.place}: {error}")
+    _report(rejected, place, kept=len(rows), strict=strict)
     for number, row in enumerate(rows, start=1):
         if row.keys() != rows[0].keys():
             raise CoalmError(
@@ -133,6 +147,78 @@ def read_samples(files: Sequence[Path]) -> datasets.Dataset:
                 f"{', '.join(rows[0])}; all records must have the same"
             )
     return datasets.Dataset.from_list(rows)
+
+
+def as_samples(table: datasets.Dataset, place: str, *, strict: bool = False) -> datasets.Dataset:
+    """Returns a table's samples: the table as it is where every row is one.
+
+    Otherwise an input that is null or absent becomes empty text, chat messages become columns, and
+    rows that are not samples are left out with a warning.
+
+    Raises:
+        CoalmError: The table has other columns, no row is a sample, or one is not in strict mode.
+    """
+    try:
+        check_columns(table, place)
+        return table
+    except CoalmError as error:
+        if "messages" not in table.column_names and "output" not in table.column_names:
+            raise
+        first_problem = error
+    features = datasets.Features({name: datasets.Value("string") for name in (*COLUMNS, _PROBLEM)})
+    converted = table.map(
+        _convert, remove_columns=table.column_names, features=features, desc="Reading records"
+    )
+    problems = column_values(converted, _PROBLEM)
+    rejected = [
+        f"{place}: record {row}: {problem}"
+        for row, problem in enumerate(problems)
+        if problem is not None
+    ]
+    good = [row for row, problem in enumerate(problems) if problem is None]
+    if not good and "messages" not in table.column_names:
+        raise first_problem
+    _report(rejected, place, kept=len(good), strict=strict)
+    absent = [name for name in COLUMNS if name not in (*TEXT_COLUMNS, *table.column_names)]
+    return converted.select(good).remove_columns([_PROBLEM, *absent])
+
+
+_PROBLEM = "problem"
+
+
+def _convert(row: Mapping[str, Any]) -> dict[str, str | None]:
+    columns: dict[str, str | None] = dict.fromkeys((*COLUMNS, _PROBLEM))
+    try:
+        columns.update(sample_columns(row))
+    except CoalmError as error:
+        columns[_PROBLEM] = str(error)
+    return columns
+
+
+def column_values(table: datasets.Dataset, name: str) -> list[Any]:
+    """Reads one column, and no other."""
+    column: Any = table.select_columns([name]).with_format("arrow")[:]
+    return column[name].to_pylist()
+
+
+def _report(rejected: Sequence[str], place: str, *, kept: int, strict: bool) -> None:
+    """Warns of records that are not samples.
+
+    Raises:
+        CoalmError: It is strict and there is one, or no record is left.
+    """
+    if rejected and (strict or not kept):
+        raise CoalmError(rejected[0])
+    if not kept:
+        raise CoalmError(f"{place}: no record")
+    if rejected:
+        shown = "; ".join(rejected[:_SHOWN])
+        more = f" and {len(rejected) - _SHOWN} more" if len(rejected) > _SHOWN else ""
+        _log.warning(f"left out {len(rejected)} records that are not samples: {shown}{more}")
+
+
+_SHOWN = 5
+"""How many records a warning names."""
 
 
 def check_columns(table: datasets.Dataset, place: str) -> None:

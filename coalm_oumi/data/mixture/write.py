@@ -12,7 +12,7 @@ from tqdm import tqdm
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.data.mixture.store import CARD, FINDINGS, MANIFEST, SHARD, STAGING
-from coalm_oumi.data.sources import find_source
+from coalm_oumi.data.sources import domain_of
 from coalm_oumi.files import hub
 from coalm_oumi.files.atomic import write_bytes, write_text
 from coalm_oumi.files.jsontext import read_json, write_json
@@ -139,7 +139,7 @@ def _card(manifest: Mapping[str, Json]) -> str:
             rows=[
                 {
                     "name": name,
-                    "domain": find_source(name).domain,
+                    "domain": domain_of(name, manifest["config"]["sources"][name]["options"]),
                     "counts": [samples[split][name] for split in manifest["shards"]],
                     "rejected": len(manifest["rejected"][name]),
                     "duplicates": manifest["duplicates"][name],

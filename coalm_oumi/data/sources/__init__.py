@@ -15,7 +15,7 @@ from coalm_oumi.data.sources.reader import (
     read,
     render,
 )
-from coalm_oumi.data.sources.registry import find_source, open_source, source_names
+from coalm_oumi.data.sources.registry import domain_of, find_source, open_source, source_names
 
 __all__ = [
     "LeftOut",
@@ -26,6 +26,7 @@ __all__ = [
     "Rejected",
     "Source",
     "SourcePath",
+    "domain_of",
     "find_source",
     "open_source",
     "read",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.data.sources.reader import Record
-from coalm_oumi.files.jsontext import stream_json_list
+from coalm_oumi.files.records import read_records
 
 
 def raw_files(path: Path, pattern: str, *, of: str) -> Sequence[Path]:
@@ -33,13 +33,14 @@ def total_size(files: Sequence[Path]) -> int:
 
 
 def listed(files: Sequence[Path], *, of: str) -> Iterator[Record]:
-    """Yields the elements of files that each hold a JSON list.
+    """Yields the records of files: JSON lists, JSON Lines or Parquet.
 
     Raises:
-        CoalmError: A file is not a JSON list.
+        CoalmError: A file is none of these.
     """
     done = 0
     for file in files:
-        for index, (content, read) in enumerate(stream_json_list(file, of=of)):
-            yield Record(f"{file}[{index}]", f"{file.name}/{index}", content, done + read)
+        for record in read_records(file, of=of):
+            key = f"{file.name}/{record.index}"
+            yield Record(record.place, key, record.content, done + record.read)
         done += file.stat().st_size

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.sample import Domain
 from coalm_oumi.data.sources.reader import Reader, Source
 
 GROUP = "coalm_oumi.sources"
@@ -117,6 +118,17 @@ def open_source(name: str, path: Path, options: Mapping[str, Any]) -> Reader:
     """
     source = find_source(name)
     return source.reader(path, source.options.read(options, where=f"source {name}"))
+
+
+def domain_of(name: str, options: Mapping[str, Any]) -> Domain:
+    """Returns the skill that a source's samples train. Its option `domain` may change it.
+
+    Raises:
+        CoalmError: As `open_source`.
+    """
+    source = find_source(name)
+    values = source.options.read(options, where=f"source {name}")
+    return getattr(values, "domain", source.domain)
 
 
 def option_files(name: str, options: Mapping[str, Any]) -> Sequence[Path]:

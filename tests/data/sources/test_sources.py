@@ -43,7 +43,7 @@ def write(path: Path, value: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", source_names())
+@pytest.mark.parametrize("name", SHIPPED)
 def test_the_shipped_samples_are_read(name: str):
     path, options = SHIPPED[name]
     samples, rejected = split(open_source(name, path, options))

@@ -1,0 +1,103 @@
+"""Files of records as people have them: a JSON list, JSON Lines or Parquet, read one by one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.files.jsontext import read_jsonl, stream_json_list
+
+SUFFIXES = (".parquet", ".jsonl", ".json")
+"""The kinds of files that hold records. A `.json` file may hold a list or JSON Lines."""
+
+_NO_RECORDS = ("dataset_info", "dataset_infos", "manifest", "stats", "overlap", "state")
+"""Names of JSON files that describe a data set and lie beside its records."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One record of a file.
+
+    Attributes:
+        place: `file:line` for JSON Lines, `file[index]` for the others.
+        index: Its number in the file, from 0.
+        content: The record.
+        read: How many bytes of the file lie behind its end; an estimate for Parquet.
+    """
+
+    place: str
+    index: int
+    content: Json
+    read: int
+
+
+def is_record_file(path: Path) -> bool:
+    """Returns True if a file's name says that it holds records."""
+    return path.suffix in SUFFIXES and path.stem not in _NO_RECORDS
+
+
+def record_files(folder: Path) -> Sequence[Path]:
+    """Finds the files of records in a folder, or in its `data` as in a snapshot of a hub data set.
+
+    Where some are called `train...`, the others belong to other splits and are left aside.
+    """
+    for home in (folder, folder / "data"):
+        if not home.is_dir():
+            continue
+        files = sorted(file for file in home.iterdir() if file.is_file() and is_record_file(file))
+        train = [file for file in files if file.name.startswith("train")]
+        if files:
+            return train or files
+    return []
+
+
+def read_records(path: Path, *, of: str) -> Iterator[FileRecord]:
+    """Yields the records of one file, holding few of them at a time.
+
+    Args:
+        path: A file with one of `SUFFIXES`.
+        of: What it holds, in the plural, for the error.
+
+    Raises:
+        CoalmError: The file is missing, cannot be read, or is of another kind.
+    """
+    if path.suffix == ".parquet":
+        yield from _parquet(path)
+    elif path.suffix == ".jsonl" or (path.suffix == ".json" and _is_json_lines(path)):
+        size = path.stat().st_size if path.is_file() else 0
+        for index, (number, content) in enumerate(read_jsonl(path)):
+            yield FileRecord(f"{path}:{number}", index, content, size)
+    elif path.suffix == ".json":
+        for index, (content, read) in enumerate(stream_json_list(path, of=of)):
+            yield FileRecord(f"{path}[{index}]", index, content, read)
+    else:
+        raise CoalmError(f"{path}: expected a file of {of} that ends in {', '.join(SUFFIXES)}")
+
+
+def _is_json_lines(path: Path) -> bool:
+    """Returns True if a file called `.json` starts with an object on a line of its own."""
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            first = stream.readline(1 << 16).strip()
+    except (OSError, ValueError):
+        return False  # reading it as a list names the problem
+    return first.startswith("{") and first.endswith("}")
+
+
+def _parquet(path: Path) -> Iterator[FileRecord]:
+    import pyarrow as pa  # 100 ms, which the other kinds do not need
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            total, size, index = file.metadata.num_rows, path.stat().st_size, 0
+            for batch in file.iter_batches(batch_size=1000):
+                for content in batch.to_pylist():
+                    read = size * (index + 1) // total
+                    yield FileRecord(f"{path}[{index}]", index, content, read)
+                    index += 1
+    except FileNotFoundError as error:
+        raise CoalmError(f"{path}: no such file") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise CoalmError(f"{path}: not readable: {error}") from error
