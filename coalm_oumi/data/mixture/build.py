@@ -195,10 +195,9 @@ def _plan(rendered: _Rendered, config: BuildConfig) -> _Plan:
                 groups["validation" if held_out else "train"][name].append(rows[row])
     for split, chosen in groups.items():
         if not any(chosen.values()) and (split == "train" or fraction > 0):
-            total = sum(len(rows) for groups_ in groups.values() for rows in groups_.values())
             raise CoalmError(
-                f"{config.output_dir}: the {split} split would be empty: validation_fraction is "
-                f"{fraction:g} and there are {total} samples. Take more dialogues, set another "
+                f"{config.output_dir}: the {split} split would be empty with validation_fraction="
+                f"{fraction:g} and so few samples. Take more dialogues, set another "
                 "validation_fraction, or set validation_fraction=0 to hold none out"
             )
     return _Plan(

@@ -141,7 +141,7 @@ def test_an_impossible_build_leaves_the_one_before(tmp_path: Path, repo: Path):
     build(load_config(recipe, [output]))
     before = (tmp_path / "train-00000.parquet").read_bytes()
     with pytest.raises(
-        CoalmError, match="validation split would be empty.*set validation_fraction=0"
+        CoalmError, match=r"validation split would be empty.*set validation_fraction=0"
     ):
         build(load_config(recipe, [output, "validation_fraction=0.000001"]))
     assert (tmp_path / "train-00000.parquet").read_bytes() == before
