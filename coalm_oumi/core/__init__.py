@@ -3,10 +3,10 @@
 Imports no other room, and neither Oumi nor a model library.
 """
 
-from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.errors import CoalmError, WriteError
 from coalm_oumi.core.finding import Finding
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json, dumps, loads
+from coalm_oumi.core.jsontext import Json, dumps, loads, loads_model
 from coalm_oumi.core.sample import DOMAINS, Domain, Sample
 from coalm_oumi.core.usage import Usage
 
@@ -19,6 +19,8 @@ __all__ = [
     "Json",
     "Sample",
     "Usage",
+    "WriteError",
     "dumps",
     "loads",
+    "loads_model",
 ]

@@ -1,6 +1,7 @@
 """JSON text as this project reads and writes it: UTF-8, no NaN, one error type."""
 
 import json
+import math
 import re
 from typing import Any, NoReturn
 
@@ -30,6 +31,51 @@ def loads(text: str) -> Json:
         return json.loads(text, parse_constant=no_constant)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+MAX_DEPTH = 100
+"""How many levels a model may nest its JSON. Deeper text is an error, not a full stack."""
+
+
+def loads_model(text: str) -> Json:
+    """Reads JSON that a model or a server wrote: the one reader for text that is not trusted.
+
+    What it returns can be written again as JSON, copied and compared without a surprise.
+
+    Raises:
+        ValueError: Not JSON, NaN or Infinity (`1e999` too), or nested deeper than `MAX_DEPTH`.
+    """
+    try:
+        value = json.loads(text, parse_constant=no_constant, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    # Only text with that many brackets can nest so deeply; most text is not walked at all.
+    if text.count("{") + text.count("[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is out of range")
+    return value
+
+
+def _is_deeper(value: Json, levels: int) -> bool:
+    """Returns True if lists and objects lie more than so many levels inside each other."""
+    layer = [value]
+    for _ in range(levels + 1):
+        inner: list[Json] = []
+        for item in layer:
+            if isinstance(item, dict):
+                inner += item.values()
+            elif isinstance(item, list):
+                inner += item
+        if not inner:
+            return False
+        layer = inner
+    return any(isinstance(item, dict | list) for item in layer)
 
 
 def unfenced(text: str) -> str:

@@ -1,26 +1,29 @@
-"""An append-only file of finished work, so that a killed run goes on where it stopped."""
+"""An append-only file of finished work, so that an interrupted run resumes where it stopped."""
 
 import json
 import os
 import time
+import warnings
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.errors import CoalmError, WriteError
 from coalm_oumi.core.jsontext import Json, dumps
 
 FSYNC_SECONDS = 1.0
-"""Records are flushed at once and fsynced in groups: a power cut loses at most this much."""
+"""Records are written at once and fsynced in groups: a power cut loses at most this much."""
 
 
 class Journal:
-    """Records of finished work in a JSON Lines file, each under a key of its own.
+    """Records of finished work in a JSON Lines file, each under its own key.
 
     The first line says what the records depend on (model, prompt, data). A journal whose first
-    line says something else is not continued, or starts anew where it holds no record. A last line
-    cut short by a kill is dropped.
+    line says something else is not continued, or starts anew if it holds no record. A last line
+    that a kill cut short is dropped, and a damaged line anywhere else is skipped with a warning:
+    its record counts as not done.
 
     Example:
         >>> with Journal(Path("answers.jsonl"), made_by={"model": "a"}) as journal:
@@ -29,38 +32,55 @@ class Journal:
         ...             journal.append(key, answer(key))
 
     Attributes:
+        path: The file.
         records: What was recorded, by key, in the order of the file.
+        skipped: The numbers of the damaged lines, from 1.
     """
 
     def __init__(self, path: Path, *, made_by: Json) -> None:
-        """Opens or continues a journal, and keeps others from writing it.
+        """Opens or continues a journal, and keeps other processes from writing it.
 
         Args:
-            path: The file; its folder is made where there is none.
+            path: The file; its folder is made if there is none.
             made_by: What the records depend on, as JSON.
 
         Raises:
-            CoalmError: Another process writes the journal, it was made by something else, or a
-                line before the last is not one of a journal's.
+            CoalmError: Another process writes the journal, it was made by something else, its
+                first line is damaged, or the file cannot be written.
         """
         self.path = path
         self.records: dict[str, Json] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.skipped: list[int] = []
         self._lock = FileLock(f"{path}.lock")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
         except Timeout as error:
             raise CoalmError(f"{path}: another process is writing this journal") from error
+        except OSError as error:
+            raise WriteError(path, error) from error
         try:
             self._read(made_by)
-            self._stream = path.open("ab")
+            # Without a buffer: what a full disk refuses must not be written again later.
+            self._stream = path.open("ab", buffering=0)
+            self._synced = time.monotonic()
             if not path.stat().st_size:
                 self._write({"made_by": made_by})
                 self.sync()
+        except OSError as error:
+            self._lock.release()
+            raise error if isinstance(error, CoalmError) else WriteError(path, error) from error
         except BaseException:
             self._lock.release()
             raise
-        self._synced = time.monotonic()
+        if self.skipped:
+            lines = ", ".join(f"{path}:{number}" for number in self.skipped[:3])
+            more = f" and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
+            warnings.warn(
+                f"skipped damaged lines of a journal: {lines}{more}; what they recorded counts as "
+                "not done, and is done again",
+                stacklevel=2,
+            )
 
     def __enter__(self) -> "Journal":
         """Returns the journal itself."""
@@ -76,30 +96,54 @@ class Journal:
         self.close()
 
     def __contains__(self, key: str) -> bool:
-        """Says whether the work of that key is done."""
+        """Returns True if the work of that key is done."""
         return key in self.records
 
     def append(self, key: str, record: Json) -> None:
-        """Records finished work. A later record of the same key takes the place of the former."""
+        """Records finished work. A later record of the same key replaces the former.
+
+        Raises:
+            WriteError: The disk is full or read-only. The file holds whole lines only.
+        """
         self._write({"key": key, "record": record})
         self.records[key] = record
         if time.monotonic() - self._synced > FSYNC_SECONDS:
             self.sync()
 
     def sync(self) -> None:
-        """Forces what was appended onto the disk."""
-        os.fsync(self._stream.fileno())
+        """Forces what was appended onto the disk.
+
+        Raises:
+            WriteError: The disk refuses it.
+        """
+        try:
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise WriteError(self.path, error) from error
         self._synced = time.monotonic()
 
     def close(self) -> None:
         """Forces the rest onto the disk and lets others write."""
-        self.sync()
-        self._stream.close()
-        self._lock.release()
+        try:
+            self.sync()
+        finally:
+            self._stream.close()
+            self._lock.release()
 
     def _write(self, line: Json) -> None:
-        self._stream.write(dumps(line).encode("utf-8", errors="surrogatepass") + b"\n")
-        self._stream.flush()
+        """Appends one whole line, or nothing."""
+        content = dumps(line).encode("utf-8", errors="surrogatepass") + b"\n"
+        end = os.fstat(self._stream.fileno()).st_size
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[self._stream.write(rest) or 0 :]
+        except OSError as error:
+            os.ftruncate(self._stream.fileno(), end)
+            raise WriteError(self.path, error) from error
+        except BaseException:  # Ctrl-C in the middle of a line
+            os.ftruncate(self._stream.fileno(), end)
+            raise
 
     def _read(self, made_by: Json) -> None:
         if not self.path.exists():
@@ -110,11 +154,23 @@ class Journal:
             for number, raw in enumerate(stream, start=1):
                 if not raw.endswith(b"\n"):
                     break  # killed in the middle of a line
-                line = self._line(raw, number)
-                if number > 1:
+                line = _parse(raw)
+                if number == 1:
+                    if line is None or line.keys() != {"made_by"}:
+                        raise CoalmError(
+                            f"{self.path}:1: not the first line of a journal; move the file away "
+                            "to start anew"
+                        )
+                    if line["made_by"] != json.loads(dumps(made_by)):
+                        other = dumps(line["made_by"])
+                elif (
+                    line is None
+                    or line.keys() != {"key", "record"}
+                    or not isinstance(line["key"], str)
+                ):
+                    self.skipped.append(number)
+                else:
                     self.records[line["key"]] = line["record"]
-                elif line["made_by"] != json.loads(dumps(made_by)):
-                    other = dumps(line["made_by"])
                 whole += len(raw)
         if other and self.records:
             raise CoalmError(
@@ -126,14 +182,12 @@ class Journal:
         if whole < self.path.stat().st_size:
             os.truncate(self.path, whole)
 
-    def _line(self, raw: bytes, number: int) -> Json:
-        expected = {"made_by"} if number == 1 else {"key", "record"}
-        try:
-            line = json.loads(raw.decode("utf-8", errors="surrogatepass"))
-        except ValueError:
-            line = None
-        if not isinstance(line, dict) or line.keys() != expected:
-            raise CoalmError(
-                f"{self.path}:{number}: not a line of a journal; move the file away to start anew"
-            )
-        return line
+
+def _parse(raw: bytes) -> dict[str, Any] | None:
+    """Reads a line as a JSON object; None if it is something else."""
+    try:
+        line = json.loads(raw.decode("utf-8", errors="surrogatepass"))
+        dumps(line)  # what is nested too deeply to be written again cannot be used either
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) else None
