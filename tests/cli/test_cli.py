@@ -49,7 +49,7 @@ def test_a_bad_option_of_a_source(repo: Path, tmp_path: Path, capsys: pytest.Cap
         f"output_dir={tmp_path / 'x'}",
     ]
     assert main([*arguments, "sources.sgd.options={speed: 1}"]) == 1
-    assert "source sgd: unknown option `speed`" in capsys.readouterr().err
+    assert "source sgd: unknown key `speed`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
