@@ -21,6 +21,7 @@ from coalm_oumi.cli.merge import merge
 from coalm_oumi.cli.overlap import overlap
 from coalm_oumi.cli.plan import plan
 from coalm_oumi.cli.quantize import quantize
+from coalm_oumi.cli.recipes import recipes
 from coalm_oumi.cli.report import report
 from coalm_oumi.cli.reproduce import reproduce
 from coalm_oumi.cli.stats import stats
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.command()(recipes)
 app.command()(build)
 app.command()(stats)
 app.command()(overlap)

@@ -9,7 +9,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.options import Options
-from coalm_oumi.files.resources import resource_dir
 
 T = TypeVar("T", bound=Options)
 
@@ -26,9 +25,7 @@ def read_config(kind: type[T], file: Path, overrides: list[str]) -> T:
         CoalmError: No such file, an unknown or missing key, or a value of the wrong type.
     """
     if not file.is_file():
-        raise CoalmError(
-            f"{file}: no such file; the package's recipes are in {resource_dir('recipes')}"
-        )
+        raise CoalmError(f"{file}: no such file; `coalm recipes --copy` writes the recipes here")
     try:
         merged = OmegaConf.merge(OmegaConf.load(file), OmegaConf.from_dotlist(overrides))
         values = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)

@@ -27,6 +27,8 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> "TrainingConfig":
     for change in changes:
         if "=" not in change:
             raise CoalmError(f"{change}: expected KEY=VALUE, such as training.max_steps=10")
+    if not path.is_file():
+        raise CoalmError(f"{path}: no such file; `coalm recipes --copy` writes the recipes here")
     try:
         return TrainingConfig.from_yaml_and_arg_list(str(path), list(changes))
     except OumiConfigError as error:

@@ -118,3 +118,27 @@ def test_an_interrupted_build_prints_no_traceback(repo: Path, tmp_path: Path, wo
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in error
+
+
+def test_recipes_are_listed_and_copied(
+    repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["build", "-c", "recipes/data/demo.yaml"]) == 1
+    assert "`coalm recipes --copy` writes the recipes here" in capsys.readouterr().err
+    assert main(["recipes"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert sorted(listed) == sorted(
+        str(file.relative_to(repo)) for file in (repo / "recipes").rglob("*.yaml")
+    )
+    assert main(["recipes", "--copy"]) == 0
+    copied = {file.relative_to(tmp_path): file.read_text() for file in tmp_path.rglob("*.yaml")}
+    assert copied == {Path(name): (repo / name).read_text() for name in listed}
+    assert main(["recipes", "--copy"]) == 0, "what is there already may stay"
+    Path("recipes/coalm_8b.yaml").write_text("changed")
+    assert main(["recipes", "8b", "--copy"]) == 1
+    assert "recipes/coalm_8b.yaml: exists with other content" in capsys.readouterr().err
+    assert Path("recipes/coalm_8b.yaml").read_text() == "changed"
+    assert main(["recipes", "nosuch"]) == 1
+    assert "no recipe has nosuch in its path" in capsys.readouterr().err
+    assert main(["build", "-c", "recipes/data/demo.yaml"]) == 0
