@@ -13,6 +13,7 @@ import typer
 from coalm_oumi import __version__
 from coalm_oumi.cli.build import build
 from coalm_oumi.cli.card import card
+from coalm_oumi.cli.check import check
 from coalm_oumi.cli.cra import cra
 from coalm_oumi.cli.demo_model import demo_model
 from coalm_oumi.cli.doctor import doctor
@@ -41,6 +42,7 @@ app.command()(build)
 app.command()(stats)
 app.command()(overlap)
 app.add_typer(cra)
+app.command()(check)
 app.command()(plan)
 app.command("demo-model")(demo_model)
 app.command()(quantize)

@@ -7,7 +7,7 @@ Oumi loads this package in the middle of its own imports.
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from coalm_oumi.core.errors import CoalmError
 
@@ -80,3 +80,16 @@ def transform_workers(dataset: "BaseSftDataset") -> int:
 def fingerprint(dataset: "datasets.Dataset") -> str:
     """Returns the hash that `datasets` keeps of how a dataset was made, privately."""
     return dataset._fingerprint
+
+
+def native_model(engine: Any) -> tuple[Any, Any] | None:
+    """Returns the model and tokenizer of Oumi's native engine, or None for another engine.
+
+    Oumi's engines generate and compute no likelihood. The native one holds a model of Transformers
+    that can, privately.
+    """
+    from oumi.inference import NativeTextInferenceEngine
+
+    if not isinstance(engine, NativeTextInferenceEngine):
+        return None
+    return engine._model, engine._tokenizer

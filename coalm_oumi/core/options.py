@@ -66,6 +66,8 @@ def _problem(detail: Any, kind: type[Options]) -> str:
     if detail["type"] == "value_error":
         return f"{key}: {detail['ctx']['error']}" if key else str(detail["ctx"]["error"])
     expected = _EXPECTED.get(detail["type"])
+    if detail["type"] == "is_instance_of" and detail["ctx"]["class"] == "Sequence":
+        expected = "a list"
     if expected is None:
         message = detail["msg"]
         return f"{key}: {message[0].lower()}{message[1:]}, found {detail['input']!r}"

@@ -4,8 +4,8 @@ Oumi takes every parameter of an evaluation function as required, so the optiona
 one mapping.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from typing_extensions import Self
 
@@ -23,3 +23,49 @@ class TaskOptions(Options):
             CoalmError: An option is unknown or of the wrong type, or a required one is missing.
         """
         return cls.read(options, where="eval_kwargs.data")
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_OPTIONS = "coalm_options"
+_EXAMINE = "coalm_examine"
+
+
+def takes(
+    options: type[TaskOptions], examine: Callable[[Any], str] | None = None
+) -> Callable[[_Function], _Function]:
+    """Notes on an evaluation function what `eval_kwargs.data` may hold, for `coalm check`.
+
+    Args:
+        options: The fields.
+        examine: Reads what the options name, without a model, and returns one line about it. It
+            raises a `CoalmError` where the task would.
+    """
+
+    def note(function: _Function) -> _Function:
+        setattr(function, _OPTIONS, options)
+        setattr(function, _EXAMINE, examine)
+        return function
+
+    return note
+
+
+def check(function: Callable[..., Any], values: Mapping[str, Any]) -> str | None:
+    """Checks the options of an evaluation function before a model is loaded.
+
+    Args:
+        function: The function, as it is registered.
+        values: The recipe's `eval_kwargs.data`.
+
+    Returns:
+        One line about what the task will ask; None if the function notes nothing on it.
+
+    Raises:
+        CoalmError: An option is wrong, or what it names cannot be read.
+    """
+    options: type[TaskOptions] | None = getattr(function, _OPTIONS, None)
+    if options is None:
+        return None
+    read = options.from_options(values)
+    examine: Callable[[Any], str] | None = getattr(function, _EXAMINE)
+    return examine(read) if examine else None

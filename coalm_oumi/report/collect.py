@@ -264,7 +264,8 @@ def _rows(output_dir: Path, name: str | None) -> Sequence[Json]:
     return [row for _, row in read_jsonl(file)] if file.is_file() else []
 
 
-_NOT_METRICS = ("num_samples", "task_version", "sample_len")
+_NOT_METRICS = ("num_samples", "task_version", "sample_len", "target_loss")
+"""Numbers that are no shares. The report shows every metric as a percentage."""
 
 
 def _numbers(values: Mapping[str, Json]) -> tuple[dict[str, float], dict[str, float]]:

@@ -1,13 +1,15 @@
-"""Reads a training recipe."""
+"""Reads Oumi's recipes."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from coalm_oumi.core.errors import CoalmError
 
 if TYPE_CHECKING:
-    from oumi.core.configs import TrainingConfig
+    from oumi.core.configs import BaseConfig, TrainingConfig
+
+_Config = TypeVar("_Config", bound="BaseConfig")
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> "TrainingConfig":
@@ -20,8 +22,23 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> "TrainingConfig":
     Raises:
         CoalmError: No such file, not a training configuration, an unknown key or a bad value.
     """
-    import yaml
     from oumi.core.configs import TrainingConfig
+
+    return read_oumi_config(TrainingConfig, path, changes)
+
+
+def read_oumi_config(kind: type[_Config], path: Path, changes: Sequence[str] = ()) -> _Config:
+    """Reads a recipe of any kind as the `oumi` command does.
+
+    Args:
+        kind: Oumi's configuration class.
+        path: The recipe.
+        changes: Changes to it, `key=value`.
+
+    Raises:
+        CoalmError: No such file, another kind of configuration, an unknown key or a bad value.
+    """
+    import yaml
     from oumi.exceptions import OumiConfigError
 
     for change in changes:
@@ -30,7 +47,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> "TrainingConfig":
     if not path.is_file():
         raise CoalmError(f"{path}: no such file; `coalm recipes --copy` writes the recipes here")
     try:
-        return TrainingConfig.from_yaml_and_arg_list(str(path), list(changes))
+        return kind.from_yaml_and_arg_list(str(path), list(changes))
     except OumiConfigError as error:
         first, *_ = str(error).splitlines()
         raise CoalmError(f"{path}: {first}") from error

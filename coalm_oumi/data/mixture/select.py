@@ -1,7 +1,7 @@
 """Chooses the samples of a run from a table: split, domains, sources and weights."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -98,12 +98,23 @@ def _split_mask(
     held_out = np.fromiter(
         (
             in_validation(dialogue_id, fraction=fraction, seed=seed)
-            for dialogue_id in column(table, "dialogue_id", place)
+            for dialogue_id in _dialogue_ids(table, place)
         ),
         dtype=bool,
         count=len(table),
     )
     return held_out if split == "validation" else ~held_out
+
+
+def _dialogue_ids(table: datasets.Dataset, place: str) -> Iterable[str]:
+    """Returns what names each row's dialogue: its prompt, where the data has no such column.
+
+    So a prompt that own data repeats is held out with all its answers, or with none.
+    """
+    if "dialogue_id" in table.column_names:
+        return column(table, "dialogue_id", place)
+    prompts = (column(table, name, place) for name in ("instruction", "input"))
+    return ["\n".join(pair) for pair in zip(*prompts, strict=True)]
 
 
 def _known_sources(

@@ -13,7 +13,7 @@ from coalm_oumi.evaluation import results, styles
 from coalm_oumi.evaluation.api_bank import data as api_bank_data
 from coalm_oumi.evaluation.api_bank import metrics as api_bank_metrics
 from coalm_oumi.evaluation.api_bank import prompt
-from coalm_oumi.evaluation.options import TaskOptions
+from coalm_oumi.evaluation.options import TaskOptions, takes
 from coalm_oumi.llm.recorded import Question, RecordedModel
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class ApiBankOptions(TaskOptions):
 
 
 @register_evaluation_function("coalm-oumi/api_bank")
+@takes(ApiBankOptions)
 @reported_by_oumi
 def api_bank(
     task_params: EvaluationTaskParams,

@@ -14,7 +14,7 @@ from coalm_oumi.evaluation.bfcl import run as bfcl
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.evaluation.bfcl.v4 import V4
 from coalm_oumi.evaluation.bfcl.version import Version
-from coalm_oumi.evaluation.options import TaskOptions
+from coalm_oumi.evaluation.options import TaskOptions, takes
 from coalm_oumi.files.atomic import write_text
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class BfclOptions(TaskOptions):
 
 
 @register_evaluation_function("coalm-oumi/bfcl_v3")
+@takes(BfclOptions)
 @reported_by_oumi
 def bfcl_v3(
     task_params: EvaluationTaskParams,
@@ -66,6 +67,7 @@ def bfcl_v3(
 
 
 @register_evaluation_function("coalm-oumi/bfcl_v4")
+@takes(BfclOptions)
 @reported_by_oumi
 def bfcl_v4(
     task_params: EvaluationTaskParams,

@@ -1,6 +1,6 @@
-"""Held-out samples of a mixture: dialogue state tracking and function calling.
+"""Held-out samples of a mixture: dialogue state tracking, function calling, and any other target.
 
 May import the modules beside the benchmark folders, and `data`.
 """
 
-__all__ = ["data", "metrics", "task"]
+__all__ = ["data", "loss", "metrics", "task"]

@@ -35,7 +35,8 @@ class HeldOut(TaskOptions):
     """Which held-out samples a task asks, as `eval_kwargs.data` of a recipe says it.
 
     Attributes:
-        dataset_path: The mixture.
+        dataset_path: The mixture, or your own records.
+        domains: Only these domains; None for those that the task scores.
         sources: Only these sources; None for all.
         validation_fraction: As in training, where the data has no validation split of its own.
         seed: As in training.
@@ -43,6 +44,7 @@ class HeldOut(TaskOptions):
     """
 
     dataset_path: str
+    domains: Sequence[Domain] | None = None
     sources: Sequence[str] | None = None
     validation_fraction: float = 0.0
     seed: int = 0
@@ -50,11 +52,14 @@ class HeldOut(TaskOptions):
 
     def label(self, task: str) -> str:
         """Names a task on these samples, so that one evaluation can hold several."""
-        name = self.name or "+".join(self.sources or [])
+        name = self.name or "+".join([*(self.domains or []), *(self.sources or [])])
         return f"{task}/{name}" if name else task
 
-    def samples(self, domain: Domain) -> list[Sample]:
-        """Reads the validation samples of one domain.
+    def samples(self, domains: Sequence[Domain] | None) -> list[Sample]:
+        """Reads the validation samples.
+
+        Args:
+            domains: The domains that the task scores, where the recipe names none; None for all.
 
         Raises:
             CoalmError: No such data, or no such sample in it.
@@ -64,16 +69,23 @@ class HeldOut(TaskOptions):
             read_samples(files),
             place=self.dataset_path,
             split=None if is_split else "validation",
-            domains=[domain],
+            domains=self.domains or domains,
             sources=self.sources,
             weights={},
             validation_fraction=self.validation_fraction,
             seed=self.seed,
         )
         return [
-            Sample.from_record(dict(row), where=f"{self.dataset_path}, {domain} record {index}")
+            Sample.from_record(
+                {**_OWN, "dialogue_id": str(index), **row},
+                where=f"{self.dataset_path}, held-out record {index}",
+            )
             for index, row in enumerate(table)
         ]
+
+
+_OWN = {"source": "own", "domain": "tod"}
+"""The columns of records of your own that have three columns only."""
 
 
 def ask(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from oumi.core.registry import register_evaluation_function
+from oumi.utils.logging import logger
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
@@ -16,7 +17,9 @@ from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.failures import classify
 from coalm_oumi.evaluation.held_out import data as generation
 from coalm_oumi.evaluation.held_out.data import HeldOut
+from coalm_oumi.evaluation.held_out.loss import target_loss
 from coalm_oumi.evaluation.held_out.metrics import joint_goal_accuracy, slot_f1
+from coalm_oumi.evaluation.options import takes
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.formats.states import DialogueState, parse_state
@@ -31,7 +34,19 @@ if TYPE_CHECKING:
 _Read = TypeVar("_Read")
 
 
+def _tod_samples(held_out: HeldOut) -> list[Sample]:
+    return held_out.samples(["tod"])
+
+
+def _tracked(held_out: HeldOut) -> str:
+    samples = _tod_samples(held_out)
+    for sample in samples:
+        _target(sample, held_out.dataset_path)
+    return f"{len(samples)} held-out states"
+
+
 @register_evaluation_function("coalm-oumi/state_tracking")
+@takes(HeldOut, _tracked)
 @reported_by_oumi
 def state_tracking(
     task_params: EvaluationTaskParams,
@@ -53,7 +68,7 @@ def state_tracking(
     """
     held_out = HeldOut.from_options(data)
     label = held_out.label("coalm-oumi/state_tracking")
-    samples = held_out.samples("tod")[: task_params.num_samples]
+    samples = _tod_samples(held_out)[: task_params.num_samples]
     expected = [_target(sample, held_out.dataset_path) for sample in samples]
     answers = generation.ask(inference_engine, config, results.file_name(label), samples)
     read = [_read(parse_state, answer.response) for answer in answers]
@@ -72,7 +87,26 @@ def state_tracking(
     return _on_held_out(label, metrics, config, records, held_out)
 
 
+def _with_calls(held_out: HeldOut) -> list[tuple[Sample, list[FunctionCall]]]:
+    """Reads the held-out samples whose target is a list of calls."""
+    asked: list[tuple[Sample, list[FunctionCall]]] = []
+    for sample in held_out.samples(["la"]):
+        target = _calls_or_none(sample.output)
+        if target is not None:
+            asked.append((sample, target))
+    if not asked:
+        raise CoalmError(
+            f"{held_out.dataset_path}: no held-out sample whose target is a list of calls"
+        )
+    return asked
+
+
+def _called(held_out: HeldOut) -> str:
+    return f"{len(_with_calls(held_out))} held-out lists of calls"
+
+
 @register_evaluation_function("coalm-oumi/function_calling")
+@takes(HeldOut, _called)
 @reported_by_oumi
 def function_calling(
     task_params: EvaluationTaskParams,
@@ -93,13 +127,7 @@ def function_calling(
         calls at all), each in [0, 1], and `num_samples`.
     """
     held_out = HeldOut.from_options(data)
-    targets = [(sample, _calls_or_none(sample.output)) for sample in held_out.samples("la")]
-    asked = [(sample, target) for sample, target in targets if target is not None]
-    asked = asked[: task_params.num_samples]
-    if not asked:
-        raise CoalmError(
-            f"{held_out.dataset_path}: no held-out sample whose target is a list of calls"
-        )
+    asked = _with_calls(held_out)[: task_params.num_samples]
     label = held_out.label("coalm-oumi/function_calling")
     samples = [sample for sample, _ in asked]
     answers = generation.ask(inference_engine, config, results.file_name(label), samples)
@@ -113,6 +141,54 @@ def function_calling(
             )
         )
     metrics = {"ast_match": results.share_correct(records)}
+    return _on_held_out(label, metrics, config, records, held_out)
+
+
+def _any_target(held_out: HeldOut) -> str:
+    return f"{len(held_out.samples(None))} held-out samples"
+
+
+@register_evaluation_function("coalm-oumi/held_out")
+@takes(HeldOut, _any_target)
+@reported_by_oumi
+def any_target(
+    task_params: EvaluationTaskParams,
+    config: EvaluationConfig,
+    inference_engine: BaseInferenceEngine,
+    data: Mapping[str, Any],
+) -> EvaluationResult:
+    """Held-out samples with any kind of target, such as those of your own data.
+
+    Args:
+        task_params: Oumi's; `num_samples` limits the samples.
+        config: Oumi's; answers are written under its `output_dir`.
+        inference_engine: Oumi's. With the native one the loss is computed as well.
+        data: Which samples: the fields of `HeldOut`.
+
+    Returns:
+        `exact_match` (the answer is the target, but for white space around it), in [0, 1],
+        `num_samples`, and with the native engine `target_loss`, in nats per token of the targets.
+    """
+    held_out = HeldOut.from_options(data)
+    label = held_out.label("coalm-oumi/held_out")
+    samples = held_out.samples(None)[: task_params.num_samples]
+    answers = generation.ask(inference_engine, config, results.file_name(label), samples)
+    records = [
+        generation.record(
+            answer,
+            correct=answer.response.strip() == answer.sample.output.strip(),
+            unreadable=None,
+        )
+        for answer in answers
+    ]
+    metrics = {"exact_match": results.share_correct(records)}
+    loss = target_loss(inference_engine, samples)
+    if loss is None:
+        logger.info(f"{label}: no target_loss, because only the native engine computes it")
+    else:
+        metrics["target_loss"] = loss.mean
+        if loss.too_long:
+            logger.warning(f"{label}: target_loss leaves out {loss.too_long} samples: too long")
     return _on_held_out(label, metrics, config, records, held_out)
 
 

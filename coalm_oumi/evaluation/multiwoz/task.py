@@ -11,7 +11,7 @@ from oumi.core.registry import register_evaluation_function
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.evaluation.options import TaskOptions
+from coalm_oumi.evaluation.options import TaskOptions, takes
 from coalm_oumi.files.jsontext import write_jsonl
 from coalm_oumi.rendering import prompts
 
@@ -82,6 +82,7 @@ class MultiwozOptions(TaskOptions):
 
 
 @register_evaluation_function("coalm-oumi/multiwoz")
+@takes(MultiwozOptions)
 @reported_by_oumi
 def multiwoz(
     task_params: EvaluationTaskParams,

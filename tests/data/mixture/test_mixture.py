@@ -275,8 +275,12 @@ def test_a_column_that_is_not_there():
     assert len(select(published, domains=None, validation_fraction=0.0, **options)) == 100
     with pytest.raises(CoalmError, match="hub: no column `domain`"):
         select(published, domains=["tod"], validation_fraction=0.0, **options)
-    with pytest.raises(CoalmError, match="hub: no column `dialogue_id`"):
-        select(published, domains=None, validation_fraction=0.1, **options)
+    held_out = select(
+        published, domains=None, validation_fraction=0.3, **{**options, "split": "validation"}
+    )
+    kept = select(published, domains=None, validation_fraction=0.3, **options)
+    assert not set(held_out["input"]) & set(kept["input"])
+    assert len(held_out) + len(kept) == 100 and len(held_out) > 15
 
 
 def test_an_unknown_domain_in_the_data():

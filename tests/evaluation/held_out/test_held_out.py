@@ -13,6 +13,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation.held_out import task as tasks
 from coalm_oumi.evaluation.held_out.data import HeldOut
+from coalm_oumi.evaluation.held_out.loss import target_loss
 from coalm_oumi.evaluation.held_out.metrics import joint_goal_accuracy, slot_f1
 from coalm_oumi.evaluation.matching import ast_match, same_value
 from coalm_oumi.formats.calls import FunctionCall
@@ -87,11 +88,11 @@ def test_ast_match():
 
 def test_held_out_options(mixture: Path):
     held_out = HeldOut.from_options({"dataset_path": str(mixture), "sources": ["hammer"]})
-    assert {sample.source for sample in held_out.samples("la")} == {"hammer"}
+    assert {sample.source for sample in held_out.samples(["la"])} == {"hammer"}
     problems = {
         "expected a mapping": "a/path",
         "expected the key `dataset_path`": {},
-        "unknown key `source`; the keys are dataset_path, sources": {
+        "unknown key `source`; the keys are dataset_path, domains": {
             "dataset_path": "x", "source": ["hammer"],
         },
         "sources: expected a list, not one text, found 'hammer'": {
@@ -142,7 +143,7 @@ def test_tasks_score_what_was_answered(
     mixture: Path, tmp_path: Path, task, domain, sources, metric
 ):
     data = {"dataset_path": str(mixture), "sources": sources}
-    gold = [sample.output for sample in HeldOut.from_options(data).samples(domain)]
+    gold = [sample.output for sample in HeldOut.from_options(data).samples([domain])]
     _, values, rows = evaluate(task, lambda i, _: gold[i], tmp_path, data)
     assert (values[metric], values["readable"], values["num_samples"]) == (1.0, 1.0, 10)
     assert [row["target"] for row in rows] == gold[:10]
@@ -178,3 +179,77 @@ def test_targets_are_checked_before_the_model_is_asked(tmp_path: Path):
 
     with pytest.raises(CoalmError, match=r"own/7: its target cannot be scored: not JSON"):
         evaluate(tasks.state_tracking, never, tmp_path, {"dataset_path": str(tmp_path)})
+
+
+def own_data(folder: Path) -> dict[str, object]:
+    """Records with three columns, and the options that hold some of them out."""
+    rows = [{"instruction": "Double it.", "input": str(n), "output": f"It is {2 * n}."}
+            for n in range(60)]  # fmt: skip
+    (folder / "mine.json").write_text(json.dumps(rows))
+    return {"dataset_path": str(folder / "mine.json"), "validation_fraction": 0.2}
+
+
+def test_any_target_is_scored_by_exact_match(tmp_path: Path):
+    data = own_data(tmp_path)
+    gold = [sample.output for sample in HeldOut.from_options(data).samples(None)]
+    assert 4 < len(gold) < 25
+
+    def script(index: int, _) -> str:
+        return f"{gold[index]}\n" if index else "It is a number."
+
+    label, values, rows = evaluate(tasks.any_target, script, tmp_path / "out", data, count=4)
+    assert label == "coalm-oumi/held_out"
+    assert (values["exact_match"], values["num_samples"]) == (0.75, 4)
+    assert [row["correct"] for row in rows] == [False, True, True, True]
+    assert "target_loss" not in values, "an engine that only generates computes no loss"
+
+
+def test_one_domain_of_a_mixture_can_be_asked(mixture: Path):
+    held_out = HeldOut.from_options({"dataset_path": str(mixture), "domains": ["cra"]})
+    assert {sample.domain for sample in held_out.samples(None)} == {"cra"}
+    assert held_out.label("coalm-oumi/held_out") == "coalm-oumi/held_out/cra"
+    with pytest.raises(CoalmError, match=r"domains\.0: input should be 'tod', 'la' or 'cra'"):
+        HeldOut.from_options({"dataset_path": "x", "domains": ["chat"]})
+
+
+def test_the_native_engine_computes_the_loss_that_training_reports(
+    tmp_path: Path, tiny_model: Path
+):
+    """Oumi's own engine, beside PyTorch's cross entropy over the target's tokens."""
+    import torch
+    from oumi.core.configs import GenerationParams, ModelParams
+    from oumi.inference import NativeTextInferenceEngine
+
+    params = ModelParams(
+        model_name=str(tiny_model), torch_dtype_str="float32", device_map="cpu",
+        tokenizer_kwargs={"padding_side": "left"},
+    )  # fmt: skip
+    engine = NativeTextInferenceEngine(
+        params, generation_params=GenerationParams(max_new_tokens=2, batch_size=4)
+    )
+    data = own_data(tmp_path)
+    config = EvaluationConfig(model=params, output_dir=str(tmp_path / "out"))
+    config.generation.max_new_tokens, config.generation.batch_size = 2, 4
+    task_params = EvaluationTaskParams(task_name="t", evaluation_backend="custom", num_samples=3)
+    result = tasks.any_target(task_params, config, engine, data=data)
+    ((_, values),) = result.task_result["results"].items()
+
+    total, tokens = 0.0, 0
+    for sample in HeldOut.from_options(data).samples(None)[:3]:
+        user = f"{sample.instruction}\n\n### Input:\n{sample.input}"
+        prompt = engine._tokenizer.apply_chat_template(
+            [{"role": "user", "content": user}], add_generation_prompt=True
+        )["input_ids"]
+        target = engine._tokenizer(f"{sample.output}<|im_end|>", add_special_tokens=False)
+        ids = torch.tensor([[*prompt, *target["input_ids"]]])
+        with torch.inference_mode():
+            logits = engine._model(ids).logits[0, len(prompt) - 1 : -1].float()
+        total += torch.nn.functional.cross_entropy(
+            logits, ids[0, len(prompt) :], reduction="sum"
+        ).item()
+        tokens += len(target["input_ids"])
+    assert values["target_loss"] == pytest.approx(total / tokens, rel=1e-4)
+
+
+def test_a_targets_loss_needs_a_model_that_holds_it(tiny_model: Path):
+    assert target_loss(Scripted(lambda *_: ""), []) is None  # pyright: ignore

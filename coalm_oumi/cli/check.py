@@ -1,0 +1,26 @@
+"""`coalm check`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coalm_oumi.cli.arguments import Changes
+
+
+def check(
+    recipe: Annotated[Path, typer.Argument(help="A recipe to train, evaluate, infer or build")],
+    changes: Changes = None,
+) -> None:
+    """Check a recipe's options and data before a model is loaded.
+
+    The exit code is 1 if the recipe cannot run as it is.
+    """
+    from coalm_oumi.training.check import check as check_recipe
+
+    healthy = True
+    for finding in check_recipe(recipe, changes or []):
+        healthy = healthy and finding.ok
+        print(finding)
+    if not healthy:
+        raise typer.Exit(1)
