@@ -18,9 +18,9 @@ from oumi.core.types.conversation import Message, Role
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.bfcl import environment, run
+from coalm_oumi.evaluation.bfcl import task as tasks
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
 from coalm_oumi.evaluation.bfcl.version import Version
-from coalm_oumi.evaluation.held_out import task as tasks
 
 LEADERBOARD_MODEL = "uiuc-convai_CoALM-70B"
 """Has a score of its own in each category, for the columns that are made of them."""

@@ -16,13 +16,13 @@ from oumi.inference import NativeTextInferenceEngine
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.bfcl import client, run
+from coalm_oumi.evaluation.bfcl import task as tasks
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
 from coalm_oumi.evaluation.bfcl.v3 import V3, columns
 from coalm_oumi.evaluation.bfcl.v4 import V4
 from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.evaluation.bfcl.worker import arithmetic
 from coalm_oumi.evaluation.failures import Failure
-from coalm_oumi.evaluation.held_out import task as tasks
 from tests.support import official_bfcl
 from tests.support.damage import answers_of_all_qualities, damaged, right_answer
 from tests.support.official_bfcl import Engine, Officially, run_task
@@ -335,8 +335,11 @@ def test_bad_options(tmp_path):
         ({"style": "poem"}, "unknown prompt style 'poem'; use one of coalm, bfcl, native"),
         ({"style": "native"}, "takes none; use VLLM or a remote engine"),
         ({"categories": ["exec_simple"]}, "BFCL V3 has no category 'exec_simple'"),
-        ({"categories": "exec_simple"}, "BFCL V3 has no category 'exec_simple'"),
-        ({"category": ["simple"]}, r"eval_kwargs\.data: expected some of style, categories"),
+        ({"categories": "exec_simple"}, "categories: expected a list, not one text"),
+        (
+            {"category": ["simple"]},
+            r"eval_kwargs\.data: unknown key `category`; the keys are style, categories",
+        ),
     ):
         with pytest.raises(CoalmError, match=message):
             run_task(V3, None, tmp_path, data)
