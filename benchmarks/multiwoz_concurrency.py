@@ -21,7 +21,7 @@ from oumi.core.configs import GenerationParams, InferenceEngineType, ModelParams
 from coalm_oumi.evaluation.multiwoz import data
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.database import Database
-from coalm_oumi.evaluation.multiwoz.rollout import roll_out
+from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
 from coalm_oumi.evaluation.multiwoz.user import corpus
 from coalm_oumi.llm.recorded import generate
 from tests.support.chat_server import ChatServer, Reply, Request, completion
@@ -73,10 +73,9 @@ def turns_a_second(
     rollouts = roll_out(
         dialogues,
         database=database,
-        written=FORMATS["coalm"],
+        asking=Asking(FORMATS["coalm"]),
         ask=partial(generate, engine),
         user=corpus,
-        max_steps=5,
         concurrency=concurrency,
     )
     turns = sum(len(rollout.turns) for rollout in rollouts)

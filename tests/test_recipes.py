@@ -18,7 +18,8 @@ from oumi.core.configs import (
 from coalm_oumi.data.cra.generate import GenerateConfig, Generation
 from coalm_oumi.data.mixture.config import load_config
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
-from coalm_oumi.evaluation.multiwoz.task import MultiwozOptions, endpoint
+from coalm_oumi.evaluation.multiwoz.models import endpoint
+from coalm_oumi.evaluation.multiwoz.task import MultiwozOptions
 from coalm_oumi.files.config import read_config
 from coalm_oumi.llm.chat import ChatClient
 from tests.conftest import REPO

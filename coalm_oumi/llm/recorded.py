@@ -84,12 +84,14 @@ class Generated:
         usage: Its tokens, as far as the engine counts them.
         cause: Why there is no text.
         error: The same in the engine's words.
+        is_cut: True if the engine says that the text reached `max_new_tokens`.
     """
 
     text: str | None
     usage: Usage = field(default_factory=Usage)
     cause: Cause | None = None
     error: str = ""
+    is_cut: bool = False
 
 
 def generate(
@@ -124,7 +126,8 @@ def _answered(conversation: Conversation) -> Generated | None:
         return None
     counted = conversation.metadata.get("usage") or {}
     usage = Usage(counted.get("prompt_tokens", 0), counted.get("completion_tokens", 0))
-    return Generated(_text(conversation.messages[-1]), usage)
+    is_cut = conversation.metadata.get("finish_reason") == "length"
+    return Generated(_text(conversation.messages[-1]), usage, is_cut=is_cut)
 
 
 def _failed_whole(found: "InferenceResult") -> bool:
@@ -271,6 +274,8 @@ class RecordedModel:
     def _record(self, key: str, answer: Generated) -> None:
         if answer.text is not None:
             record = {"text": answer.text, "usage": dataclasses.asdict(answer.usage)}
+            if answer.is_cut:
+                record["is_cut"] = True
             self._journal.append(key, record)
 
     def _take_over(self) -> None:
@@ -304,7 +309,8 @@ class RecordedModel:
 
     def _recorded(self, key: str) -> Generated:
         record = self._journal.records[key]
-        return Generated(record["text"], Usage(**record["usage"]))
+        is_cut = record.get("is_cut", False)
+        return Generated(record["text"], Usage(**record["usage"]), is_cut=is_cut)
 
     def _check(self, questions: Sequence[Question], answers: Sequence[Generated]) -> None:
         """Refuses to go on after failures that are no matter of the questions."""

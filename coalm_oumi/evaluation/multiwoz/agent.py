@@ -3,23 +3,16 @@
 Two written forms: CoALM's (Figures 6 and 7), which the model was trained on, and AutoTOD's.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.data.datasets.tokens import user_message
 from coalm_oumi.evaluation.multiwoz.world import FUNCTIONS
-from coalm_oumi.formats import calls
-from coalm_oumi.formats.calls import CallError, FunctionCall
+from coalm_oumi.formats import react
+from coalm_oumi.formats.calls import FunctionCall
+from coalm_oumi.formats.react import ReactAnswer, ReactError
 from coalm_oumi.rendering import prompts
-
-_LABEL = re.compile(
-    r"^[ \t]*\**(Thought|Action Input|Action|Observation|System|AI Assistant|Human|User|Input)"
-    r"\**[ \t]*:\**[ \t]*",
-    re.MULTILINE,
-)
-_STOP = frozenset({"Observation", "User", "Human", "Input"})
 
 
 class StepError(CoalmError):
@@ -34,32 +27,35 @@ class Decision:
         thought: Its reasoning, empty where it gave none.
         call: The tool to call.
         reply: What to say to the user.
+        more_calls: Further calls of an answer that makes several in a JSON list.
     """
 
     thought: str
     call: FunctionCall | None = None
     reply: str | None = None
+    more_calls: tuple[FunctionCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One answer of the model and what came of it.
+    """One call or reply of the model and what came of it.
 
     Attributes:
-        response: The model's text as it came.
-        decision: What it decided; None where it could not be read.
+        response: The model's text as it came; empty for a further call of the same answer.
+        decision: What it decided; None if it could not be read.
         observation: What the tool returned, or what was wrong with the text. Empty for a reply.
+        is_cut: True if the answer reached `max_new_tokens`.
     """
 
     response: str
     decision: Decision | None
     observation: str
+    is_cut: bool = False
 
     @property
     def written(self) -> str:
-        """The model's text up to where it writes what is not its own: observations, the user."""
-        marks = (mark for mark in _LABEL.finditer(self.response) if mark.group(1) in _STOP)
-        return self.response[: next((mark.start() for mark in marks), None)].strip()
+        """The model's text up to what only the world or the user may write."""
+        return self.response[: react.label_start(self.response)].strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +81,6 @@ class AgentFormat:
     parse: Callable[[str], Decision]
 
 
-_PAIR = re.compile(r"([^:=]*)[:=](.*)")
-_SLOT = re.compile(r"[\w ]+$")
 _AUTOTOD_TOOLS: Mapping[str, str] = {
     "restaurant query": "query_restaurant",
     "restaurant reservation": "book_restaurant",
@@ -99,86 +93,23 @@ _AUTOTOD_TOOLS: Mapping[str, str] = {
 }
 
 
-def _fields(text: str) -> dict[str, str]:
-    """Returns the first of each labelled field, up to what only the world may write."""
-    marks = list(_LABEL.finditer(text))
-    fields = {"": text[: marks[0].start() if marks else len(text)].strip()}
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    for mark, end in zip(marks, ends, strict=False):  # without marks there is one end too many
-        label = mark.group(1)
-        if label in _STOP or ("Action" in fields and label != "Action Input"):
-            break
-        fields.setdefault(label, text[mark.end() : end].strip())
-        if label in ("System", "AI Assistant"):
-            break
-    return fields
-
-
 def _parse_coalm(text: str) -> Decision:
-    fields = _fields(text)
-    thought = fields.get("Thought") or fields[""]
-    if "Action" in fields:
-        action = fields["Action"].strip("`").partition("\n")[0].strip()
-        try:
-            return Decision(thought, call=calls.parse_python(action))
-        except CallError as error:
-            raise StepError(
-                f"the action cannot be read: {error}; write Action: function_name(argument='value')"
-            ) from error
-    if fields.get("System"):
-        return Decision(thought, reply=fields["System"])
-    raise StepError(
-        "write either a line `Action: function_name(argument='value')` or `System: ...`"
-    )
+    return _decision(lambda: react.read_coalm(text, FUNCTIONS))
 
 
 def _parse_autotod(text: str) -> Decision:
-    fields = _fields(text)
-    thought = fields.get("Thought") or fields[""]
-    if "Action" in fields:
-        name = fields["Action"].strip("`\"'[] ").partition("\n")[0].strip()
-        name = _AUTOTOD_TOOLS.get(name.lower(), name)
-        if not name:
-            raise StepError("`Action:` names no tool")
-        return Decision(thought, call=FunctionCall(name, _input(fields.get("Action Input", ""))))
-    if fields.get("AI Assistant"):
-        return Decision(thought, reply=fields["AI Assistant"])
-    raise StepError("write either `Action:` and `Action Input:`, or `AI Assistant: ...`")
+    return _decision(lambda: react.read_autotod(text, FUNCTIONS, _AUTOTOD_TOOLS))
 
 
-def _input(text: str) -> dict[str, object]:
-    """Reads `name: pizza hut, people: 2`, or the same as a JSON object."""
-    text = text.strip().strip('`"').strip()
-    if text.startswith("{"):
-        try:
-            value = calls.parse_literal(text)
-        except CallError as error:
-            raise StepError(f"the action input cannot be read: {error}") from error
-        if isinstance(value, dict):
-            return value
-    text = ", ".join(line for line in text.splitlines() if line.strip())
-    pairs = _pairs(text)
-    if text and not pairs:
-        raise StepError("the action input cannot be read; write it as `slot: value, slot: value`")
-    return {name: value.strip("'\"[] ") for name, value in pairs.items()}
-
-
-def _pairs(text: str) -> dict[str, str]:
-    """Splits `slot: value, slot: value`. A comma that no slot follows is part of the value.
-
-    In time that grows with the text: a model may write a long one.
-    """
-    pairs: dict[str, str] = {}
-    last = ""
-    for part in text.split(","):
-        pair = _PAIR.fullmatch(part)
-        slot = _SLOT.search(pair[1]) if pair else None
-        if pair and slot and (name := " ".join(slot[0].lower().split())):
-            last = name
-            pairs[last] = pair[2]
-        elif last:
-            pairs[last] += f",{part}"
-    return pairs
+def _decision(read: Callable[[], ReactAnswer]) -> Decision:
+    try:
+        answer = read()
+    except ReactError as error:
+        raise StepError(str(error)) from error
+    if answer.reply is not None:
+        return Decision(answer.thought, reply=answer.reply)
+    first, *more = answer.calls
+    return Decision(answer.thought, call=first, more_calls=tuple(more))
 
 
 def _render_coalm(turns: Sequence[AgentTurn], user: str, steps: Sequence[Step]) -> str:

@@ -66,6 +66,7 @@ def to_record(rollout: Rollout, user_usage: Usage) -> Json:
                         if step.decision and (call := step.decision.call)
                         else None,
                         "unreadable": step.decision is None,
+                        "cut": step.is_cut,
                         "observation": step.observation,
                     }
                     for step in turn.steps
@@ -175,6 +176,7 @@ def summarise(judged: Sequence[Judged], *, with_states: bool) -> dict[str, float
             metrics[f"{name}_{reading}"] = right / len(judged)
     steps = [s for entry in judged for t in entry.record["turns"] for s in t["steps"]]
     metrics["readable"] = 1 - sum(s["unreadable"] for s in steps) / len(steps) if steps else 0.0
+    metrics["cut"] = sum(s["cut"] for s in steps) / len(steps) if steps else 0.0
     metrics["finished"] = sum(not entry.record["error"] for entry in judged) / len(judged)
     return metrics
 
@@ -252,6 +254,7 @@ def _tracking(judged: Sequence[Judged]) -> dict[str, float]:
     tracking = score(pairs)
     return {
         "joint_goal_accuracy": tracking.joint_goal_accuracy,
+        "lenient_joint_goal_accuracy": tracking.lenient_joint_goal_accuracy,
         "slot_precision": tracking.slot_precision,
         "slot_recall": tracking.slot_recall,
         "slot_f1": tracking.slot_f1,

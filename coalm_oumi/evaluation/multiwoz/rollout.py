@@ -1,4 +1,4 @@
-"""Lets agent and user talk: many dialogues step by step together, each in a world of its own.
+"""Lets agent and user talk: many dialogues step by step together, each in its own world.
 
 All live dialogues ask the model at once, so that batching and concurrency are the engine's.
 """
@@ -6,12 +6,19 @@ All live dialogues ask the model at once, so that batching and concurrency are t
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from oumi.core.types.conversation import Message, Role
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.usage import Usage
-from coalm_oumi.evaluation.multiwoz.agent import AgentFormat, AgentTurn, Step, StepError
+from coalm_oumi.evaluation.multiwoz.agent import (
+    AgentFormat,
+    AgentTurn,
+    Decision,
+    Step,
+    StepError,
+)
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.user import User
@@ -49,24 +56,36 @@ class Rollout:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How an agent is asked.
+
+    Attributes:
+        form: The written form of prompt and answers.
+        max_steps: How many answers of the model a turn may take. AutoTOD allows 5.
+        history: What earlier turns the agent sees: its `own` replies, or those of the human
+            operator in the `reference` dialogue, as state tracking has them.
+    """
+
+    form: AgentFormat
+    max_steps: int = 5
+    history: Literal["own", "reference"] = "own"
+
+
 class Episode:
     """A dialogue under way."""
 
-    def __init__(
-        self, dialogue: Dialogue, world: World, written: AgentFormat, max_steps: int
-    ) -> None:
+    def __init__(self, dialogue: Dialogue, world: World, asking: Asking) -> None:
         """Starts it, with nothing said.
 
         Args:
             dialogue: The goal, and the reference dialogue.
             world: Its world.
-            written: The form of prompt and answers.
-            max_steps: How many answers of the model a turn may take. AutoTOD allows 5.
+            asking: How the agent is asked.
         """
         self.dialogue = dialogue
         self._world = world
-        self._format = written
-        self._max_steps = max_steps
+        self._asking = asking
         self._turns: list[AgentTurn] = []
         self._user = ""
         self._steps: list[Step] = []
@@ -84,29 +103,41 @@ class Episode:
 
     def question(self) -> Question:
         """Returns what to ask the model next."""
-        prompt = self._format.render(self._turns, self._user, self._steps)
+        prompt = self._asking.form.render(self._history(), self._user, self._steps)
         return Question(
             key=f"{self.dialogue.dialogue_id}/{len(self._turns)}/{len(self._steps)}",
             messages=[Message(role=Role.USER, content=prompt)],
         )
 
+    def _history(self) -> Sequence[AgentTurn]:
+        if self._asking.history == "own":
+            return self._turns
+        # The operator's reply need not follow from what the agent's own calls returned, so these
+        # are left out.
+        return [
+            AgentTurn(turn.user, (), reference.system)
+            for turn, reference in zip(self._turns, self.dialogue.turns, strict=False)
+        ]
+
     def take(self, generated: Generated) -> bool:
         """Carries out what the model wrote.
 
         Returns:
-            Whether the agent replied, so that it is the user's turn.
+            True if the agent replied, so that it is the user's turn.
         """
         response = generated.text or ""
         self._usage += generated.usage
         reply = None
         try:
-            decision = self._format.parse(response)
+            decision = self._asking.form.parse(response)
             reply = decision.reply
             observation = self._world.call(decision.call) if decision.call else ""
-            self._steps.append(Step(response, decision, observation))
+            self._steps.append(Step(response, decision, observation, generated.is_cut))
+            for call in decision.more_calls:
+                self._steps.append(Step("", Decision("", call=call), self._world.call(call)))
         except StepError as error:
-            self._steps.append(Step(response, None, str(error)))
-        if reply is None and len(self._steps) >= self._max_steps:
+            self._steps.append(Step(response, None, str(error), generated.is_cut))
+        if reply is None and len(self._steps) >= self._asking.max_steps:
             reply = STOPPED_REPLY
         if reply is not None:
             self._turns.append(AgentTurn(self._user, tuple(self._steps), reply))
@@ -123,10 +154,9 @@ def roll_out(
     dialogues: Sequence[Dialogue],
     *,
     database: Database,
-    written: AgentFormat,
+    asking: Asking,
     ask: Ask,
     user: User,
-    max_steps: int,
     concurrency: int,
 ) -> Iterator[Rollout]:
     """Leads dialogues, `concurrency` of them at a time, and yields each when it ends.
@@ -136,10 +166,9 @@ def roll_out(
     Args:
         dialogues: The dialogues.
         database: The databases they share.
-        written: The form of prompt and answers.
+        asking: How the agent is asked.
         ask: The agent's model.
         user: Who talks to it.
-        max_steps: How many answers of the model a turn may take.
         concurrency: How many dialogues are live at a time.
 
     Raises:
@@ -152,7 +181,7 @@ def roll_out(
         free = concurrency - len(live) - len(silent)
         for dialogue in itertools.islice(waiting, max(free, 0)):
             world = World(database, dialogue.dialogue_id, dialogue.goals)
-            silent.append(Episode(dialogue, world, written, max_steps))
+            silent.append(Episode(dialogue, world, asking))
         utterances = user([(episode.dialogue, episode.said) for episode in silent])
         replies = [said for episode, said in zip(silent, utterances, strict=True) if episode.said]
         failures = [said for said in replies if isinstance(said, ChatError)]

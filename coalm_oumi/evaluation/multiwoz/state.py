@@ -2,16 +2,21 @@
 
 The agents of CoALM and AutoTOD write no belief state. Theirs is read from their calls, whose
 arguments are MultiWOZ's slots. A later value of a slot takes the place of an earlier one, and what
-a later call leaves out stays, as in MultiWOZ's annotations.
+a later call leaves out stays, as in MultiWOZ's annotations. A call that is refused because a value
+is missing still says what the agent understood.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rapidfuzz import fuzz
+
 from coalm_oumi.evaluation.multiwoz.data import State
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS, canonical
 from coalm_oumi.evaluation.multiwoz.world import read_call
 from coalm_oumi.formats.calls import FunctionCall
+
+_NEARLY = 95
 
 Predicted = Mapping[str, str]
 """The value of each slot that has one, by `domain-slot`."""
@@ -23,6 +28,8 @@ class Tracking:
 
     Attributes:
         joint_goal_accuracy: Turns whose whole state is right.
+        lenient_joint_goal_accuracy: The same if two values count as equal whose partial ratio is
+            above 95, as in the evaluator that the authors' laboratory uses (TD-Eval).
         by_domain: The same over the turns in which that domain has a true or a predicted value,
             looking at its slots only.
         slot_precision: Predicted slot values that are right.
@@ -32,6 +39,7 @@ class Tracking:
     """
 
     joint_goal_accuracy: float
+    lenient_joint_goal_accuracy: float
     by_domain: Mapping[str, float]
     slot_precision: float
     slot_recall: float
@@ -42,8 +50,8 @@ class Tracking:
 def track(calls: Iterable[FunctionCall], before: Predicted | None = None) -> dict[str, str]:
     """Adds the calls of a turn to the state before it.
 
-    Queries constrain the venue, a booking says the rest. A train's number and calls that no tool
-    takes are not part of a state.
+    Queries constrain the venue, a booking says the rest. A train's number and calls of unknown
+    tools or arguments are not part of a state.
     """
     state = dict(before or {})
     for call in calls:
@@ -65,12 +73,13 @@ def track(calls: Iterable[FunctionCall], before: Predicted | None = None) -> dic
 def score(pairs: Sequence[tuple[Predicted, State]]) -> Tracking:
     """Compares predicted states with annotated ones, turn by turn.
 
-    Values are compared in canonical form; of annotated alternatives any is right.
+    Values are compared in canonical form. MultiWOZ 2.4 annotates alternatives (`a|b`); any of them
+    is right.
 
     Args:
         pairs: The predicted and the true state of each turn.
     """
-    hits = guessed = true = right = 0
+    hits = guessed = true = right = lenient = 0
     domain_right = dict.fromkeys(DOMAINS, 0)
     domain_turns = dict.fromkeys(DOMAINS, 0)
     for predicted, truth in pairs:
@@ -78,17 +87,28 @@ def score(pairs: Sequence[tuple[Predicted, State]]) -> Tracking:
         hits, guessed, true = hits + len(matched), guessed + len(predicted), true + len(truth)
         wrong = (predicted.keys() | truth.keys()) - matched
         right += not wrong
+        lenient += _is_nearly_right(predicted, truth)
         wrong_domains = {slot.partition("-")[0] for slot in wrong}
         for domain in {slot.partition("-")[0] for slot in predicted.keys() | truth.keys()}:
             domain_turns[domain] += 1
             domain_right[domain] += domain not in wrong_domains
     return Tracking(
         joint_goal_accuracy=_share(right, len(pairs)),
+        lenient_joint_goal_accuracy=_share(lenient, len(pairs)),
         by_domain={d: domain_right[d] / turns for d, turns in domain_turns.items() if turns},
         slot_precision=_share(hits, guessed),
         slot_recall=_share(hits, true),
         slot_f1=_share(2 * hits, guessed + true),
         turns=len(pairs),
+    )
+
+
+def _is_nearly_right(predicted: Predicted, truth: State) -> bool:
+    if predicted.keys() != truth.keys():
+        return False
+    return all(
+        any(fuzz.partial_ratio(value, accepted) > _NEARLY for accepted in truth[slot])
+        for slot, value in predicted.items()
     )
 
 

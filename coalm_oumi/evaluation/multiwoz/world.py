@@ -211,6 +211,14 @@ def named_arguments(function: Function, call: FunctionCall) -> dict[str, str]:
     Raises:
         ToolError: An argument is unknown or is not one value, or a required one is missing.
     """
+    arguments = _given_arguments(function, call)
+    missing = [slot for slot in function.required if slot not in arguments]
+    if missing:
+        raise ToolError(f"`{function.name}` still needs {', '.join(missing)}")
+    return arguments
+
+
+def _given_arguments(function: Function, call: FunctionCall) -> dict[str, str]:
     known = (*function.required, *function.optional)
     arguments: dict[str, str] = {}
     for name, value in call.arguments.items():
@@ -221,18 +229,18 @@ def named_arguments(function: Function, call: FunctionCall) -> dict[str, str]:
             raise ToolError(f"`{slot}` takes one value")
         if value is not None and clean(value):
             arguments[slot] = _text(value)
-    missing = [slot for slot in function.required if slot not in arguments]
-    if missing:
-        raise ToolError(f"`{function.name}` still needs {', '.join(missing)}")
     return arguments
 
 
 def read_call(call: FunctionCall) -> tuple[str, str, Mapping[str, str]] | None:
-    """Returns a call's action (`query` or `book`), domain and arguments; None for no valid call."""
+    """Returns a call's action (`query` or `book`), domain and given arguments.
+
+    Required arguments may be missing. Returns None for an unknown tool or argument.
+    """
     try:
         function = _function(call.name)
         action, _, domain = function.name.partition("_")
-        return action, domain, named_arguments(function, call)
+        return action, domain, _given_arguments(function, call)
     except ToolError:
         return None
 

@@ -408,6 +408,9 @@ def test_states_follow_from_calls():
     assert taxi == {"taxi-departure": "a", "taxi-destination": "b", "taxi-leaveat": "09:00"}
     train = track([FunctionCall("book_train", {"trainID": "TR1", "people": 1})])
     assert train == {"train-book people": "1"}
+    incomplete = track([FunctionCall("book_restaurant", {"people": 3, "day": "Friday"})])
+    assert incomplete == {"restaurant-book people": "3", "restaurant-book day": "friday"}
+    assert track([FunctionCall("book_taxi", {"colour": "red", "departure": "a"})]) == {}
 
 
 def test_joint_goal_accuracy_by_hand():
@@ -423,6 +426,31 @@ def test_joint_goal_accuracy_by_hand():
     assert (tracking.slot_precision, tracking.slot_recall) == (5 / 6, 5 / 6)
     assert tracking.slot_f1 == pytest.approx(5 / 6)
     assert score([]).joint_goal_accuracy == 0.0
+
+
+def test_lenient_joint_goal_accuracy_forgives_spelling():
+    truth = {"restaurant-name": ("pizza hut fen ditton",), "restaurant-area": ("east", "dontcare")}
+    exact = {"restaurant-name": "pizza hut fen ditton", "restaurant-area": "dontcare"}
+    near = exact | {"restaurant-name": "pizza hut fen ditton cambridge"}
+    part = exact | {"restaurant-name": "fen ditton"}
+    far = exact | {"restaurant-name": "pizza express"}
+    less = {"restaurant-area": "east"}
+    tracking = score([(state, truth) for state in (exact, near, part, far, less)])
+    assert tracking.joint_goal_accuracy == 1 / 5
+    assert tracking.lenient_joint_goal_accuracy == 3 / 5
+
+
+def test_the_alternatives_of_version_2_4_are_all_accepted(database: Database):
+    turn = {"restaurant": {"semi": {"area": "east|dontcare", "name": "a<b>c"}, "book": {"day": ""}}}
+    log = [{"text": "Hi"}, {"text": "Yes", "metadata": turn}]
+    dialogue = data.dialogue("X", {"goal": {"message": []}, "log": log}, Path("x"))
+    (read_turn,) = dialogue.turns
+    assert read_turn.state == {
+        "restaurant-area": ("east", "dontcare"), "restaurant-name": ("a", "b", "c"),
+    }  # fmt: skip
+    for area, right in (("east", 1.0), ("dontcare", 1.0), ("west", 0.0)):
+        state = {"restaurant-area": area, "restaurant-name": "c"}
+        assert score([(state, read_turn.state)]).joint_goal_accuracy == right
 
 
 def test_the_reference_states_score_one(shared: Path):

@@ -21,7 +21,7 @@ from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz import data
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS, Decision, StepError
 from coalm_oumi.evaluation.multiwoz.database import Database
-from coalm_oumi.evaluation.multiwoz.rollout import STOPPED_REPLY, roll_out
+from coalm_oumi.evaluation.multiwoz.rollout import STOPPED_REPLY, Asking, roll_out
 from coalm_oumi.evaluation.multiwoz.user import corpus
 from coalm_oumi.files.jsontext import read_jsonl
 from coalm_oumi.formats.calls import FunctionCall
@@ -45,6 +45,9 @@ def say(text: str) -> Decision:
          Decision("I look.", call=FunctionCall("query_police"))),
         ("System: Hello!\nHow are you?\nUser: fine", say("Hello!\nHow are you?")),
         ("**Thought:** ok\n**System:** Hi", Decision("ok", reply="Hi")),
+        ("Hello!", say("Hello!")),
+        ('[{"name": "query_police", "arguments": {}}, {"name": "now", "arguments": {}}]',
+         Decision("", call=FunctionCall("query_police"), more_calls=(FunctionCall("now"),))),
     ],
 )  # fmt: skip
 def test_coalm_s_format_is_read(text: str, decision: Decision):
@@ -60,8 +63,11 @@ def test_coalm_s_format_is_read(text: str, decision: Decision):
              "name": "the oak, north wing", "people": "2", "day": "monday", "stay": "3"}))),
         ("Action: Train Query\nAction Input: departure: ely\n leave  time :  09:30" + " " * 500,
          Decision("", call=FunctionCall("query_train", {"departure": "ely", "leave time": "09:30"}))),
-        ("Action: query_hotel\nAction Input: " + "a " * 20_000 + ", - area = 'north'",  # and at once
-         Decision("", call=FunctionCall("query_hotel", {"area": "north"}))),
+        ("Thought: Do I need to use a tool? Yes\nAction: Hotel Query\nAction Input: area=north and stars=4",
+         Decision("Do I need to use a tool? Yes",
+                  call=FunctionCall("query_hotel", {"area": "north", "stars": "4"}))),
+        ("Thought: Do I need to use a tool? No\nAction: None\nAI Assistant: Hello",
+         Decision("Do I need to use a tool? No", reply="Hello")),
         ('Action: query_train\nAction Input: {"departure": "ely"}',
          Decision("", call=FunctionCall("query_train", {"departure": "ely"}))),
         ("Thought: Do I need to use a tool? No\nAI Assistant: Hello\nHuman: more",
@@ -72,7 +78,7 @@ def test_autotod_s_format_is_read(text: str, decision: Decision):
     assert AUTOTOD.parse(text) == decision
 
 
-@pytest.mark.parametrize("text", ["", "Hello!", "Action: go north", "Observation: x", "System:"])
+@pytest.mark.parametrize("text", ["", "Action: go north", "Observation: x", "System:"])
 def test_what_is_neither_an_action_nor_a_reply(text: str):
     with pytest.raises(StepError, match=r"Action: function_name|or `System"):
         COALM.parse(text)
@@ -88,7 +94,9 @@ def test_any_text_is_a_decision_or_a_step_error(text: str):
         assert (decision.call is None) != (decision.reply is None)
 
 
-def converse(tmp_path: Path, answers: Callable[[str], str], *, max_steps: int = 5, form=COALM):
+def converse(
+    tmp_path: Path, answers: Callable[[str], str], *, max_steps: int = 5, form=COALM, history="own"
+):
     """Leads the dialogue about the table with a model that is a function."""
     asked: list[str] = []
 
@@ -100,7 +108,7 @@ def converse(tmp_path: Path, answers: Callable[[str], str], *, max_steps: int = 
     (rollout,) = roll_out(
         [data.dialogue("TABLE", TABLE, Path("x"))],
         database=Database(write_databases(tmp_path / "db")),
-        written=form, ask=ask, user=corpus, max_steps=max_steps, concurrency=4,
+        asking=Asking(form, max_steps, history), ask=ask, user=corpus, concurrency=4,
     )  # fmt: skip
     return rollout, asked
 
@@ -132,10 +140,30 @@ def test_autotod_keeps_only_what_was_said(tmp_path: Path):
     assert asked[-1].count("Observation: {") == 1, "the trace of earlier turns is not shown"
 
 
+def test_the_agent_may_see_the_human_operator_s_replies(tmp_path: Path):
+    rollout, asked = converse(tmp_path, lambda _: "System: mine", history="reference")
+    assert [turn.reply for turn in rollout.turns] == ["mine"] * 3
+    operator = [turn.system for turn in rollout.dialogue.turns]
+    assert f"System: {operator[0]}" in asked[1] and f"System: {operator[1]}" in asked[2]
+    assert "mine" not in asked[2]
+
+
+def test_several_calls_of_one_answer_are_all_carried_out(tmp_path: Path):
+    call = '{"name": "query_restaurant", "arguments": {"food": "indian", "area": "%s"}}'
+    answers = iter([f"[{call % 'centre'}, {call % 'north'}]", *["System: Here."] * 3])
+    rollout, asked = converse(tmp_path, lambda _: next(answers))
+    first, second, reply = rollout.turns[0].steps
+    assert (first.decision.call.arguments["area"], second.decision.call.arguments["area"]) == (
+        "centre", "north",
+    )  # fmt: skip
+    assert '"count": 1' in first.observation and '"count": 0' in second.observation
+    assert reply.decision.reply == "Here." and asked[1].count("Observation: ") == 2
+
+
 def test_an_unreadable_answer_is_corrected_and_steps_are_limited(tmp_path: Path):
-    rollout, asked = converse(tmp_path, lambda _: "hm", max_steps=2)
+    rollout, asked = converse(tmp_path, lambda _: "Thought: hm", max_steps=2)
     assert [turn.reply for turn in rollout.turns] == [STOPPED_REPLY] * 3
-    assert "hm\nObservation: write either a line `Action:" in asked[1]
+    assert "hm\nObservation: there is a thought, but no action and no reply; write" in asked[1]
     assert rollout.turns[0].steps[0].decision is None
 
 
@@ -183,7 +211,9 @@ def recipe(tmp_path: Path) -> Callable[..., Path]:
     databases = write_databases(tmp_path / "db")
 
     def write(server: ChatServer, **options: object) -> Path:
-        options = {"path": str(archive), "database": str(databases), "version": "2.4"} | options
+        options = {
+            "path": str(archive), "database": str(databases), "version": "2.4", "format": "coalm",
+        } | options  # fmt: skip
         config = {
             "model": {"model_name": "scripted"},
             "generation": {"max_new_tokens": 64, "temperature": 0.0},
@@ -229,6 +259,30 @@ def test_corpus_mode_with_both_judges(tmp_path: Path, recipe: Callable[..., Path
         assert len(server.requests) == before, "nothing is asked twice"
     page = (tmp_path / "out" / found["table"]).parent / "dialogues" / "TABLE.html"
     assert "Its phone is 01223000001" in page.read_text()
+
+
+def test_a_cut_answer_is_marked(tmp_path: Path, recipe: Callable[..., Path]):
+    def cut(request: Request) -> Reply:
+        body = respond(request).body
+        return Reply(body.replace(b'"stop"', b'"length"'))
+
+    with ChatServer(cut) as server:
+        found = evaluate(recipe(server))
+        assert found["cut"] == 1.0
+        assert evaluate(recipe(server)) == found, "the mark is recorded"
+    page = (tmp_path / "out" / found["table"]).parent / "dialogues" / "TABLE.html"
+    assert "cut at max_new_tokens" in page.read_text()
+
+
+def test_jga_with_the_reference_replies_in_the_history(recipe: Callable[..., Path]):
+    from oumi.core.configs import EvaluationConfig
+    from oumi.core.evaluation import Evaluator
+
+    with ChatServer(respond) as server:
+        config = EvaluationConfig.from_yaml(recipe(server, history="reference"))
+        (result,) = Evaluator().evaluate(config)
+    assert result.task_name == "coalm-oumi/multiwoz/2.4/reference/coalm"
+    assert result.task_result["results"][result.task_name]["joint_goal_accuracy"] == 1.0
 
 
 def test_a_simulated_user(recipe: Callable[..., Path]):
@@ -296,9 +350,11 @@ def test_the_last_dialogues_may_break_each_for_a_reason_of_its_own(recipe: Calla
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"colour": 1}, "expected path, database, version"),
+        ({"colour": 1}, "unknown key `colour`; the keys are path, database, version"),
         ({"format": "xml"}, "expected one of coalm, autotod, found xml"),
-        ({"max_steps": 0}, "max_steps: expected a number above 0"),
+        ({"max_steps": 0}, "max_steps: input should be greater than or equal to 1, found 0"),
+        ({"history": "none"}, "history: input should be 'own' or 'reference', found 'none'"),
+        ({"history": "reference", "user": {"model": "gpt"}}, "history: a simulated user answers"),
         ({"version": "2.1"}, "the recipe 2.1"),
         ({"user": {"base_url": "http://x"}}, "data.user: expected model"),
     ],
@@ -322,7 +378,8 @@ def test_a_local_model(tmp_path: Path, tiny_model: Path, recipe: Callable[..., P
     del config["inference_remote_params"]
     file.write_text(yaml.safe_dump(config))
     found = evaluate(file)
-    assert (found["finished"], found["readable"], found["success"]) == (1.0, 0.0, 0.0)
+    # Words without a label are a reply, whatever they say.
+    assert (found["finished"], found["readable"], found["success"]) == (1.0, 1.0, 0.0)
     assert found["joint_goal_accuracy"] == 0.0
 
 

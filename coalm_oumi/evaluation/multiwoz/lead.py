@@ -1,0 +1,132 @@
+"""Leads the dialogues of a run, and keeps each in a journal, so that a killed run resumes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.usage import Usage
+from coalm_oumi.evaluation.multiwoz.agent import FORMATS
+from coalm_oumi.evaluation.multiwoz.data import Dialogue
+from coalm_oumi.evaluation.multiwoz.database import Database
+from coalm_oumi.evaluation.multiwoz.models import account, endpoint, used
+from coalm_oumi.evaluation.multiwoz.result import to_record
+from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
+from coalm_oumi.evaluation.multiwoz.user import SimulatedUser, corpus
+from coalm_oumi.files.journal import Journal
+from coalm_oumi.llm.chat import Endpoint
+from coalm_oumi.llm.recorded import RecordedModel, digest, made_by
+from coalm_oumi.rendering import prompts
+
+if TYPE_CHECKING:
+    from oumi.core.configs import EvaluationConfig
+    from oumi.core.inference import BaseInferenceEngine
+
+    from coalm_oumi.evaluation.multiwoz.task import MultiwozOptions
+
+
+def templates() -> list[str]:
+    """Returns the names of the prompt templates that the task renders."""
+    return [name for name in prompts.names() if name == "alpaca" or name.startswith("multiwoz_")]
+
+
+def lead(
+    dialogues: Sequence[Dialogue],
+    database: Database,
+    engine: "BaseInferenceEngine",
+    options: "MultiwozOptions",
+    config: "EvaluationConfig",
+    folder: Path,
+) -> tuple[dict[str, Json], dict[str, Json]]:
+    """Leads the dialogues that the journal does not hold.
+
+    Args:
+        dialogues: All dialogues of the run.
+        database: The databases that they share.
+        engine: Oumi's, with the agent's model.
+        options: The recipe's.
+        config: Oumi's.
+        folder: Where the journal lies.
+
+    Returns:
+        The records of all dialogues by their name, and the tokens and cost of agent and user.
+
+    Raises:
+        CoalmError: The form is unknown, or a model answers nothing at all.
+    """
+    if options.format not in FORMATS:
+        raise CoalmError(
+            f"eval_kwargs.data.format: expected one of {', '.join(FORMATS)}, found {options.format}"
+        )
+    depends_on = _depends_on(options, config)
+    file = folder / f"dialogues.{digest(depends_on)}.jsonl"
+    names = {dialogue.dialogue_id for dialogue in dialogues}
+    with (
+        RecordedModel(engine, config, folder.name) as model,
+        Journal(file, made_by=depends_on) as journal,
+    ):
+        simulated = _simulated_user(options, journal)
+        done = {key for key, record in journal.records.items() if not record["error"]}
+        rollouts = roll_out(
+            [dialogue for dialogue in dialogues if dialogue.dialogue_id not in done],
+            database=database,
+            asking=Asking(FORMATS[options.format], options.max_steps, options.history),
+            ask=model.attempt,
+            user=simulated or corpus,
+            concurrency=options.concurrency,
+        )
+        with tqdm(total=len(dialogues), initial=len(done & names), desc=options.label) as bar:
+            for rollout in rollouts:
+                name = rollout.dialogue.dialogue_id
+                user_usage = simulated.used_in[name] if simulated else Usage()
+                journal.append(name, to_record(rollout, user_usage))
+                bar.update()
+        records = {name: journal.records[name] for name in names}
+    return records, _spent(records, options, config, simulated)
+
+
+def _depends_on(options: "MultiwozOptions", config: "EvaluationConfig") -> dict[str, Json]:
+    """Returns what a dialogue depends on. If any of it changes, dialogues are led anew."""
+    return {
+        **made_by(config),
+        "version": options.version,
+        "split": options.split,
+        "path": options.path,
+        "database": options.database,
+        "format": options.format,
+        "history": options.history,
+        "user": options.user and options.user.get("model"),
+        "max_steps": options.max_steps,
+        "max_turns": options.max_turns if options.user else None,
+        "prompts": prompts.fingerprint(*templates()),
+    }
+
+
+def _simulated_user(options: "MultiwozOptions", journal: Journal) -> SimulatedUser | None:
+    if not options.user:
+        return None
+    server, max_usd = endpoint(options.user, "user")
+    spent = used(record["usage"]["user"] for record in journal.records.values())
+    return SimulatedUser(server, options.max_turns, max_usd=max_usd, used=spent)
+
+
+def _spent(
+    records: Mapping[str, Json],
+    options: "MultiwozOptions",
+    config: "EvaluationConfig",
+    simulated: SimulatedUser | None,
+) -> dict[str, Json]:
+    priced = Endpoint(
+        config.model.model_name,
+        usd_per_million_input=options.usd_per_million_input,
+        usd_per_million_output=options.usd_per_million_output,
+    )
+    by_agent = used(record["usage"]["agent"] for record in records.values())
+    spent: dict[str, Json] = {"agent": account(by_agent, priced)}
+    if simulated:
+        by_user = used(record["usage"]["user"] for record in records.values())
+        spent["user"] = account(by_user, simulated.endpoint)
+    return spent
