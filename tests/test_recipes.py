@@ -19,7 +19,7 @@ from coalm_oumi.data.cra.generate import GenerateConfig, Generation
 from coalm_oumi.data.mixture.config import load_config
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.models import endpoint
-from coalm_oumi.evaluation.multiwoz.task import MultiwozOptions
+from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
 from coalm_oumi.files.config import read_config
 from coalm_oumi.llm.chat import ChatClient
 from tests.conftest import REPO
@@ -370,3 +370,18 @@ def test_there_is_a_baseline_of_every_family_of_tables_3_and_4():
         "granite", "CodeActAgent", "xLAM", "gpt-4o-2024", "gpt-4o-mini")  # fmt: skip
     for family in families:
         assert any(family in model for model in models), family
+
+
+@pytest.mark.parametrize("name", ["8b", "70b"])
+def test_multiwoz_is_asked_alike_before_and_after_training(name: str):
+    stages = yaml.safe_load((RECIPES / f"reproduce/{name}.yaml").read_text())["stages"]
+    recipes = [
+        stages[stage]["command"].split("-c ")[1].split()[0]
+        for stage in ("multiwoz", "multiwoz_before")
+    ]
+    assert recipes == ["recipes/eval_multiwoz.yaml"] * 2
+    tasks = EvaluationConfig.from_yaml(RECIPES / "eval_multiwoz.yaml").tasks
+    read = [MultiwozOptions.from_options(task.eval_kwargs["data"]) for task in tasks]
+    assert [(options.format, options.history) for options in read] == [
+        ("autotod", "own"), ("autotod", "reference"),
+    ]  # fmt: skip

@@ -57,6 +57,7 @@ class TaskResult:
         errors: Standard errors of metrics, where the task gives them: LM Evaluation Harness.
         sizes: The sizes of BFCL's whole categories.
         version: The task's, and how it asked.
+        style: How it asked, if the task says so.
         usd: What was paid for it, where that is known.
         config: The configuration that Oumi saved.
         made_with: What the task recorded of code, data, prompts, samples and hardware.
@@ -72,6 +73,7 @@ class TaskResult:
     errors: Mapping[str, float] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     version: str = ""
+    style: str | None = None
     usd: float | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     made_with: Mapping[str, Json] = field(default_factory=dict)
@@ -247,6 +249,7 @@ def _results(file: Path, root: Path) -> list[tuple[str, TaskResult]]:
             errors=errors,
             sizes=values.get("sizes", {}),
             version=_version(values, harness.get("versions", {}).get(task)),
+            style=values.get("style"),
             usd=_paid(values.get("spent", {})),
             config=_yaml(file.with_name("evaluation_config.yaml")),
             made_with={"packages": packages, **made_with},

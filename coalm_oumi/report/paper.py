@@ -10,9 +10,13 @@ from typing import Any
 import yaml
 
 from coalm_oumi.core import paper
+from coalm_oumi.evaluation.api_bank.options import ApiBankOptions
+from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
 from coalm_oumi.files.resources import resource_dir
 
 NUMBERS = (2, 3, 4, 5)
+_OPTIONS = {"coalm-oumi/api_bank": ApiBankOptions, "coalm-oumi/multiwoz": MultiwozOptions}
+"""The options of the tasks whose results are named by them."""
 OF_COALM = "coalm_8b"
 """The run whose evaluation recipes serve, with another model, the runs that have none."""
 
@@ -27,7 +31,9 @@ class Column:
         metric: The task's metric.
         samples: How many samples the whole benchmark has; None where a seeded choice of each
             category makes none comparable.
-        shown: Whether the figures show it.
+        shown: True if the figures show it.
+        style: How the paper asked: the `style` of a result that may stand beside its numbers. None
+            if the column's results are all asked alike.
     """
 
     label: str
@@ -35,6 +41,7 @@ class Column:
     metric: str
     samples: int | None = None
     shown: bool = False
+    style: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,7 @@ class EvaluationRecipe:
         run: The last part of its output_dir.
         output_dir: The whole.
         model: The model that it evaluates.
+        engine: Oumi's inference engine.
         tasks: The labels of its results.
     """
 
@@ -100,6 +108,7 @@ class EvaluationRecipe:
     run: str
     output_dir: str
     model: str
+    engine: str
     tasks: Sequence[str]
 
 
@@ -117,6 +126,7 @@ def evaluation_recipes() -> Sequence[EvaluationRecipe]:
                     run=Path(config["output_dir"]).name,
                     output_dir=config["output_dir"],
                     model=config["model"]["model_name"],
+                    engine=config.get("inference_engine", "NATIVE"),
                     tasks=[_label(task) for task in config["tasks"]],
                 )
             )
@@ -126,15 +136,10 @@ def evaluation_recipes() -> Sequence[EvaluationRecipe]:
 def _label(task: Mapping[str, Any]) -> str:
     """Names the result that a task of a recipe gives."""
     name = task["task_name"]
-    data = (task.get("eval_kwargs") or {}).get("data", {})
-    if name == "coalm-oumi/api_bank":
-        return f"{name}/{Path(data['path']).stem}"
-    if name == "coalm-oumi/multiwoz":
-        user = "simulated" if data.get("user") else "corpus"
-        return "/".join(
-            [name, str(data["version"]), user, data.get("name") or data.get("format", "")]
-        )
-    return name
+    options = _OPTIONS.get(name)
+    if options is None:
+        return name
+    return options.from_options(task["eval_kwargs"]["data"]).label
 
 
 def command(row: Row, column: Column) -> str | None:
@@ -151,19 +156,36 @@ def command(row: Row, column: Column) -> str | None:
     for recipe in recipes:
         if recipe.run == row.run:
             return f"oumi evaluate -c {recipe.file}"
-    ours = next((recipe for recipe in recipes if recipe.run == OF_COALM), None)
-    changes = _model_of(row)
-    if ours is None or changes is None:
+    asked = _model_of(row)
+    if asked is None:
         return None
-    return f"oumi evaluate -c {ours.file} {changes} --output_dir output/eval/{row.run}"
+    # Of several recipes with that engine, CoALM 8B's is the one whose head tells about overrides.
+    recipes.sort(key=lambda recipe: recipe.run != OF_COALM)
+    for recipe in recipes:
+        if recipe.engine == asked.engine:
+            changes = f"{asked.overrides} --output_dir output/eval/{row.run}"
+            return f"oumi evaluate -c {recipe.file} {changes}"
+    return None
 
 
-def _model_of(row: Row) -> str | None:
-    """Returns the changes to a recipe that make it evaluate a row's model."""
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """The model of a row: the engine that runs it, and what to override in a recipe."""
+
+    engine: str
+    overrides: str
+
+
+def _model_of(row: Row) -> _Model | None:
+    """Returns the model of a row, or None if only its own code can score it."""
     if row.trained_by:
         file = resource_dir("recipes") / row.trained_by.removeprefix("recipes/")
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
         base, adapter = config["model"]["model_name"], config["training"]["output_dir"]
-        return f"--model.model_name {base} --model.adapter_model {adapter}"
-    models = [recipe.model for recipe in evaluation_recipes() if recipe.run == row.run]
-    return f"--model.model_name {models[0]}" if models else None
+        return _Model("VLLM", f"--model.model_name {base} --model.adapter_model {adapter}")
+    if known := paper.read()["models"].get(row.run):
+        return _Model(known["engine"], f"--model.model_name {known['model']}")
+    for recipe in evaluation_recipes():
+        if recipe.run == row.run:
+            return _Model(recipe.engine, f"--model.model_name {recipe.model}")
+    return None

@@ -41,7 +41,8 @@ class Cell:
         ours: None where the run is missing.
         interval: The 95 % confidence interval of ours.
         samples: How many samples ours is of.
-        whole: How many the benchmark has, where ours is of fewer.
+        whole: How many the benchmark has, if ours is of fewer.
+        asked: How ours was asked, if the paper asked otherwise. The two do not compare.
     """
 
     paper: Number | None = None
@@ -49,10 +50,13 @@ class Cell:
     interval: tuple[float, float] | None = None
     samples: int | None = None
     whole: int | None = None
+    asked: str | None = None
 
     @property
     def difference(self) -> float | None:
-        """Ours less the paper's, in percentage points or samples."""
+        """Ours less the paper's, in percentage points or samples; None if asked otherwise."""
+        if self.asked:
+            return None
         return self.ours.value - self.paper.value if self.ours and self.paper else None
 
 
@@ -116,6 +120,8 @@ def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
         known = None if value is None else Number(value)
         if not found:
             return Cell(paper=known)
+        # A result that was asked as the paper asked comes before others of the same task.
+        found.sort(key=lambda result: _asked_otherwise(result, column) is not None)
         result = found[0]
         bounds = interval(result, column.metric)
         return Cell(
@@ -124,6 +130,7 @@ def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
             interval=None if bounds is None else (100 * bounds[0], 100 * bounds[1]),
             samples=result.num_samples,
             whole=column.samples if column.samples != result.num_samples else None,
+            asked=_asked_otherwise(result, column),
         )
 
     rows = []
@@ -151,6 +158,13 @@ def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
         digits=2 if number == 4 else 1,
         commands=[(", ".join(names), command) for command, names in by_command.items()],
     )
+
+
+def _asked_otherwise(result: TaskResult, column: paper.Column) -> str | None:
+    """Returns the style of a result whose column of the paper was asked in another one."""
+    if column.style is None or result.style is None or result.style == column.style:
+        return None
+    return result.style
 
 
 def _mixture_table(mixtures: Sequence[Mixture]) -> Table:
@@ -229,7 +243,19 @@ def as_csv(table: Table) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["row", "run", "column", "paper", "ours", "difference", "low", "high", "samples", "whole"]
+        [
+            "row",
+            "run",
+            "column",
+            "paper",
+            "ours",
+            "difference",
+            "low",
+            "high",
+            "samples",
+            "whole",
+            "asked",
+        ]
     )
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
@@ -242,6 +268,7 @@ def as_csv(table: Table) -> str:
                 high,
                 cell.samples,
                 cell.whole or cell.samples,
+                cell.asked,
             )
             writer.writerow([row.name, row.run, column, *("" if v is None else v for v in values)])
     return out.getvalue()
@@ -268,6 +295,8 @@ def _texts(table: Table, cell: Cell, marks: Mapping[Mark, Callable[[str], str]])
         return paper_text, "missing"
     ours = marks[cell.ours.mark](table.text(cell.ours.value))
     extra = []
+    if cell.asked:
+        extra.append(f"asked otherwise: {cell.asked}")
     if cell.difference is not None:
         extra.append(table.change(cell.difference))
     if cell.interval:

@@ -68,7 +68,8 @@ def test_missing_cells_have_the_command_that_gives_them():
     table = tables.all_tables([], [])[4]
     rows = {row.run: row for row in table.rows}
     assert rows["llama_3_1_8b"].commands == [
-        "oumi evaluate -c recipes/multiwoz/llama_8b.yaml",
+        "oumi evaluate -c recipes/eval_multiwoz.yaml --model.model_name "
+        "meta-llama/Llama-3.1-8B-Instruct --output_dir output/eval/llama_3_1_8b",
         "oumi evaluate -c recipes/baselines/llama_3_1_8b.yaml",
     ]
     assert rows["coalm_8b_wo_la"].commands[1] == (
@@ -88,6 +89,42 @@ def test_every_command_names_a_recipe_that_is_there():
                 assert (REPO / file).is_file(), command
 
 
+def test_a_result_that_was_asked_otherwise_says_so_and_has_no_difference():
+    metrics = {"rouge_l": 0.9}
+    label = "coalm-oumi/api_bank/apibank_l1"
+    native = result(label, metrics=metrics, style="native")
+    hammer = result(label, metrics={"rouge_l": 0.8}, style="hammer")
+    for found, value, asked in (([native], 90.0, "native"), ([native, hammer], 80.0, None)):
+        table = tables.all_tables(found, [])[2]
+        cell = table.rows[0].cells[0]
+        assert cell.ours and (cell.ours.value, cell.asked) == (value, asked)
+        assert (cell.difference is None) == (asked is not None)
+        assert ("asked otherwise: native" in tables.as_markdown(table)) == (asked is not None)
+
+
+def test_both_readings_of_success_stand_in_table_2():
+    metrics = {"success": 0.5, "success_c2r_official": 0.6}
+    found = [
+        result("coalm-oumi/multiwoz/2.4/corpus/autotod", metrics=metrics),
+        result("coalm-oumi/multiwoz/2.4/reference/autotod", metrics={"joint_goal_accuracy": 0.3}),
+    ]
+    cells = tables.all_tables(found, [])[1].rows[0].cells
+    assert [cell.ours and cell.ours.value for cell in cells] == [60.0, 30.0, 50.0]
+    assert [cell.paper and cell.paper.value for cell in cells] == [51.6, 30.4, None]
+
+
+def test_models_behind_an_api_have_the_api_s_recipe():
+    rows = {row.run: row for row in tables.all_tables([], [])[1].rows}
+    assert rows["gpt_4o_mini"].commands == [
+        "oumi evaluate -c recipes/multiwoz/openai.yaml --model.model_name gpt-4o-mini-2024-07-18 "
+        "--output_dir output/eval/gpt_4o_mini"
+    ]
+    assert rows["coalm_70b"].commands == [
+        "oumi evaluate -c recipes/eval_multiwoz.yaml --model.model_name uiuc-convai/CoALM-70B "
+        "--output_dir output/eval/coalm_70b"
+    ]
+
+
 def test_ours_stands_beside_the_papers():
     answers = [
         {
@@ -104,10 +141,11 @@ def test_ours_stands_beside_the_papers():
         result("coalm-oumi/api_bank/apibank_l1", answers=answers, metrics=metrics),
         result("coalm-oumi/api_bank/apibank_l1", run="mine", metrics={"rouge_l": 0.95}),
         result("coalm-oumi/multiwoz/2.1/corpus/coalm", metrics={"success": 1.0}),
-        result("coalm-oumi/multiwoz/2.4/simulated/coalm", metrics={"success": 1.0}),
+        result("coalm-oumi/multiwoz/2.4/simulated/autotod", metrics={"success": 1.0}),
+        result("coalm-oumi/multiwoz/2.4/corpus/coalm", metrics={"success": 1.0}),
     ]
     _, multiwoz, api_bank, *_ = tables.all_tables(found, [])
-    assert multiwoz.ours == 0, "another version, and other users, are another benchmark"
+    assert multiwoz.ours == 0, "another version, form or user is another benchmark"
     cell = api_bank.rows[0].cells[0]
     assert cell.paper and cell.ours and cell.interval and cell.difference is not None
     assert (cell.paper.value, cell.ours.value, cell.ours.mark) == (92.8, 90.0, "second")

@@ -13,7 +13,7 @@ from coalm_oumi.evaluation import results, styles
 from coalm_oumi.evaluation.api_bank import data as api_bank_data
 from coalm_oumi.evaluation.api_bank import metrics as api_bank_metrics
 from coalm_oumi.evaluation.api_bank import prompt
-from coalm_oumi.evaluation.options import TaskOptions, takes
+from coalm_oumi.evaluation.api_bank.options import ApiBankOptions
 from coalm_oumi.llm.recorded import Question, RecordedModel
 
 if TYPE_CHECKING:
@@ -24,22 +24,7 @@ if TYPE_CHECKING:
     from oumi.core.inference import BaseInferenceEngine
 
 
-class ApiBankOptions(TaskOptions):
-    """How API-Bank is asked.
-
-    Attributes:
-        path: A file of questions in Hammer's form. If `apibank_l1.json` or `apibank_l2.json` is
-            not a file here, it is fetched from Hammer's repository.
-        style: How the model is asked: `hammer` (the prompts of Hammer's evaluation, for Table 3),
-            `coalm` (Figure 5, as CoALM was trained) or `native` (the chat template's tools).
-    """
-
-    path: str
-    style: str = "hammer"
-
-
 @register_evaluation_function("coalm-oumi/api_bank")
-@takes(ApiBankOptions)
 @reported_by_oumi
 def api_bank(
     task_params: EvaluationTaskParams,
@@ -70,7 +55,6 @@ def api_bank(
     entries = api_bank_data.read(file)
     if task_params.num_samples is not None and task_params.num_samples < len(entries):
         entries = random.Random(0).sample(entries, task_params.num_samples)
-    label = f"coalm-oumi/api_bank/{file.stem}"
     questions = [
         Question(
             key=entry.id,
@@ -79,7 +63,7 @@ def api_bank(
         )
         for entry in entries
     ]
-    with RecordedModel(inference_engine, config, results.file_name(label)) as model:
+    with RecordedModel(inference_engine, config, results.file_name(options.label)) as model:
         texts = [style.read(text) or text for text in model.ask(questions)]
     judged = [
         api_bank_metrics.judge(text, entry) for text, entry in zip(texts, entries, strict=True)
@@ -89,6 +73,8 @@ def api_bank(
         for entry, question, text, one in zip(entries, questions, texts, judged, strict=True)
     ]
     metrics = api_bank_metrics.metrics(judged)
-    result = results.write(label, metrics, config, records, version=2, templates=prompt.TEMPLATES)
-    result.task_result["results"][label]["style"] = style.name
+    result = results.write(
+        options.label, metrics, config, records, version=2, templates=prompt.TEMPLATES
+    )
+    result.task_result["results"][options.label]["style"] = style.name
     return result

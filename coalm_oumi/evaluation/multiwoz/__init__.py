@@ -17,6 +17,7 @@ __all__ = [
     "lead",
     "llm_judge",
     "models",
+    "options",
     "page",
     "reader",
     "result",

@@ -13,6 +13,7 @@ from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.models import account, endpoint, used
+from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
 from coalm_oumi.evaluation.multiwoz.result import to_record
 from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
 from coalm_oumi.evaluation.multiwoz.user import SimulatedUser, corpus
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig
     from oumi.core.inference import BaseInferenceEngine
 
-    from coalm_oumi.evaluation.multiwoz.task import MultiwozOptions
-
 
 def templates() -> list[str]:
     """Returns the names of the prompt templates that the task renders."""
@@ -37,7 +36,7 @@ def lead(
     dialogues: Sequence[Dialogue],
     database: Database,
     engine: "BaseInferenceEngine",
-    options: "MultiwozOptions",
+    options: MultiwozOptions,
     config: "EvaluationConfig",
     folder: Path,
 ) -> tuple[dict[str, Json], dict[str, Json]]:
@@ -88,7 +87,7 @@ def lead(
     return records, _spent(records, options, config, simulated)
 
 
-def _depends_on(options: "MultiwozOptions", config: "EvaluationConfig") -> dict[str, Json]:
+def _depends_on(options: MultiwozOptions, config: "EvaluationConfig") -> dict[str, Json]:
     """Returns what a dialogue depends on. If any of it changes, dialogues are led anew."""
     return {
         **made_by(config),
@@ -105,7 +104,7 @@ def _depends_on(options: "MultiwozOptions", config: "EvaluationConfig") -> dict[
     }
 
 
-def _simulated_user(options: "MultiwozOptions", journal: Journal) -> SimulatedUser | None:
+def _simulated_user(options: MultiwozOptions, journal: Journal) -> SimulatedUser | None:
     if not options.user:
         return None
     server, max_usd = endpoint(options.user, "user")
@@ -115,7 +114,7 @@ def _simulated_user(options: "MultiwozOptions", journal: Journal) -> SimulatedUs
 
 def _spent(
     records: Mapping[str, Json],
-    options: "MultiwozOptions",
+    options: MultiwozOptions,
     config: "EvaluationConfig",
     simulated: SimulatedUser | None,
 ) -> dict[str, Json]:

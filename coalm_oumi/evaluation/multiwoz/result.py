@@ -200,6 +200,7 @@ def verdict_record(judged: Judged) -> Json:
     return {
         "dialogue_id": judged.dialogue.dialogue_id,
         **asdict(overall(judged.verdicts)),
+        "success_c2r_official": judged.inform_success["c2r_official"][1],
         **turns,
         "source": " ".join(judged.dialogue.goals),
         "input": " ".join(judged.dialogue.message),

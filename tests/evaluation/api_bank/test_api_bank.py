@@ -10,6 +10,7 @@ from oumi.core.types.conversation import Message, Role
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation.api_bank import data as api_bank
 from coalm_oumi.evaluation.api_bank import hammer, prompt, rouge, task
+from coalm_oumi.evaluation.api_bank.options import ApiBankOptions
 from coalm_oumi.formats import calls
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/api_bank_metrics.json").read_text())
@@ -137,7 +138,7 @@ def test_every_prompt_equals_hammers(shared: Path, name: str, count: int):
     official = json.loads((shared / "api_bank/hammer_prompts" / name).read_text(encoding="utf-8"))
     entries = api_bank.read(shared / "api_bank/hammer_original" / name)
     assert len(official) == len(entries) == count
-    style = prompt.by_name(task.ApiBankOptions(path=name).style)
+    style = prompt.by_name(ApiBankOptions(path=name).style)
     for entry, record in zip(entries, official, strict=True):
         (message,) = style.ask(entry)
         assert message.role == Role.USER

@@ -1,0 +1,24 @@
+"""What a recipe says of API-Bank in `eval_kwargs.data`."""
+
+from pathlib import Path
+
+from coalm_oumi.evaluation.options import TaskOptions
+
+
+class ApiBankOptions(TaskOptions):
+    """How API-Bank is asked.
+
+    Attributes:
+        path: A file of questions in Hammer's form. If `apibank_l1.json` or `apibank_l2.json` is
+            not a file here, it is fetched from Hammer's repository.
+        style: How the model is asked: `hammer` (the prompts of Hammer's evaluation, for Table 3),
+            `coalm` (Figure 5, as CoALM was trained) or `native` (the chat template's tools).
+    """
+
+    path: str
+    style: str = "hammer"
+
+    @property
+    def label(self) -> str:
+        """Names the result: the task and the level."""
+        return f"coalm-oumi/api_bank/{Path(self.path).stem}"

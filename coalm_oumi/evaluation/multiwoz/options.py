@@ -1,0 +1,79 @@
+"""What a recipe says of MultiWOZ in `eval_kwargs.data`."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from coalm_oumi.evaluation.options import TaskOptions
+
+
+class MultiwozOptions(TaskOptions):
+    """What to evaluate on and how, as `eval_kwargs.data` of a recipe says it.
+
+    Attributes:
+        path: MultiWOZ's archive: a folder, a `.zip`, a JSON file of dialogues, or its address.
+        database: The folder of `<domain>_db.json` files, or its address.
+        version: The version of MultiWOZ, `2.4` in the paper. It is part of the result's name.
+        split: `train`, `validation` or `test`.
+        format: How the agent is prompted: `autotod` (Table 2, for every model) or `coalm`
+            (Figures 6 and 7, as CoALM was trained).
+        history: The replies that the agent sees of earlier turns: its `own` (Success), or those of
+            the human operator in the `reference` dialogue (JGA), as state tracking has them.
+        user: The model that plays the user, as the fields of
+            `coalm_oumi.llm.chat.Endpoint`, and its `max_usd`.
+            None for the users of the reference dialogues. Only these have states to compare with.
+        judge: The model that judges beside the deterministic judge, likewise. None for none.
+        max_steps: How many answers of the model a turn may take.
+        max_turns: After how many turns a simulated user leaves.
+        concurrency: How many dialogues are live at a time. Give a remote engine as many
+            `num_workers`.
+        usd_per_million_input: The price of a million tokens of the agent's prompts, in US dollars.
+        usd_per_million_output: The price of a million tokens that the agent writes.
+        name: What stands in the result's name in place of the format, if one evaluation holds
+            several.
+    """
+
+    path: str
+    database: str
+    version: str
+    split: str = "test"
+    format: str = "autotod"
+    history: Literal["own", "reference"] = "own"
+    user: Mapping[str, Any] | None = None
+    judge: Mapping[str, Any] | None = None
+    max_steps: int = Field(default=5, ge=1)
+    max_turns: int = Field(default=15, ge=1)
+    concurrency: int = Field(default=64, ge=1)
+    usd_per_million_input: float | None = None
+    usd_per_million_output: float | None = None
+    name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _version_as_text(cls, values: Any) -> Any:
+        """Accepts `version: 2.4`, which YAML reads as a number."""
+        if isinstance(values, dict) and isinstance(values.get("version"), float):
+            return {**values, "version": str(values["version"])}
+        return values
+
+    @model_validator(mode="after")
+    def _history_of_the_reference(self) -> Self:
+        if self.user and self.history == "reference":
+            raise ValueError("history: a simulated user answers the agent's own replies; use `own`")
+        return self
+
+    @property
+    def setting(self) -> str:
+        """Names who the user is, and whose replies the agent sees."""
+        if self.user:
+            return "simulated"
+        return "reference" if self.history == "reference" else "corpus"
+
+    @property
+    def label(self) -> str:
+        """Names the result: the task, the version, the setting, and the name or the form."""
+        return "/".join(
+            ["coalm-oumi/multiwoz", self.version, self.setting, self.name or self.format]
+        )
