@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.usage import Usage
@@ -19,7 +20,7 @@ from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
 from coalm_oumi.evaluation.multiwoz.user import SimulatedUser, corpus
 from coalm_oumi.files.journal import Journal
 from coalm_oumi.llm.chat import Endpoint
-from coalm_oumi.llm.recorded import RecordedModel, digest, made_by
+from coalm_oumi.llm.recorded import RecordedModel, made_by
 from coalm_oumi.rendering import prompts
 
 if TYPE_CHECKING:

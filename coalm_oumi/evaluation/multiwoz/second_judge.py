@@ -1,6 +1,5 @@
 """Asks the language model that judges a run's dialogues, and keeps its answers in a journal."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,8 +7,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz import llm_judge
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
@@ -68,9 +68,8 @@ def _cases(dialogues: Sequence[Dialogue], records: Mapping[str, Json]) -> dict[s
     cases = {}
     for dialogue in dialogues:
         turns = said(records[dialogue.dialogue_id])
-        digest = hashlib.sha256(dumps(turns).encode()).hexdigest()[:16]
         for domain in dialogue.goals:
-            key = f"{dialogue.dialogue_id}/{domain}/{digest}"
+            key = f"{dialogue.dialogue_id}/{domain}/{digest(turns)}"
             cases[key] = Case(dialogue, domain, turns)
     return cases
 
