@@ -14,6 +14,7 @@ from coalm_oumi.evaluation.api_bank import data as api_bank_data
 from coalm_oumi.evaluation.api_bank import metrics as api_bank_metrics
 from coalm_oumi.evaluation.api_bank import prompt
 from coalm_oumi.evaluation.api_bank.options import ApiBankOptions
+from coalm_oumi.evaluation.options import takes
 from coalm_oumi.llm.recorded import Question, RecordedModel
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 
 @register_evaluation_function("coalm-oumi/api_bank")
+@takes(ApiBankOptions)
 @reported_by_oumi
 def api_bank(
     task_params: EvaluationTaskParams,

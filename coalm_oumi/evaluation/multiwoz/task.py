@@ -10,6 +10,7 @@ from oumi.core.registry import register_evaluation_function
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
+from coalm_oumi.evaluation.options import takes
 
 if TYPE_CHECKING:
     # Oumi loads this module in the middle of its own imports. What is imported of Oumi here at that
@@ -27,6 +28,7 @@ TASK_VERSION = 3
 
 
 @register_evaluation_function("coalm-oumi/multiwoz")
+@takes(MultiwozOptions)
 @reported_by_oumi
 def multiwoz(
     task_params: EvaluationTaskParams,
