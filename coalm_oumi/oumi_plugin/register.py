@@ -1,10 +1,17 @@
 """The one module that Oumi loads. Importing it registers what this package adds to Oumi."""
 
+import importlib
+import importlib.util
+import pkgutil
+
 import coalm_oumi.data.datasets.mixture
 import coalm_oumi.data.datasets.raw
-import coalm_oumi.evaluation.api_bank.task
-import coalm_oumi.evaluation.bfcl.task
-import coalm_oumi.evaluation.held_out.task
-import coalm_oumi.evaluation.multiwoz.task
 import coalm_oumi.training.rewards.functions
 import coalm_oumi.training.rewards.grpo
+from coalm_oumi import evaluation
+
+# A benchmark is a folder with a module `task`. Found by name, it needs no line here.
+for _folder in pkgutil.iter_modules(evaluation.__path__):
+    _task = f"{evaluation.__name__}.{_folder.name}.task"
+    if _folder.ispkg and importlib.util.find_spec(_task):
+        importlib.import_module(_task)
