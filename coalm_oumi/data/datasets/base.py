@@ -161,7 +161,11 @@ class SampleDataset(BaseSftDataset):
         user, target = (str(message.content) for message in sample.messages)
         (encoded,) = encode(self._tokenizer, [user], [target])
         if len(encoded.input_ids) > self._max_length:
-            raise CoalmError(self._too_long_message("a sample", len(encoded.input_ids)))
+            raise CoalmError(
+                self._too_long_message(
+                    "a sample", len(encoded.input_ids), "use `to_hf()`, which drops it"
+                )
+            )
         return {"input_ids": encoded.input_ids, "labels": encoded.labels}
 
     @override
@@ -240,11 +244,13 @@ class SampleDataset(BaseSftDataset):
     def _max_length_option(self) -> str:
         return "`max_length` in dataset_kwargs" if self._longest else "`model.model_max_length`"
 
-    def _too_long_message(self, what: str, length: int) -> str:
+    def _too_long_message(
+        self, what: str, length: int, otherwise: str = "set `too_long: drop`"
+    ) -> str:
         whose = "`max_length`" if self._longest else "the model's"
         return (
             f"{self._place()}: {what} has {length} tokens, more than {whose} {self._max_length}; "
-            f"raise {self._max_length_option}, or set `too_long: drop`"
+            f"raise {self._max_length_option}, or {otherwise}"
         )
 
     def _fingerprint(self) -> str:

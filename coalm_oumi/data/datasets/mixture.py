@@ -20,13 +20,12 @@ from coalm_oumi.data.mixture.store import (
 HUB_ID = "uiuc-convai/CoALM-IT"
 """The mixture that the paper's authors published."""
 
-
 NAME = "coalm-oumi/mixture"
 
 
 @register_dataset(NAME)
 class MixtureDataset(SampleDataset):
-    """The whole mixture, from parquet or JSON Lines on disk, or from the hub.
+    """The whole mixture: what `coalm build` wrote, your own records, or the published one.
 
     Example:
         A recipe's part::
@@ -38,6 +37,16 @@ class MixtureDataset(SampleDataset):
                     dataset_path: data/coalm_it   # without it: the published one, from the hub
                     dataset_kwargs: {domains: [tod, la]}
                 collator_name: text_with_padding
+
+        From Python, with a folder that `coalm build` wrote and a tokenizer of Transformers:
+
+        >>> dataset = MixtureDataset(dataset_path=folder, tokenizer=tokenizer, domains=["tod"])
+        >>> dataset.samples.column_names
+        ['instruction', 'input', 'output', 'source', 'domain', 'dialogue_id']
+        >>> sorted(dataset[0])
+        ['input_ids', 'labels']
+        >>> len(dataset.to_hf()) <= len(dataset)   # samples over the model's length are dropped
+        True
     """
 
     @reported_by_oumi

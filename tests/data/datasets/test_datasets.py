@@ -1,5 +1,6 @@
 """The dataset classes, through Oumi's own builders and trainer."""
 
+import doctest
 import hashlib
 import json
 import os
@@ -385,3 +386,20 @@ def test_names_do_not_collide_with_oumis_own():
     own = REGISTRY.get_dataset("uiuc-convai/CoALM-IT")
     assert own is not None and own.__module__.startswith("oumi.")
     assert REGISTRY.get_dataset("coalm-oumi/mixture") is MixtureDataset
+
+
+def test_the_example_of_the_mixtures_docstring(mixture: Path, tokenizer):
+    """`MixtureDataset(dataset_path=...)` works without a recipe, and its rows can be indexed."""
+    known = {"MixtureDataset": MixtureDataset, "folder": mixture, "tokenizer": tokenizer}
+    (example,) = doctest.DocTestFinder(recurse=False).find(
+        MixtureDataset, "MixtureDataset", globs=known
+    )
+    assert len(example.examples) == 4
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_indexing_a_long_sample_says_what_leaves_it_out(mixture: Path, demo_model: Path):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(demo_model, model_max_length=50)
+    dataset = MixtureDataset(dataset_path=mixture, tokenizer=tokenizer)
+    with pytest.raises(CoalmError, match=r"raise `model.model_max_length`, or use `to_hf\(\)`"):
+        dataset[0]
