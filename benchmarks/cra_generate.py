@@ -2,7 +2,7 @@
 
     python benchmarks/cra_generate.py [--concurrency 64] [--delay 0.5] [--rounds 20]
 
-A server on loopback, a process of its own, takes any number of requests and answers each after the
+A server on loopback, a separate process, takes any number of requests and answers each after the
 set delay, as a GPU server with that many slots does. It can answer concurrency / delay requests a
 second. Three sides ask for the same dialogues in one run: the whole command (prompts, journal with
 fsync, budget, progress bar), the bare `openai` client behind a semaphore, and one request after the

@@ -3,7 +3,7 @@
     python benchmarks/later_start.py MIXTURE TOKENIZER [--batch 8]
 
 MIXTURE is a folder that `coalm build` wrote, TOKENIZER a Transformers folder. Each side is a
-process of its own, as a rank is, that has imported what a trainer imports. It opens the training
+separate process, as a rank is, that has imported what a trainer imports. It opens the training
 split through its dataset class and takes a batch of `--batch` samples. Ours has run once before, so
 that its tokens are in the cache, as they are for every rank but the first and for every later
 start. The stock class has no such cache: it reads the split, here as JSON Lines, and tokenises all

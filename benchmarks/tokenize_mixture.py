@@ -75,7 +75,7 @@ def stock(file: Path, tokenizer: Any) -> float:
 
 
 def ours(file: Path, tokenizer: Any) -> float:
-    """Our dataset, into a cache of its own."""
+    """Our dataset, into a separate cache."""
     with tempfile.TemporaryDirectory() as cache:
         base.HF_DATASETS_CACHE = cache
         dataset = MixtureDataset(

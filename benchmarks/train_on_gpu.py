@@ -147,7 +147,7 @@ def unquantised(folder: Path, name: str) -> Path:
 
 
 def measure(recipe: Path, model: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Trains by a recipe in a process of its own; returns what that measured."""
+    """Trains by a recipe in a separate process; returns what that measured."""
     from coalm_oumi.data.mixture.store import read_samples, split_files
     from coalm_oumi.training.recipe import read_recipe
 

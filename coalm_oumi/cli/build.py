@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from coalm_oumi.cli.arguments import Changes
+from coalm_oumi.core.wording import counted
 
 
 def build(
@@ -33,7 +34,8 @@ def build(
         print(f"{split}: {sum(counts.values())} samples ({parts})")
     rejected = sum(len(items) for items in manifest["rejected"].values())
     if rejected:
-        print(f"{rejected} records gave no sample; {folder / MANIFEST} lists them with the reason")
+        records = counted(rejected, "record")
+        print(f"{records} gave no sample; {folder / MANIFEST} lists the reasons")
     print(folder)
     if push_to_hub:
         from coalm_oumi.data.mixture.write import push

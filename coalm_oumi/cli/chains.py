@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -148,7 +148,7 @@ def plan(chain: Chain) -> list[tuple[str, Stage, str | None]]:
 
 
 def _feeds(former: Stage, latter: Stage) -> bool:
-    """Says whether a stage writes what another reads: the same path, or one within the other."""
+    """Returns True if a stage writes what another reads: the same path, or one within the other."""
     return any(
         Path(output).is_relative_to(place) or Path(place).is_relative_to(output)
         for output in former.outputs
@@ -159,7 +159,7 @@ def _feeds(former: Stage, latter: Stage) -> bool:
 def run(chain: Chain) -> None:
     """Runs the stages that are not done, one after another.
 
-    A stage that finished is recorded at once, so that the same call goes on where one stopped.
+    A stage that finished is recorded at once, so that the same call resumes.
 
     Raises:
         CoalmError: A command failed, or did not give its outputs, or another process runs the
@@ -186,7 +186,7 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
 def _finish(name: str, stage: Stage, environment: Mapping[str, str]) -> Json:
     """Runs one stage; returns what is recorded of it."""
     inputs = input_hashes(stage)
-    started, start = datetime.now(timezone.utc), time.monotonic()
+    started, start = datetime.now(UTC), time.monotonic()
     try:
         process = subprocess.Popen(stage.words, env=environment)
     except OSError as error:

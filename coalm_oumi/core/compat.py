@@ -1,7 +1,7 @@
 """The one module that adapts this package to how Oumi behaves, where Oumi offers no hook.
 
 Each function names the behaviour it works around. Oumi is imported inside the functions, since
-Oumi loads this package in the middle of its own imports.
+Oumi loads this package in the middle of its imports.
 """
 
 import functools
@@ -56,8 +56,8 @@ def _reported_class() -> type[CoalmError]:
 def sft_dataset_options() -> frozenset[str]:
     """Returns the keyword arguments that Oumi's SFT datasets take.
 
-    Oumi ignores an unknown one with a line in its debug log. Its own ways to mask the prompt are
-    left out: our datasets mask it themselves.
+    Oumi ignores an unknown one and only writes to its debug log. Its own ways to mask the
+    prompt are left out: our datasets mask it themselves.
     """
     from oumi.core.datasets import BaseSftDataset
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import Self
 
 from coalm_oumi.core.errors import CoalmError
 
@@ -28,7 +27,7 @@ _EXPECTED = {
 class Options(BaseModel):
     """Fields that a mapping gives. An unknown key or a value of another type is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @classmethod
     def read(cls, values: Any, *, where: str) -> Self:

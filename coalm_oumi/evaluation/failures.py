@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 
 from coalm_oumi.evaluation.matching import ast_match
 from coalm_oumi.formats.calls import FunctionCall
 
 
-class Failure(str, Enum):
+class Failure(StrEnum):
     """The first thing that is wrong with an answer, in the order of reading it."""
 
     FORMAT = "format"

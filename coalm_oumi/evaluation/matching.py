@@ -7,7 +7,7 @@ from coalm_oumi.formats.calls import FunctionCall
 
 
 def same_value(left: Json, right: Json) -> bool:
-    """Says whether two argument values are equal. 1 and 1.0 are; 1 and True, or "1", are not."""
+    """Returns True if two argument values are equal. 1 and 1.0 are; 1 and True, or "1", are not."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, list) and isinstance(right, list):
@@ -18,12 +18,12 @@ def same_value(left: Json, right: Json) -> bool:
 
 
 def same_call(left: FunctionCall, right: FunctionCall) -> bool:
-    """Says whether names and all arguments are equal."""
+    """Returns True if names and all arguments are equal."""
     return left.name == right.name and same_value(dict(left.arguments), dict(right.arguments))
 
 
 def ast_match(predicted: Sequence[FunctionCall], expected: Sequence[FunctionCall]) -> bool:
-    """Says whether two lists hold the same calls, in any order.
+    """Returns True if two lists hold the same calls, in any order.
 
     Stricter than the AST checker of BFCL, which accepts several values and folds case and
     punctuation of text: here the reference is the one right answer.

@@ -5,9 +5,7 @@ one mapping.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
-
-from typing_extensions import Self
+from typing import Any, Self, TypeVar
 
 from coalm_oumi.core.options import Options
 

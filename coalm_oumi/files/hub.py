@@ -20,7 +20,7 @@ def push(
 
     Args:
         folder: The folder.
-        repository: `owner/name`. It is made, private, where there is none.
+        repository: `owner/name`. It is made, private, if there is none.
         kind: What the repository holds.
         files: The names of the files, or patterns of them. Others stay here.
         stale: Patterns of files of an earlier commit that go, unless they are sent again.

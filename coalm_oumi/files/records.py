@@ -76,7 +76,7 @@ def read_records(path: Path, *, of: str) -> Iterator[FileRecord]:
 
 
 def _is_json_lines(path: Path) -> bool:
-    """Returns True if a file called `.json` starts with an object on a line of its own."""
+    """Returns True if a file called `.json` starts with an object on a separate line."""
     try:
         with path.open(encoding="utf-8-sig") as stream:
             first = stream.readline(1 << 16).strip()

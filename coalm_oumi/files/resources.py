@@ -71,7 +71,7 @@ def _from_hub(path: str) -> Path:
     except Exception as error:  # the hub client raises errors of many libraries
         reason = " ".join(str(error).split())
         raise CoalmError(
-            f"{path}: not to be had from the Hugging Face Hub ({reason}). Give a path on disk, or "
+            f"{path}: unavailable from the Hugging Face Hub ({reason}). Give a path on disk, or "
             "log in with `hf auth login` where the data set asks for it"
         ) from error
     return Path(folder) / (inside or "")

@@ -103,7 +103,7 @@ def from_record(record: Json) -> FunctionCall:
 
 
 def _is_deeper(value: Json, levels: int) -> bool:
-    """Says whether a value is nested deeper. A plain value has no level."""
+    """Returns True if a value is nested deeper. A plain value has no level."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value

@@ -20,7 +20,7 @@ from coalm_oumi.core.jsontext import Json, dumps, loads
 from coalm_oumi.core.usage import Usage
 
 _TEMPLATE = 64
-"""Tokens that a chat template may add of its own; generous."""
+"""Tokens that a chat template may add; a generous bound."""
 
 
 class ChatError(CoalmError):

@@ -63,7 +63,7 @@ class BatchClient:
         So a run that was killed before it could note the batch's id does not pay twice.
 
         Args:
-            bodies: Each request without the model, by an id of its own.
+            bodies: Each request without the model, by its id.
             ended: The batches that were collected already. Where one answered none of its
                 requests, the same ones are sent again.
 

@@ -39,7 +39,7 @@ _RECORD = "coalm_record"
 """Under this name Oumi's conversations carry the key of their answer's record."""
 
 _FEW = 3
-"""So many questions may all fail for reasons of their own."""
+"""So many questions may all fail for unrelated reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Generated:
     """What the model wrote, or why it did not.
 
     Attributes:
-        text: The text, None where there is none. Native tool calls are the JSON list of Figure 5.
+        text: The text, None if there is none. Native tool calls are the JSON list of Figure 5.
         usage: Its tokens, as far as the engine counts them.
         cause: Why there is no text.
         error: The same in the engine's words.
@@ -160,7 +160,7 @@ def _failed(detail: "FailureDetail | None") -> Generated:
 
 
 def is_hopeless(answers: Sequence[Generated]) -> bool:
-    """Says whether failures are no matter of the questions: asking on would find the same."""
+    """Returns True if no further question could be answered, whatever it asks."""
     causes = {answer.cause for answer in answers}
     if not causes or None in causes:
         return False
@@ -172,7 +172,7 @@ class RecordedModel:
 
     The record lies under `<output_dir>/raw`. Its name holds a hash of model, engine and generation
     parameters, and each answer stands under its sample and a hash of its prompt: where one of them
-    changes, the question is asked again. A killed run goes on where it stopped, and takes over
+    changes, the question is asked again. A killed run resumes, and takes over
     the single answers that had come from an API by then.
 
     Example:
@@ -336,7 +336,7 @@ class RecordedModel:
 
 
 def _is_remote(engine: "BaseInferenceEngine") -> bool:
-    """Says whether answers come one by one, from a server."""
+    """Returns True if answers come one by one, from a server."""
     from oumi.inference import RemoteInferenceEngine
 
     return isinstance(engine, RemoteInferenceEngine)

@@ -1,4 +1,4 @@
-"""Adds the plugin to an `OUMI_EXTRA_DEPS_FILE` that the user has set to a file of their own."""
+"""Adds the plugin to an `OUMI_EXTRA_DEPS_FILE` that the user has set to another file."""
 
 import sys
 from pathlib import Path

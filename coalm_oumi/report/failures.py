@@ -47,7 +47,7 @@ class Task:
 
 
 def failure_of(record: Json) -> str:
-    """Names the failure of an answer, `right` where there is none."""
+    """Names the failure of an answer, `right` if there is none."""
     if record["correct"]:
         return "right"
     return record.get("failure") or ("format" if record.get("unreadable") else "wrong")

@@ -83,7 +83,7 @@ def colours(models: Sequence[str]) -> dict[str, str]:
 
 
 def is_plain(model: str) -> bool:
-    """Says whether a run is of a model as it was before training."""
+    """Returns True if a run is of a model as it was before training."""
     run = model.rpartition("/")[2]
     return run == "base" or paper.kind_of(run) == "open model"
 
@@ -506,7 +506,7 @@ _IDS: Sequence[tuple[str, Callable[[str], str]]] = (
 
 
 def _inline(svg: str, name: str, alt: str) -> str:
-    """Makes an SVG part of a page: ids of its own, the page's ink and font, no outer size."""
+    """Makes an SVG part of a page: unique ids, the page's ink and font, no outer size."""
     svg = svg[svg.index("<svg") :]
     for pattern, renamed in _IDS:
         svg = re.sub(pattern, renamed(name), svg)

@@ -23,7 +23,7 @@ def merge(adapter: Path, output: Path, *, base: str | None = None) -> None:
         base: The base model, a hub id or a folder; without it, the one that the adapter names.
 
     Raises:
-        CoalmError: `adapter` holds no adapter, the base is quantised or not to be had, or
+        CoalmError: `adapter` holds no adapter, the base is quantised or unavailable, or
             something is at `output`.
     """
     import peft
@@ -44,7 +44,7 @@ def merge(adapter: Path, output: Path, *, base: str | None = None) -> None:
         model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
     except (OSError, ValueError) as error:
         raise CoalmError(
-            f"{base}: the base model is not to be had ({str(error).splitlines()[0]}); name it with "
+            f"{base}: the base model is unavailable ({str(error).splitlines()[0]}); name it with "
             "--base"
         ) from error
     with _whole(output) as folder:
@@ -64,7 +64,7 @@ def quantize(recipe: "TrainingConfig", output: Path) -> None:
         output: The folder to write.
 
     Raises:
-        CoalmError: The recipe does not quantise, its model is not to be had, or something is at
+        CoalmError: The recipe does not quantise, its model is unavailable, or something is at
             `output`.
     """
     import transformers
@@ -83,7 +83,7 @@ def quantize(recipe: "TrainingConfig", output: Path) -> None:
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
-            raise CoalmError(f"{name}: not to be had ({str(error).splitlines()[0]})") from error
+            raise CoalmError(f"{name}: unavailable ({str(error).splitlines()[0]})") from error
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 

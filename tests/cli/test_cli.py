@@ -18,7 +18,7 @@ def test_build_and_its_summary(repo: Path, tmp_path: Path, capsys: pytest.Captur
     output = tmp_path / "data"
     assert main(["build", "-c", str(repo / "recipes/data/demo.yaml"), f"output_dir={output}"]) == 0
     printed = capsys.readouterr().out
-    assert "1 records gave no sample" in printed
+    assert "1 record gave no sample" in printed
     assert printed.splitlines()[0].startswith("train: ")
     assert {file.name for file in output.iterdir()} == {
         "README.md", "manifest.json", "train-00000.parquet", "validation-00000.parquet",

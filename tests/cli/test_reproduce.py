@@ -94,8 +94,8 @@ def test_a_failure_keeps_what_is_finished(tmp_path: Path):
     with pytest.raises(CoalmError, match="two failed with exit code 3; what is finished is kept"):
         reproduce.run(reproduce.load_chain(file, []))
     assert not second.exists()
-    mended = reproduce.load_chain(file, [f"stages.two.command={appends(second, '2')}"])
-    reproduce.run(mended)
+    fixed = reproduce.load_chain(file, [f"stages.two.command={appends(second, '2')}"])
+    reproduce.run(fixed)
     assert (first.read_text(), second.read_text()) == ("1", "23")
 
 

@@ -89,7 +89,7 @@ def in_turn(replies: Sequence[Reply]) -> Callable[[Request], Reply]:
 
 
 class ChatServer:
-    """The server, in a thread of its own.
+    """The server, in a thread.
 
     Attributes:
         url: Its base URL.

@@ -23,7 +23,7 @@ from coalm_oumi.evaluation.bfcl.client import Entry, Worker
 from coalm_oumi.evaluation.bfcl.version import Version
 
 LEADERBOARD_MODEL = "uiuc-convai_CoALM-70B"
-"""Has a score of its own in each category, for the columns that are made of them."""
+"""Has a separate score in each category, for the columns that are made of them."""
 
 Answered = Sequence[tuple[Entry, Any]]
 

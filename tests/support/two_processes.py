@@ -26,7 +26,7 @@ numbers = itertools.count()
 
 
 def join_by_gloo(timeout_minutes: float | None = None) -> None:
-    """Joins a group of its own for each run: they meet in one store."""
+    """Joins a separate group for each run: they meet in one store."""
     own = torch.distributed.PrefixStore(f"run {next(numbers)}", store)
     torch.distributed.init_process_group("gloo", store=own, rank=rank, world_size=world_size)
 

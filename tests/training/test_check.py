@@ -41,7 +41,7 @@ def test_a_good_evaluation_says_what_it_asks(tmp_path: Path, own: Path):
 @pytest.mark.parametrize(
     ("task", "kwargs", "message"),
     [
-        ("coalm-oumi/held_out", "{data: {dataset_path: OWN}}", "no validation split of its own"),
+        ("coalm-oumi/held_out", "{data: {dataset_path: OWN}}", "no validation split"),
         ("coalm-oumi/held_out", "{data: {dataset_path: OWN, split: 1}}", "unknown key `split`"),
         ("coalm-oumi/held_out", "{dataset_path: OWN}", "has dataset_path -> it takes data"),
         ("coalm-oumi/nosuch", "{data: {}}", "there is no such task"),

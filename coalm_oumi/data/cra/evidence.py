@@ -1,4 +1,4 @@
-"""Says whether a text supports an argument's value: words, numbers, dates and times, normalised.
+"""Returns True if a text supports an argument's value: words, numbers, dates and times, normalised.
 
 `18:30` is supported by "half past 6 in the evening", `2019-03-08` by "the 8th", `3` by "three".
 """
@@ -109,7 +109,7 @@ class Evidence:
         """Reads a text."""
         plain = _folded(text)
         words = _words(text)
-        # The parts of a date are no days or numbers of their own, nor are those of a time.
+        # The parts of a date are not days or numbers by themselves, nor are those of a time.
         dateless = _without(plain, _DATES)
         return cls(
             words=frozenset(words),
@@ -123,7 +123,7 @@ class Evidence:
         )
 
     def supports(self, value: Json) -> bool:
-        """Says whether the texts support a value. Of a list or an object, every part must be."""
+        """Returns True if the texts support a value. Of a list or an object, every part must be."""
         if isinstance(value, dict):
             return all(map(self.supports, value.values()))
         if isinstance(value, list):
@@ -139,11 +139,11 @@ class Evidence:
         )
 
     def mentions(self, word: str) -> bool:
-        """Says whether a word, or another form of it, occurs."""
+        """Returns True if a word, or another form of it, occurs."""
         return word in self.words or any(_akin(word, other) for other in self.words)
 
     def supports_flag(self, name: str) -> bool:
-        """Says whether a yes or no of that name, such as `serves_alcohol`, was a topic at all."""
+        """Returns True if a yes or no of that name, such as `serves_alcohol`, was a topic."""
         words = [word for word in _words(name.replace("_", " ")) if word not in _IGNORED]
         topics = [
             *words,
@@ -229,7 +229,7 @@ def _words(text: str) -> list[str]:
 
 
 def _akin(left: str, right: str) -> bool:
-    """Says whether two words are forms of one: `concert`, `concerts`; `italian`, `italy`."""
+    """Returns True if two words are forms of one: `concert`, `concerts`; `italian`, `italy`."""
     if left.rstrip("s") == right.rstrip("s"):
         return True
     shorter = min(len(left), len(right))

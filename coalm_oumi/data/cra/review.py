@@ -139,7 +139,7 @@ class Reviews:
 def app(reviews: Reviews) -> FastAPI:
     """Returns the web application of a review."""
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    # A page elsewhere must not reach it through a name of its own that leads to this machine.
+    # A page elsewhere must not reach it through another name that resolves to this machine.
     server.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     server.add_middleware(_SafeHeaders)
 

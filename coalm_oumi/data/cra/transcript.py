@@ -31,7 +31,7 @@ _FIELD = re.compile(
 )
 _NAMES = {"Name": "API Name", "Input": "API Input", "Result": "API Result"}
 
-# What stands between dialogues and between turns, on a line of its own.
+# What stands between dialogues and between turns, on a separate line.
 _DIALOGUE = re.compile(
     r"^[ \t]*(?:\#{1,6}[ \t]+|\*\*)?(?:Dialogue|Conversation)[ ]?\#?\d{0,6}[:.]?(?:\*\*)?:?[ \t]*$",
     re.MULTILINE,

@@ -67,7 +67,7 @@ class SampleDataset(BaseSftDataset):
             weights: How often an epoch sees each sample of a source. 1 where not given; 0.5 takes
                 a seeded half, 2 takes every sample twice.
             validation_fraction: The share of dialogues held out for `split: validation` where the
-                data has no such split of its own. The training recipe and the evaluation must
+                data has no such split. The training recipe and the evaluation must
                 say the same share and seed.
             seed: Seeds the split and the weights.
             max_length: The longest sample, in tokens. A recipe whose rows have no padding needs

@@ -1,4 +1,4 @@
-"""A prepared CoALM-IT mixture: what `coalm build` wrote, a file of one's own, or the hub's."""
+"""A prepared CoALM-IT mixture: what `coalm build` wrote, your own file, or the hub's."""
 
 from pathlib import Path
 from typing import Any, cast

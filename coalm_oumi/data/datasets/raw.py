@@ -11,6 +11,7 @@ from typing_extensions import override
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.sample import Sample, deduplicated
+from coalm_oumi.core.wording import counted
 from coalm_oumi.data.datasets.base import SampleDataset
 from coalm_oumi.data.sources import Rejected, open_source, read, source_names
 
@@ -57,7 +58,7 @@ class RawDataset(SampleDataset):
                 rejected.append(item)
         if rejected:
             logger.warning(
-                f"{self.dataset_path}: {len(rejected)} records gave no sample, the first: "
+                f"{self.dataset_path}: {counted(len(rejected), 'record')} gave no sample, first: "
                 f"{rejected[0]}"
             )
         if not samples:

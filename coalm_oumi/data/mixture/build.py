@@ -1,6 +1,6 @@
 """Builds CoALM-IT from raw sources: render, split by dialogue, interleave, write.
 
-Each step leaves its result in `<output_dir>/.build`, so that a build that was killed goes on where
+Each step leaves its result in `<output_dir>/.build`, so that a build that was killed resumes where
 it stopped. What was built before stays in place until the new mixture is whole.
 """
 

@@ -82,7 +82,7 @@ def read_benchmark(name: str, path: Path) -> Benchmark:
     Args:
         name: What to call it.
         path: A `.json`, `.jsonl` or `.zip` file of JSON, or a folder of them. A `.json` file of
-            one record a line, as BFCL has it, is read as well.
+            one record per line, as BFCL has it, is read as well.
 
     Raises:
         CoalmError: No such file, or none with text.
@@ -139,7 +139,7 @@ def find(
     """
     names = [benchmark.name for benchmark in benchmarks]
     if len(set(names)) != len(names):
-        raise CoalmError(f"benchmarks: {', '.join(names)}: give each a name of its own")
+        raise CoalmError(f"benchmarks: {', '.join(names)}: give each a different name")
     found = table.map(
         _flags,
         fn_kwargs={"benchmarks": benchmarks},
@@ -300,7 +300,7 @@ def _texts(path: Path) -> Iterator[str]:
 
 
 def _is_lines(path: Path) -> bool:
-    """Says whether a `.json` file holds one record a line, as BFCL's do."""
+    """Returns True if a `.json` file holds one record per line, as BFCL's do."""
     try:
         with path.open(encoding="utf-8") as stream:
             first, second = stream.readline(), stream.readline()

@@ -13,7 +13,7 @@ from coalm_oumi.data.mixture.store import check_split
 
 
 def in_validation(dialogue_id: str, *, fraction: float, seed: int) -> bool:
-    """Says whether a dialogue is held out. All its samples are, or none.
+    """Returns True if a dialogue is held out. All its samples are, or none.
 
     Args:
         dialogue_id: The dialogue.
@@ -91,7 +91,7 @@ def _split_mask(
     if fraction == 0:
         if split == "validation":
             raise CoalmError(
-                f"{place}: this data has no validation split of its own; set validation_fraction, "
+                f"{place}: this data has no validation split; set validation_fraction, "
                 "the same for training and validation"
             )
         return np.ones(len(table), dtype=bool)

@@ -1,4 +1,4 @@
-"""Reads a mixture: parquet shards and a manifest, or files of one's own records."""
+"""Reads a mixture: parquet shards and a manifest, or files of your own records."""
 
 import logging
 import re
@@ -13,6 +13,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.sample import COLUMNS, TEXT_COLUMNS
+from coalm_oumi.core.wording import counted
 from coalm_oumi.data.sources.alpaca import sample_columns
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.files.records import SUFFIXES, read_records
@@ -214,7 +215,7 @@ def _report(rejected: Sequence[str], place: str, *, kept: int, strict: bool) -> 
     if rejected:
         shown = "; ".join(rejected[:_SHOWN])
         more = f" and {len(rejected) - _SHOWN} more" if len(rejected) > _SHOWN else ""
-        _log.warning(f"left out {len(rejected)} records that are not samples: {shown}{more}")
+        _log.warning(f"left out {counted(len(rejected), 'record')} without a sample: {shown}{more}")
 
 
 _SHOWN = 5

@@ -140,10 +140,10 @@ def _is_maskable(
     query: str,
     answers: Sequence[FunctionCall],
 ) -> bool:
-    """Says whether a default can change in tools, answers and query without a contradiction.
+    """Returns True if a default can change in tools, answers and query without a contradiction.
 
     An answer must repeat it, no other argument may hold it, not even as a part of its text, and
-    the query must state it nowhere or as words of their own, so that all of it can be replaced.
+    the query must state it nowhere or as whole words, so that all of it can be replaced.
     """
     default = description.get("default") if isinstance(description, dict) else None
     if isinstance(default, bool) or not isinstance(default, int | float | str) or default == "":
@@ -197,7 +197,7 @@ def _other_value(
 
 
 def _replaced(text: str, values: Mapping[str, str]) -> str:
-    """Replaces values where they stand as words of their own, all in one pass."""
+    """Replaces values where they stand as whole words, all in one pass."""
     if not values:
         return text
     known = {old.lower(): new for old, new in values.items()}

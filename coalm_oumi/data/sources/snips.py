@@ -136,7 +136,7 @@ def _text(utterance: Json) -> str | None:
 
 
 def _read(file: Path) -> Iterator[tuple[str, list[Json]]]:
-    # One file holds emoji as surrogate pairs, each half written as three bytes of its own.
+    # One file holds emoji as surrogate pairs, each half written as three bytes.
     content = read_json(file, errors="surrogatepass")
     if not isinstance(content, dict):
         raise CoalmError(f"{file}: expected an object `{{Intent: [...]}}`, as SNIPS has it")

@@ -4,7 +4,7 @@ Table 3 comes from Hammer's evaluation, which generates through LLaMA-Factory's
 `predict_with_generate`; the four numbers are those of its `ComputeSimilarity`
 (`src/llamafactory/train/sft/metric.py`). Its cutting is that of a Chinese segmenter, and its BLEU-4
 counts characters, so that these values are higher than those of the textbook. Both are here, under
-names of their own.
+separate names.
 """
 
 import logging

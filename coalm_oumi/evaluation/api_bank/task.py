@@ -18,7 +18,7 @@ from coalm_oumi.evaluation.options import takes
 from coalm_oumi.llm.recorded import Question, RecordedModel
 
 if TYPE_CHECKING:
-    # Oumi loads this module in the middle of its own imports. What is imported of Oumi here at that
+    # Oumi loads this module in the middle of its imports. What is imported of Oumi here at that
     # time can close one of its import circles, so it stays at what registering takes.
     from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
     from oumi.core.evaluation.evaluation_result import EvaluationResult

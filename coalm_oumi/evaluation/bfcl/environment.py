@@ -116,7 +116,7 @@ def _run(version: Version, *command: str | Path) -> str:
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise CoalmError(
-            f"bfcl-eval {version.release} cannot be installed into an environment of its own: "
+            f"bfcl-eval {version.release} cannot be installed into an isolated environment: "
             f"`{' '.join(map(str, command))}` ended with {''.join(last)}; pip must reach a package "
             "index on the first run"
         )

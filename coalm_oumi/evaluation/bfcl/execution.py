@@ -13,7 +13,7 @@ from coalm_oumi.files.journal import Journal
 _SIDE_BY_SIDE = 16
 
 _FEW = 3
-"""So many searches may all fail for reasons of their own."""
+"""So many searches may all fail for unrelated reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Executor:
         return {n: [next(results) for _ in step.calls] for n, step in steps.items()}
 
     def _is_failure(self, call: str, result: str) -> bool:
-        """Says whether a search failed, and counts it. That of a page is an answer too."""
+        """Returns True if a search failed, and counts it. That of a page is an answer too."""
         if not _is_search(call):
             return False
         self._searches += 1

@@ -172,7 +172,7 @@ def judge(
     rows: dict[str, list[tuple[int, Json]]] = defaultdict(list)
     for entry, answer in zip(entries, answers, strict=True):
         rows[entry.category].append((entry.index, _official(style, entry, answer)))
-    # A process of its own: environments of multi-turn samples must be fresh.
+    # A separate process: environments of multi-turn samples must be fresh.
     with Worker(version) as worker:
         verdicts = {
             (v.category, v.index): v

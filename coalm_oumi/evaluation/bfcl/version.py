@@ -46,7 +46,7 @@ class Version:
 
 
 def known(categories: tuple[str, ...], accuracies: Mapping[str, float]) -> bool:
-    """Says whether all of the categories were evaluated."""
+    """Returns True if all of the categories were evaluated."""
     return all(category in accuracies for category in categories)
 
 

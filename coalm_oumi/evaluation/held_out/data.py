@@ -38,7 +38,7 @@ class HeldOut(TaskOptions):
         dataset_path: The mixture, or your own records.
         domains: Only these domains; None for those that the task scores.
         sources: Only these sources; None for all.
-        validation_fraction: As in training, where the data has no validation split of its own.
+        validation_fraction: As in training, where the data has no validation split.
         seed: As in training.
         name: What to call the task's result, where one evaluation asks several mixtures.
     """
@@ -91,7 +91,7 @@ _OWN = {"source": "own", "domain": "tod"}
 def ask(
     engine: "BaseInferenceEngine", config: "EvaluationConfig", name: str, samples: Sequence[Sample]
 ) -> list[Answer]:
-    """Generates one answer a sample, and records it under the name of the task.
+    """Generates one answer per sample, and records it under the name of the task.
 
     Raises:
         CoalmError: The engine failed at some. The other answers are kept.

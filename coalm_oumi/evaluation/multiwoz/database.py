@@ -184,7 +184,7 @@ class Database:
         return [
             key
             for _, key in found
-            # `belfry` is no mention of its own within `cambridge belfry`.
+            # `belfry` is not a mention within `cambridge belfry`.
             if longer.count(f" {key} ") == 1 and (key not in _WORDS or _WORDS[key].search(text))
         ]
 

@@ -135,7 +135,7 @@ def _venue(domain: str, turns: Sequence[tuple[str, str]], database: Database) ->
 
 
 def _singled_out(domain: str, said: str, database: Database) -> list[str]:
-    """Returns the place that an agent recommends or books out of a list of its own."""
+    """Returns the place that an agent recommends or books from a list that it gave."""
     for sentence in _SENTENCE.findall(said):
         named = database.named_in(domain, sentence)
         if len(named) == 1 and _CHOICE.search(sentence):

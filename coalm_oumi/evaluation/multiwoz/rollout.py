@@ -27,7 +27,7 @@ from coalm_oumi.llm.chat import ChatError
 from coalm_oumi.llm.recorded import Generated, Question, is_hopeless
 
 _FEW = 3
-"""So many dialogues may be left that all break for reasons of their own, too long ones say."""
+"""So many dialogues may be left that all break for unrelated reasons, too long ones say."""
 
 STOPPED_REPLY = "I am sorry, I could not work that out. Could you say it another way?"
 """What the user hears where the agent took all its steps without a reply."""

@@ -82,7 +82,7 @@ def clean_name(text: str) -> str:
 
 
 def is_given(value: str) -> bool:
-    """Says whether a value constrains anything: neither nothing nor `dontcare`."""
+    """Returns True if a value constrains anything: neither nothing nor `dontcare`."""
     return clean(value) not in NO_VALUE | DONT_CARE
 
 

@@ -158,7 +158,7 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
         "backward": max(last, first, key=lambda memory: memory.total),
         "optimizer step": held(
             gradients=gradients,
-            # The unfused AdamW computes on all parameters at once, into a tensor of its own.
+            # The unfused AdamW computes on all parameters at once, into another tensor.
             optimizer=states + (temporary if setup.optimizer == "adamw_torch" else 0),
             activations=0,
             workspace=0,
@@ -230,7 +230,7 @@ def _workspace(shape: ModelShape, setup: Setup, *, sharded: bool) -> int:
     """Bytes of what the backward pass of one layer holds for a while."""
     size, wide = setup.activation_bytes, shape.intermediate
     # At the MLP's output layer: the gradients of its input and of its output. An adapter there in
-    # another type gives one of its own, which is cast before the two are summed.
+    # another type gives a second one, which is cast before the two are summed.
     gradient = size * (wide + shape.hidden)
     if not shape.adapted or any(name == "down_proj" for name, _ in shape.adapted):
         gradient += setup.trained_bytes * shape.hidden

@@ -179,7 +179,7 @@ def read_fsdp(config: "TrainingConfig") -> Fsdp:
 
 
 def _loads_whole(config: "TrainingConfig", *, quantised: bool) -> bool:
-    """Says whether a process loads the model onto its GPU before FSDP shards it.
+    """Returns True if a process loads the model onto its GPU before FSDP shards it.
 
     With its `fsdp` section Oumi passes no `device_map`, where Transformers takes the CPU, but for
     bitsandbytes the process's own GPU. Without it, Oumi makes `auto` the process's own GPU.

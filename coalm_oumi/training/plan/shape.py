@@ -81,7 +81,7 @@ def read_config(name: str, *, trust_remote_code: bool = False) -> "PretrainedCon
     """Finds a model's configuration: a folder's, the published one, or the hub's.
 
     Raises:
-        CoalmError: It is not to be had.
+        CoalmError: It is unavailable.
     """
     import transformers
 

@@ -104,7 +104,7 @@ def _from_tool(tool: Mapping[str, Json]) -> Function:
 
 
 def _is_optional(about: Json) -> bool:
-    """Says whether xLAM's parameter has a default, or says `optional` in its type."""
+    """Returns True if xLAM's parameter has a default, or says `optional` in its type."""
     return isinstance(about, dict) and (
         "default" in about or "optional" in str(about.get("type", ""))
     )

@@ -199,7 +199,7 @@ def test_a_person_reviews_with_the_keyboard(tmp_path: Path, browser):
         page.keyboard.press("u")
         shows("#title", "3 of 3")
 
-        # Closed and opened again, it goes on where it was, with what was said.
+        # Closed and opened again, it resumes with what was said.
         page.reload()
         shows("#title", "3 of 3")
         page.click("#previous")

@@ -507,7 +507,7 @@ def test_a_source_on_the_hub(
     assert run("hub:owner/xlam") == 0
     assert json.loads((tmp_path / "out/manifest.json").read_text())["samples"]["train"]["hammer"]
     for path, message in (
-        ("hub:owner/nosuch", "hub:owner/nosuch: not to be had from the Hugging Face Hub"),
+        ("hub:owner/nosuch", "hub:owner/nosuch: unavailable from the Hugging Face Hub"),
         ("hub:xlam", "hub:xlam: expected hub:owner/name"),
     ):
         assert run(path) == 1

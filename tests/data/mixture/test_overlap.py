@@ -127,7 +127,7 @@ def test_nothing_is_written_where_everything_overlaps(mixture: Path, tmp_path: P
     assert len(read_all(tmp_path / "out")) == 1
     # No validation split is left, so it is cut from the training split, as of any such mixture.
     assert split_files(tmp_path / "out", "validation") == split_files(tmp_path / "out", "train")
-    with pytest.raises(CoalmError, match="give each a name of its own"):
+    with pytest.raises(CoalmError, match="give each a different name"):
         overlap.find(read_all(mixture), known * 2)
 
 

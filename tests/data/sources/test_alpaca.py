@@ -60,7 +60,7 @@ def test_a_mixture_reads_every_kind_of_file(
     table = read_samples(split_files(file, "train")[0])
     assert [(r["instruction"], r["input"], r["output"]) for r in table] == KEPT
     assert table.column_names == ["instruction", "input", "output"]
-    assert "left out 1 records that are not samples" in caplog.text
+    assert "left out 1 record without a sample" in caplog.text
     with pytest.raises(CoalmError, match="`output` is empty"):
         read_samples([file], strict=True)
 

@@ -120,7 +120,7 @@ def test_a_package_adds_a_source_with_an_option(added, tmp_path: Path):
 
 
 def test_an_added_source_is_a_part_of_a_mixture_and_a_dataset(added, tmp_path: Path):
-    """`coalm build` with two processes, and Oumi's registry, each in a process of its own."""
+    """`coalm build` with two processes, and Oumi's registry, each in a separate process."""
     site = added("greetings = polite.greetings:SOURCE", greetings=GREETINGS)
     names = tmp_path / "names.txt"
     names.write_text("\n".join(f"person {n}" for n in range(300)))

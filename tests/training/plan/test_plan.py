@@ -163,9 +163,9 @@ def test_without_sharding_more_gpus_do_not_help_and_the_mend_is_fsdp():
     (line,) = bad(made)
     assert "does not fit on 8 x h100" in line
     assert "fsdp.enable_fsdp=true" in line
-    mended = plan("model.model_name=meta-llama/Llama-3.3-70B-Instruct", *FSDP)
-    assert mended.ok
-    assert mended.smallest == 4
+    fixed = plan("model.model_name=meta-llama/Llama-3.3-70B-Instruct", *FSDP)
+    assert fixed.ok
+    assert fixed.smallest == 4
 
 
 def test_a_batch_that_cannot_be_split():

@@ -58,7 +58,7 @@ def execute(steps: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Executes the calls of steps of different samples, and says what each gave.
 
     The environment of a sample lives on from step to step, so its steps come in their order, but
-    for the web's, which keeps nothing: those go on side by side, in processes of their own.
+    for the web's, which keeps nothing: those go on side by side, in separate processes.
     """
     if not all(step["category"].startswith("web_search") for step in steps):
         for place, step in enumerate(steps):
@@ -118,7 +118,7 @@ def score(
 def _score_apart(
     model: str, category: str, form: str, rows: list[list[Any]]
 ) -> Iterator[list[dict[str, Any]]]:
-    """Judges a batch in a process of its own, and if that crashes, each answer in one."""
+    """Judges a batch in a separate process, and if that crashes, each answer in one."""
     with _processes(1, [category]) as pool:
         try:
             yield pool.submit(_score, model, category, form, rows).result()

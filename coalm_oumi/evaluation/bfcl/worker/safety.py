@@ -84,7 +84,7 @@ _MAX_NUMBER = 10**100
 
 
 def _is_endless(call: ast.Call) -> bool:
-    """Says whether a function would compute for longer than anyone waits."""
+    """Returns True if a function would compute for longer than anyone waits."""
     last = _EFFORT.get(getattr(call.func, "id", ""))
     if last is None:
         return False

@@ -40,7 +40,7 @@ def references(category: str) -> list[Any]:
 
 def questions(category: str) -> list[dict[str, Any]]:
     """Returns what a model is asked, in each prompt style's parts."""
-    # The functions of the multi-turn samples lie in files of their own, and are put in here.
+    # The functions of the multi-turn samples lie in separate files, and are put in here.
     complete = generation.process_multi_turn_test_case(copy.deepcopy(entries(category)))
     return [_question(entry, category) for entry in complete]
 

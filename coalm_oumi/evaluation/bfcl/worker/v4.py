@@ -109,7 +109,7 @@ def _tools(functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def execute(entry: dict[str, Any], call: str) -> str:
-    """Executes an allowed call of a sample, of the web in a process of its own."""
+    """Executes an allowed call of a sample, of the web in a separate process."""
     if files.is_web_search(entry["id"]):
         return _on_the_web(entry, call)
     (result,), parts = common.execute(entry, [call])
@@ -123,7 +123,7 @@ def execute(entry: dict[str, Any], call: str) -> str:
 def _on_the_web(entry: dict[str, Any], call: str) -> str:
     web.stay_public()
     pages = importlib.import_module(CLASS_FILE_PATH_MAPPING["WebSearchAPI"])
-    # The search engine's client has an import of its own.
+    # The search engine's client has a separate import.
     pages.requests = type("requests", (), {"get": staticmethod(web.fetch)})
     # A search may have to wait for its turn.
     within = limit(web.MAX_SECONDS) if "fetch_url_content" in call else nullcontext()

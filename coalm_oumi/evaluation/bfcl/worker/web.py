@@ -93,7 +93,7 @@ def _proxies() -> Iterator[tuple[str, int]]:
 
 
 def is_public(host: str) -> bool:
-    """Says whether an IP address, or the one that it wraps, is on the public internet."""
+    """Returns True if an IP address, or the one that it wraps, is on the public internet."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
