@@ -1,10 +1,9 @@
 """What a recipe says of MultiWOZ in `eval_kwargs.data`."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
-from typing_extensions import Self
 
 from coalm_oumi.evaluation.options import TaskOptions
 
