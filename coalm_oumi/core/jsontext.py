@@ -46,7 +46,7 @@ def loads_model(text: str) -> Json:
         ValueError: Not JSON, NaN or Infinity (`1e999` too), or nested deeper than `MAX_DEPTH`.
     """
     try:
-        value = json.loads(text, parse_constant=no_constant, parse_float=_finite)
+        value = json.loads(text, parse_constant=no_constant, parse_float=finite)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     # Only text with that many brackets can nest so deeply; most text is not walked at all.
@@ -55,7 +55,12 @@ def loads_model(text: str) -> Json:
     return value
 
 
-def _finite(text: str) -> float:
+def finite(text: str) -> float:
+    """Reads a number with a fraction or an exponent.
+
+    Raises:
+        ValueError: The number is out of range, as 1e999 is.
+    """
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text} is out of range")

@@ -3,8 +3,6 @@
 A recipe chooses one by name. Each belongs to a form that a decoder of `bfcl-eval` reads.
 """
 
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +13,7 @@ from oumi.core.types.tool_call import ToolCall
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps, loads
-from coalm_oumi.formats import calls
+from coalm_oumi.formats import calls, native
 from coalm_oumi.formats.calls import CallError, FunctionCall
 from coalm_oumi.rendering import prompts
 
@@ -27,8 +25,6 @@ Form = Literal["json", "bracket"]
 
 TEMPLATES = ("alpaca", "api_bank_query", "hammer", "query", "tool_results")
 """Those that any style renders."""
-
-_NATIVE_MARKS = re.compile(r"</?tool_call>|\[TOOL_CALLS\]|<\|python_tag\|>|<function_call>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,44 +171,13 @@ def _native(prompt: Prompt) -> list[Message]:
     return _messages(prompt.messages)
 
 
-def read_native(text: str) -> list[FunctionCall]:
-    """Reads the calls that an engine returned apart, or that it left in the text.
-
-    Left in the text they are JSON objects or lists with `name` and `arguments` or `parameters`,
-    between the marks of Hermes and Qwen, Mistral, Llama or Granite, or apart from each other by
-    semicolons.
-
-    Raises:
-        CallError: The text is something else.
-    """
-    found: list[Json] = []
-    decoder = json.JSONDecoder()
-    rest = _NATIVE_MARKS.sub(" ", text).strip(" \n\t;,")
-    while rest:
-        try:
-            value, end = decoder.raw_decode(rest)
-        except (ValueError, RecursionError) as error:
-            raise CallError(f"not tool calls: {error}") from error
-        found += value if isinstance(value, list) else [value]
-        rest = rest[end:].strip(" \n\t;,")
-    if not found and not text.strip():
-        raise CallError("no tool calls")
-    return [calls.from_record(_with_arguments(record)) for record in found]
-
-
-def _with_arguments(record: Json) -> Json:
-    if isinstance(record, dict) and "parameters" in record and "arguments" not in record:
-        return {"name": record.get("name"), "arguments": record["parameters"]}
-    return record
-
-
 def _native_tell(answer: str, called: Sequence[str], results: Sequence[str]) -> list[Message]:
     tool_calls = [
         ToolCall(
             id=f"call{number:05}",  # Mistral's chat template wants nine letters and digits
             function=NativeFunction(name=call.name, arguments=dumps(dict(call.arguments))),
         )
-        for number, call in enumerate(read_native(answer))
+        for number, call in enumerate(native.read_native(answer))
     ]
     told = [
         Message(role=Role.TOOL, content=result, tool_call_id=call.id)
@@ -223,7 +188,7 @@ def _native_tell(answer: str, called: Sequence[str], results: Sequence[str]) -> 
 
 def _native_official(text: str) -> str:
     try:
-        return calls.to_json(read_native(text))
+        return native.to_json(native.read_native(text))
     except CallError:
         return ""
 

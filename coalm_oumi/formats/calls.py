@@ -154,14 +154,37 @@ def parse_literal(text: str) -> Json:
     return value
 
 
+def literal_at(text: str, start: int) -> tuple[Json, int]:
+    """Reads one value from the middle of a text, as `parse_literal` does.
+
+    Returns:
+        The value, and the place of the character after it.
+
+    Raises:
+        CallError: No value starts there.
+    """
+    reader = _Reader(text, start=start)
+    value = reader.value()
+    return value, reader.place
+
+
 class _Reader:
     """A cursor over one text. Each method reads one thing and moves past it."""
 
-    def __init__(self, text: str, declared: Mapping[str, Collection[str]] | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        declared: Mapping[str, Collection[str]] | None = None,
+        start: int = 0,
+    ) -> None:
         self._text = text
         self._declared = declared or {}
-        self._at = 0
+        self._at = start
         self._depth = 0
+
+    @property
+    def place(self) -> int:
+        return self._at
 
     def fail(self, expected: str) -> NoReturn:
         found = self._text[self._at : self._at + 20]

@@ -8,7 +8,7 @@ from oumi.core.types.conversation import Role
 from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.failures import Failure, classify
 from coalm_oumi.evaluation.styles import Prompt
-from coalm_oumi.formats import calls
+from coalm_oumi.formats import calls, native
 from coalm_oumi.formats.calls import CallError, FunctionCall
 from tests.support.damage import SNIPPETS
 
@@ -32,7 +32,7 @@ READERS = {
     "calls.parse_python": calls.parse_python,
     "calls.parse_bracket": calls.parse_bracket,
     "coalm": styles.read_list,
-    "native": styles.read_native,
+    "native": native.read_native,
 }
 
 
@@ -89,19 +89,11 @@ def test_native_calls_and_results_are_told_apart():
     assert first.tool_call_id != second.tool_call_id
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>\n<tool_call>{"name": "g", "arguments": {}}</tool_call>',
-        '[TOOL_CALLS] [{"name": "f", "arguments": {"x": 1}}, {"name": "g", "arguments": {}}]',
-        '<|python_tag|>{"name": "f", "parameters": {"x": 1}}; {"name": "g", "parameters": {}}',
-        '<function_call> {"name": "f", "arguments": {"x": 1}} <function_call> {"name": "g", "arguments": {}}',
-    ],
-)
-def test_native_calls_left_in_the_text(text: str):
-    assert styles.read_native(text) == [FunctionCall("f", {"x": 1}), FunctionCall("g")]
+def test_native_calls_left_in_the_text_are_written_for_the_official_decoder():
+    text = 'So: <tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
     official = styles.by_name("native").official(text)
-    assert calls.parse_json(official) == styles.read_native(text)
+    assert calls.parse_json(official) == [FunctionCall("f", {"x": 1})]
+    assert styles.by_name("native").official("No.") == ""
 
 
 def test_figure_5_is_read_as_strictly_as_hammers_decoder_in_bfcl():
