@@ -12,7 +12,7 @@ from oumi.core.types.tool_call import FunctionCall as NativeFunction
 from oumi.core.types.tool_call import ToolCall
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, loads
+from coalm_oumi.core.jsontext import Json, dumps, loads_model
 from coalm_oumi.formats import calls, native
 from coalm_oumi.formats.calls import CallError, FunctionCall
 from coalm_oumi.rendering import prompts
@@ -138,7 +138,7 @@ def read_list(text: str) -> list[FunctionCall]:
         CallError: The text is something else. A single call outside a list is.
     """
     try:
-        value = loads(text.replace("```", ""))
+        value = loads_model(text.replace("```", ""))
     except ValueError as error:
         raise CallError(f"not a JSON list of calls: {error}") from error
     if not isinstance(value, list):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, loads, unfenced
+from coalm_oumi.core.jsontext import Json, dumps, loads_model, unfenced
 
 MAX_DEPTH = 64
 """Values nested deeper than this are refused: no benchmark has them, and recursion is finite."""
@@ -75,7 +75,7 @@ def parse_json(text: str) -> list[FunctionCall]:
         CallError: The text is something else.
     """
     try:
-        value = loads(unfenced(text))
+        value = loads_model(unfenced(text))
     except ValueError as error:
         raise CallError(f"not a JSON list of calls: {error}") from error
     records = [value] if isinstance(value, dict) else value

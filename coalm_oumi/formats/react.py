@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json, loads, no_constant
+from coalm_oumi.core.jsontext import Json, loads_model, no_constant
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError, FunctionCall
 
@@ -256,7 +256,10 @@ def _from_json(record: Json) -> FunctionCall:
         record = {"name": record.get("name"), "arguments": record["parameters"]}
     if isinstance(record, dict) and isinstance(record.get("arguments"), str):
         try:
-            record = {"name": record.get("name"), "arguments": loads(record["arguments"] or "{}")}
+            record = {
+                "name": record.get("name"),
+                "arguments": loads_model(record["arguments"] or "{}"),
+            }
         except ValueError as error:
             raise CallError(f"the arguments are not JSON: {error}") from error
     if isinstance(record, dict) and record.get("arguments", {}) is None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, loads, unfenced
+from coalm_oumi.core.jsontext import Json, loads_model, unfenced
 
 
 class StateError(CoalmError):
@@ -43,7 +43,7 @@ def parse_state(text: str) -> DialogueState:
         StateError: The text is something else.
     """
     try:
-        record = loads(unfenced(text.strip().removeprefix("System:")))
+        record = loads_model(unfenced(text.strip().removeprefix("System:")))
     except ValueError as error:
         raise StateError(f"not JSON: {error}") from error
     domain = record.get("domain") if isinstance(record, dict) else None

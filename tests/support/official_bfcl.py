@@ -146,7 +146,7 @@ def run_task(
     version: Version, engine: Any, folder: Path, data: dict[str, Any], count: int | None = None
 ) -> tuple[dict[str, Any], list[Any]]:
     """Runs a version's task. Returns its values, and a record for each sample."""
-    task = {"v3": tasks.bfcl_v3, "v4": bfcl_task.bfcl_v4}[version.name]
+    task = {"v3": tasks.bfcl_v3, "v4": tasks.bfcl_v4}[version.name]
     config = EvaluationConfig(output_dir=str(folder))
     params = EvaluationTaskParams(task_name="t", evaluation_backend="custom", num_samples=count)
     result = task(params, config, engine, data=data)
