@@ -1,6 +1,5 @@
 """Runs a chain of commands from a YAML under `recipes/reproduce`, each once for the same inputs."""
 
-import hashlib
 import os
 import shlex
 import signal
@@ -15,6 +14,7 @@ from typing import NoReturn
 
 from pydantic import Field
 
+from coalm_oumi.cli import identity
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.options import Options
@@ -25,22 +25,24 @@ from coalm_oumi.files.jsontext import read_jsonl
 from coalm_oumi.files.resources import resource_dir
 
 JOURNAL = "reproduce.jsonl"
-_LARGE = 64 * 2**20
-"""From this many bytes on, a file is known by its size and time instead of its content."""
 
 
 class Stage(Options):
     """One command of a chain.
 
     Attributes:
-        command: What to run, without a shell. The files that it names are inputs too.
-        inputs: Files and folders that it reads, beside those that it names.
-        outputs: Files and folders that are there when it is done.
+        command: What to run, without a shell. What it names and what the recipe behind its `-c`
+            names are inputs too, and so are the prompts that it renders.
+        inputs: Files and folders that it reads beside these.
+        outputs: Files and folders that exist when it is done.
+        minutes: How long it takes on the hardware that the chain's head names, if that was
+            measured.
     """
 
     command: str
     inputs: list[str] = Field(default_factory=list)
     outputs: list[str] = Field(default_factory=list)
+    minutes: float | None = None
 
     @property
     def words(self) -> list[str]:
@@ -92,46 +94,31 @@ def load_chain(file: Path, overrides: list[str]) -> Chain:
 
 
 def why_to_run(stage: Stage, done: Json | None) -> str | None:
-    """Says why a stage has to run.
+    """Returns the reason why a stage has to run, or None if it does not.
+
+    A stage is done if it finished with the same command and inputs, and its outputs are as it left
+    them.
 
     Args:
         stage: The stage.
-        done: What was recorded when it last finished; None where it never did.
-
-    Returns:
-        The reason; None for a stage that finished with the same command and inputs, and whose
-        outputs are there.
+        done: What was recorded when it last finished; None if it never did.
     """
     if done is None:
         return "has not run"
     if done["command"] != stage.words:
         return "its command is another one"
-    inputs = input_hashes(stage)
+    inputs = identity.inputs_of(stage.words, declared=stage.inputs, outputs=stage.outputs)
     changed = [name for name in inputs if inputs[name] != done["inputs"].get(name)]
     changed += [name for name in done["inputs"] if name not in inputs]
     if changed:
         return f"{changed[0]} has changed"
     gone = [name for name in stage.outputs if not Path(name).exists()]
-    return f"{gone[0]} is gone" if gone else None
-
-
-def input_hashes(stage: Stage) -> dict[str, str | None]:
-    """Identifies what a stage reads, by path; None for what is not there yet."""
-    named = [word for word in stage.words if Path(word).is_file()]
-    return {name: _hash(Path(name)) for name in dict.fromkeys([*named, *stage.inputs])}
-
-
-def _hash(path: Path) -> str | None:
-    if not path.exists():
+    if gone:
+        return f"{gone[0]} is gone"
+    output = identity.changed_file(done.get("outputs", {}))
+    if output is None:
         return None
-    digest = hashlib.sha256()
-    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-    for file in files:
-        stat = file.stat()
-        digest.update(f"{file.relative_to(path)} {stat.st_size}\n".encode())
-        large = stat.st_size >= _LARGE
-        digest.update(str(stat.st_mtime_ns).encode() if large else file.read_bytes())
-    return digest.hexdigest()
+    return f"{output} has changed" if Path(output).exists() else f"{output} is gone"
 
 
 def plan(chain: Chain) -> list[tuple[str, Stage, str | None]]:
@@ -148,7 +135,7 @@ def plan(chain: Chain) -> list[tuple[str, Stage, str | None]]:
 
 
 def _feeds(former: Stage, latter: Stage) -> bool:
-    """Returns True if a stage writes what another reads: the same path, or one within the other."""
+    """Returns True if a stage writes what another reads: the same path, or one inside it."""
     return any(
         Path(output).is_relative_to(place) or Path(place).is_relative_to(output)
         for output in former.outputs
@@ -168,6 +155,9 @@ def run(chain: Chain) -> None:
     signal.signal(signal.SIGTERM, _stop)
     environment = {**os.environ, "PATH": _path()}
     with Journal(Path(chain.output_dir) / JOURNAL, made_by={"chain": "coalm reproduce"}) as journal:
+        print(
+            _estimate("in all", [s for _, s, reason in plan(chain) if reason]), end="", flush=True
+        )
         for number, (name, stage) in enumerate(chain.stages.items(), start=1):
             place = f"[{number}/{len(chain.stages)}] {name}"
             reason = why_to_run(stage, journal.records.get(name))
@@ -177,6 +167,16 @@ def run(chain: Chain) -> None:
             print(f"{place}: {reason}\n$ {shlex.join(stage.words)}", flush=True)
             journal.append(name, _finish(name, stage, environment))
             journal.sync()
+            print(_estimate("left", list(chain.stages.values())[number:]), end="", flush=True)
+
+
+def _estimate(what: str, stages: Sequence[Stage]) -> str:
+    """Writes how long stages take together; nothing if that is not known of one of them."""
+    minutes = [stage.minutes for stage in stages]
+    known = [value for value in minutes if value is not None]
+    if not stages or len(known) < len(minutes):
+        return ""
+    return f"about {max(1, round(sum(known)))} min {what} on the hardware that the chain names\n"
 
 
 def _stop(number: int, _: FrameType | None) -> NoReturn:
@@ -185,7 +185,9 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
 
 def _finish(name: str, stage: Stage, environment: Mapping[str, str]) -> Json:
     """Runs one stage; returns what is recorded of it."""
-    inputs = input_hashes(stage)
+    _check_mixtures(name, stage)
+    inputs = identity.inputs_of(stage.words, declared=stage.inputs, outputs=stage.outputs)
+    before = identity.outputs_of(stage.outputs)
     started, start = datetime.now(UTC), time.monotonic()
     try:
         process = subprocess.Popen(stage.words, env=environment)
@@ -206,10 +208,31 @@ def _finish(name: str, stage: Stage, environment: Mapping[str, str]) -> Json:
     return {
         "command": stage.words,
         "inputs": inputs,
+        "outputs": _written(stage, before),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - start, 1),
         "made_with": provenance.made_with(),
     }
+
+
+def _written(stage: Stage, before: Mapping[str, str]) -> dict[str, str]:
+    """Identifies what a stage wrote; in a folder that stages share, what it changed there."""
+    written: dict[str, str] = {}
+    for output in stage.outputs:
+        shared = identity.is_plain_folder(Path(output))
+        for file, found in identity.outputs_of([output]).items():
+            if not shared or before.get(file) != found:
+                written[file] = found
+    return written
+
+
+def _check_mixtures(name: str, stage: Stage) -> None:
+    """Refuses a mixture whose shards are not those that its manifest lists."""
+    for place in stage.inputs:
+        if Path(place).name == identity.MANIFEST and Path(place).is_file():
+            damage = identity.damaged_shard(Path(place))
+            if damage is not None:
+                raise CoalmError(f"{name}: {damage}; build the mixture again")
 
 
 def _path() -> str:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import signal
@@ -172,3 +173,125 @@ def test_a_chain_that_cannot_run_is_refused(tmp_path: Path, text: str, message: 
     (tmp_path / "chain.yaml").write_text(text)
     with pytest.raises(CoalmError, match=message):
         reproduce.load_chain(tmp_path / "chain.yaml", [])
+
+
+def reasons(chain: reproduce.Chain) -> list[str | None]:
+    return [reason for *_, reason in reproduce.plan(chain)]
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> reproduce.Chain:
+    """A chain of `true` commands that name real recipes, all of its stages done."""
+    monkeypatch.chdir(tmp_path)
+    raw, data, model, run = (tmp_path / name for name in ("raw", "data", "model", "run"))
+    for folder in (raw, data, model, run):
+        folder.mkdir()
+    (raw / "a.json").write_text("[]")
+    shard = data / "train-00000.parquet"
+    shard.write_bytes(b"rows")
+    digest = hashlib.sha256(b"rows").hexdigest()
+    (data / "manifest.json").write_text(json.dumps({"sha256": {shard.name: digest}}))
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(b"weights")
+    (run / "adapter_config.json").write_text("{}")
+    (run / "adapter_model.safetensors").write_bytes(b"delta")
+    (tmp_path / "build.yaml").write_text("sources: {snips: {path: '${oc.env:COALM_DATA}'}}\n")
+    (tmp_path / "train.yaml").write_text(
+        "model: {model_name: ./model}\n"
+        "data: {train: {datasets: [{dataset_path: elsewhere}]}}\ntraining: {output_dir: run}\n"
+    )
+    (tmp_path / "eval.yaml").write_text("model: {model_name: ./model, adapter_model: nothing}\n")
+    monkeypatch.setenv("COALM_DATA", str(raw))
+    file = chain_of(
+        tmp_path,
+        build={"command": "true coalm build -c build.yaml", "outputs": ["data/manifest.json"]},
+        train={
+            "command": "true oumi train -c train.yaml --data.train.datasets[0].dataset_path ./data",
+            "outputs": ["run"],
+        },
+        evaluate={"command": "true oumi evaluate -c eval.yaml --model.adapter_model=./run"},
+    )
+    chain = reproduce.load_chain(file, [])
+    reproduce.run(chain)
+    assert reasons(chain) == [None, None, None]
+    return chain
+
+
+def test_a_changed_raw_file_builds_again(trained: reproduce.Chain, tmp_path: Path):
+    (tmp_path / "raw/a.json").write_text("[1]")
+    assert reasons(trained)[0] == f"{tmp_path}/raw has changed"
+
+
+def test_another_raw_folder_builds_again(
+    trained: reproduce.Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv("COALM_DATA", str(tmp_path / "other"))
+    assert "other" in str(reasons(trained)[0])
+    for value, state in (("", "is empty"), (None, "is not set")):
+        monkeypatch.delenv("COALM_DATA") if value is None else monkeypatch.setenv(
+            "COALM_DATA", value
+        )
+        with pytest.raises(CoalmError, match=f"build.yaml: .*COALM_DATA {state}"):
+            reproduce.plan(trained)
+
+
+def test_a_changed_prompt_builds_trains_and_evaluates_again(
+    trained: reproduce.Chain, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reproduce.identity.prompts, "fingerprint", lambda *names: "another")
+    assert reasons(trained) == ["prompts has changed"] * 3
+
+
+def test_a_damaged_shard_builds_and_trains_again(trained: reproduce.Chain, tmp_path: Path):
+    shard = tmp_path / "data/train-00000.parquet"
+    shard.write_bytes(b"rowz")
+    assert reasons(trained)[:2] == ["data/train-00000.parquet has changed", "data has changed"]
+    shard.unlink()
+    assert reasons(trained)[:2] == ["data/train-00000.parquet is gone", "data has changed"]
+
+
+def test_changed_weights_are_noticed_and_changed_times_are_not(
+    trained: reproduce.Chain, tmp_path: Path
+):
+    for file in tmp_path.rglob("*.*"):
+        os.utime(file, (1, 1))
+    (tmp_path / "run/README.md").write_text("a card")
+    (tmp_path / "run/trainer_state.json").write_text("{}")
+    assert reasons(trained) == [None, None, None]
+    weights = tmp_path / "run/adapter_model.safetensors"
+    state = weights.stat()
+    weights.write_bytes(b"DELTA")
+    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert reasons(trained)[1:] == [
+        "run/adapter_model.safetensors has changed", "run has changed",
+    ]  # fmt: skip
+    weights.write_bytes(b"delta")
+    (tmp_path / "model/model.safetensors").unlink()
+    assert reasons(trained) == [None, "model has changed", "model has changed"]
+
+
+def test_a_mixture_that_is_not_what_its_manifest_says_stops_the_stage(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    manifest = tmp_path / "data/manifest.json"
+    manifest.write_text(json.dumps({"sha256": {"train-00000.parquet": "0"}}))
+    file = chain_of(tmp_path, train={"command": "true", "inputs": [str(manifest)]})
+    with pytest.raises(CoalmError, match=r"train-00000\.parquet is gone; build the mixture again"):
+        reproduce.run(reproduce.load_chain(file, []))
+    (tmp_path / "data/train-00000.parquet").write_bytes(b"x")
+    with pytest.raises(CoalmError, match=r"is not what .*manifest\.json says"):
+        reproduce.run(reproduce.load_chain(file, []))
+
+
+def test_the_time_of_the_whole_is_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = chain_of(
+        tmp_path,
+        one={"command": "true", "minutes": 2.5},
+        two={"command": "true", "minutes": 4},
+    )
+    reproduce.run(reproduce.load_chain(file, []))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("about 6 min in all")
+    assert next(line for line in lines if " left " in line).startswith("about 4 min left")
+    reproduce.run(reproduce.load_chain(file, []))
+    assert "min" not in capsys.readouterr().out
