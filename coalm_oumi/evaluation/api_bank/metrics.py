@@ -19,7 +19,7 @@ from coalm_oumi.formats.calls import FunctionCall
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedAnswer:
     """One answer against its reference.
 
     Attributes:
@@ -41,7 +41,7 @@ class Judged:
     failure: Failure | None
 
 
-def judge(text: str, entry: Entry) -> Judged:
+def judge(text: str, entry: Entry) -> JudgedAnswer:
     """Compares an answer with the reference, written as Figure 5's list.
 
     A Markdown fence around the whole answer is not compared: Hammer's references have one, CoALM's
@@ -53,7 +53,7 @@ def judge(text: str, entry: Entry) -> Judged:
     except CoalmError as error:
         parsed, unreadable = None, str(error)
     names, arguments = hammer.count(text, entry.expected)
-    return Judged(
+    return JudgedAnswer(
         similarity=rouge.llama_factory(bare, reference),
         word_similarity=rouge.word_level(bare, reference),
         names=names,
@@ -64,7 +64,7 @@ def judge(text: str, entry: Entry) -> Judged:
     )
 
 
-def metrics(judged: Sequence[Judged]) -> dict[str, float]:
+def metrics(judged: Sequence[JudgedAnswer]) -> dict[str, float]:
     """Returns the metrics over all answers, in [0, 1]: a hundredth of what Table 3 prints."""
     found = {
         f"{prefix}{name}": fmean(getattr(getattr(one, field), name) for one in judged) / 100
@@ -78,7 +78,7 @@ def metrics(judged: Sequence[Judged]) -> dict[str, float]:
     return found | {"ast_match": fmean(one.failure is None for one in judged)}
 
 
-def as_record(entry: Entry, prompt: Sequence[Message], text: str, judged: Judged) -> Json:
+def as_record(entry: Entry, prompt: Sequence[Message], text: str, judged: JudgedAnswer) -> Json:
     """Returns what is written of an answer for people to look at."""
     return {
         "dialogue_id": entry.id,

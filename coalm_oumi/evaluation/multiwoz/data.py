@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ A slot has more than one accepted value where MultiWOZ 2.4 annotates alternative
 MAX_WORDS = 50
 """The field's preprocessing leaves out dialogues with longer utterances, and with any that are not
 ASCII. Of the 1,000 test dialogues 999 remain, those of the paper."""
+
+MAX_BYTES = 512 * 2**20
+"""A member of an archive that unpacks to more is refused. MultiWOZ's data.json has some 250 MB."""
 
 _LISTS = {"test": "testListFile", "validation": "valListFile"}
 _SPLITS = ("train", "validation", "test")
@@ -117,23 +121,9 @@ def _is_scored(found: Dialogue) -> bool:
 
 def _archive(path: Path) -> tuple[dict[str, Json], dict[str, set[str]]]:
     """Reads the dialogues, and the names in each split list that is there."""
-    if path.suffix == ".zip":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                members = {Path(name).name: name for name in archive.namelist()
-                           if "__MACOSX" not in name}  # fmt: skip
-                texts = {
-                    name: archive.read(member).decode("utf-8")
-                    for name, member in members.items()
-                    if name == "data.json" or _list_of(name) or len(members) == 1
-                }
-        except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
-            raise CoalmError(f"{path}: cannot be read as a zip file: {error}") from error
-    elif path.is_dir():
-        files = [file for file in path.iterdir() if file.name == "data.json" or _list_of(file.name)]
-        texts = {file.name: file.read_text(encoding="utf-8") for file in files}
-    else:
+    if path.suffix != ".zip" and not path.is_dir():
         return _dialogues(read_json(path), path), {}
+    texts = _members(path) if path.suffix == ".zip" else _files(path)
     lists = {
         split: {_bare(line) for line in text.split()}
         for name, text in texts.items()
@@ -146,6 +136,54 @@ def _archive(path: Path) -> tuple[dict[str, Json], dict[str, set[str]]]:
         return _dialogues(loads(whole[0]), path), lists
     except ValueError as error:
         raise CoalmError(f"{path}: data.json is not valid JSON: {error}") from error
+
+
+def _members(path: Path) -> dict[str, str]:
+    """Reads data.json and the split lists of a zip file, or its only member, by their base name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [
+                member
+                for member in archive.infolist()
+                if not member.is_dir() and "__MACOSX" not in member.filename
+            ]
+            texts: dict[str, str] = {}
+            for member in members:
+                name = Path(member.filename).name
+                if not (name == "data.json" or _list_of(name) or len(members) == 1):
+                    continue
+                if name in texts:
+                    raise CoalmError(
+                        f"{path}: holds {name} twice, one at {member.filename}; unpack the zip "
+                        "file and give the folder that holds the right one"
+                    )
+                texts[name] = _text(archive, member)
+            return texts
+    # zipfile raises RuntimeError for an encrypted member and NotImplementedError for a compression
+    # that it does not know.
+    except (OSError, EOFError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+        raise CoalmError(f"{path}: cannot be read as a zip file: {error}") from error
+
+
+def _text(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
+    """Reads a member. zipfile never reads more than the size that the member says it has."""
+    if member.file_size > MAX_BYTES:
+        raise ValueError(
+            f"{member.filename} would unpack to {member.file_size:,} bytes; the limit is "
+            f"{MAX_BYTES:,}"
+        )
+    return archive.read(member).decode("utf-8")
+
+
+def _files(folder: Path) -> dict[str, str]:
+    try:
+        return {
+            file.name: file.read_text(encoding="utf-8")
+            for file in folder.iterdir()
+            if file.name == "data.json" or _list_of(file.name)
+        }
+    except (OSError, UnicodeDecodeError) as error:
+        raise CoalmError(f"{folder}: cannot be read: {error}") from error
 
 
 def _list_of(name: str) -> str | None:

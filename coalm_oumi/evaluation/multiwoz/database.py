@@ -1,4 +1,4 @@
-"""MultiWOZ's databases in SQLite: built once from the JSON files, asked with bound parameters."""
+"""MultiWOZ's databases in SQLite: built once from the JSON files, queried with bound parameters."""
 
 import re
 import sqlite3
@@ -51,50 +51,6 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "police": ("name", "address", "phone"),
 }  # fmt: skip
 
-_SCHEMA = """
-CREATE TABLE restaurant (id INTEGER PRIMARY KEY, name, area, pricerange, food, phone, postcode,
-  address, key);
-CREATE TABLE hotel (id INTEGER PRIMARY KEY, name, type, area, internet, parking, pricerange, stars,
-  phone, address, postcode, key);
-CREATE TABLE attraction (id INTEGER PRIMARY KEY, name, type, area, phone, address, postcode,
-  "entrance fee", key);
-CREATE TABLE train (id INTEGER PRIMARY KEY, trainID COLLATE NOCASE, departure, destination, day,
-  leaveAt, arriveBy, price, duration, key);
-CREATE TABLE hospital (id INTEGER PRIMARY KEY, department, phone, key);
-CREATE TABLE police (id INTEGER PRIMARY KEY, name, address, phone, key);
-CREATE INDEX route ON train (departure, destination, day);
-CREATE INDEX number ON train (trainID);
-"""
-
-_INSERT = {
-    "restaurant": "INSERT INTO restaurant VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "hotel": "INSERT INTO hotel VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "attraction": "INSERT INTO attraction VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "train": "INSERT INTO train VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "hospital": "INSERT INTO hospital VALUES (NULL, ?, ?, ?)",
-    "police": "INSERT INTO police VALUES (NULL, ?, ?, ?, ?)",
-}
-
-_QUERY = {
-    "restaurant": """SELECT * FROM restaurant WHERE (:area IS NULL OR area = :area)
-        AND (:pricerange IS NULL OR pricerange = :pricerange) AND (:food IS NULL OR food = :food)
-        AND (:key IS NULL OR key = :key) ORDER BY id""",
-    "hotel": """SELECT * FROM hotel WHERE (:area IS NULL OR area = :area)
-        AND (:pricerange IS NULL OR pricerange = :pricerange) AND (:type IS NULL OR type = :type)
-        AND (:parking IS NULL OR parking = :parking)
-        AND (:internet IS NULL OR internet = :internet) AND (:stars IS NULL OR stars = :stars)
-        AND (:key IS NULL OR key = :key) ORDER BY id""",
-    "attraction": """SELECT * FROM attraction WHERE (:area IS NULL OR area = :area)
-        AND (:type IS NULL OR type = :type) AND (:key IS NULL OR key = :key) ORDER BY id""",
-    "train": """SELECT * FROM train WHERE (:departure IS NULL OR departure = :departure)
-        AND (:destination IS NULL OR destination = :destination) AND (:day IS NULL OR day = :day)
-        AND (:leaveAt IS NULL OR leaveAt >= :leaveAt)
-        AND (:arriveBy IS NULL OR arriveBy <= :arriveBy)
-        AND (:trainID IS NULL OR trainID = :trainID) ORDER BY leaveAt, id""",
-    "hospital": "SELECT * FROM hospital WHERE (:department IS NULL OR department = :department)",
-    "police": "SELECT * FROM police",
-}
-
 SEARCHABLE: Mapping[str, tuple[str, ...]] = {
     "restaurant": ("area", "pricerange", "food", "name"),
     "hotel": ("area", "pricerange", "type", "parking", "internet", "stars", "name"),
@@ -104,6 +60,40 @@ SEARCHABLE: Mapping[str, tuple[str, ...]] = {
     "police": (),
 }
 """What each domain can be searched by."""
+
+_COMPARED = {"leaveAt": ">=", "arriveBy": "<="}
+"""How a slot is compared with a constraint, if not for equality."""
+
+
+def _create(domain: str) -> str:
+    """Writes a domain's table. `key` is the name in the form in which names are compared."""
+    columns = [f'"{column}"' for column in (*_COLUMNS[domain], "key")]
+    typed = [f"{column} COLLATE NOCASE" if "trainID" in column else column for column in columns]
+    return f"CREATE TABLE {domain} (id INTEGER PRIMARY KEY, {', '.join(typed)})"
+
+
+def _insert(domain: str) -> str:
+    marks = ", ?" * (len(_COLUMNS[domain]) + 1)
+    return f"INSERT INTO {domain} VALUES (NULL{marks})"  # noqa: S608: the domains are this module's
+
+
+def _select(domain: str) -> str:
+    """Writes a domain's query. Constraints are bound; one that is NULL holds for every record."""
+    slots = [slot for slot in SEARCHABLE[domain] if slot != "name"]
+    conditions = [
+        f"(:{slot} IS NULL OR {slot} {_COMPARED.get(slot, '=')} :{slot})"
+        for slot in (*slots, "key")
+    ]
+    order = "leaveAt, id" if domain == "train" else "id"
+    where = " AND ".join(conditions)
+    return f"SELECT * FROM {domain} WHERE {where} ORDER BY {order}"  # noqa: S608: as above
+
+
+_QUERY = {domain: _select(domain) for domain in _COLUMNS}
+_INDEXES = (
+    "CREATE INDEX route ON train (departure, destination, day)",
+    "CREATE INDEX number ON train (trainID)",
+)
 
 
 class Database:
@@ -121,12 +111,14 @@ class Database:
         """
         self._connection = sqlite3.connect(":memory:", check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
-        self._connection.executescript(_SCHEMA)
         for domain, columns in _COLUMNS.items():
+            self._connection.execute(_create(domain))
             file = folder / f"{domain}_db.json"
             records = read_json_list(file, of="records")
             rows = [_row(record, domain, columns, file, i) for i, record in enumerate(records)]
-            self._connection.executemany(_INSERT[domain], rows)
+            self._connection.executemany(_insert(domain), rows)
+        for index in _INDEXES:
+            self._connection.execute(index)
         self._connection.execute("PRAGMA query_only = ON")
         self._rows = {domain: self.search(domain, {}) for domain in _COLUMNS}
         self._keys = {

@@ -46,7 +46,7 @@ class Records(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class MultiwozVerdict:
     """How one domain of one dialogue went. None where the goal has nothing of the kind.
 
     Attributes:
@@ -85,7 +85,7 @@ class DialogueRecords:
         return self._database.search("train", info)
 
 
-def check(domain: str, goal: Goal, answers: Answers, records: Records) -> Verdict:
+def check(domain: str, goal: Goal, answers: Answers, records: Records) -> MultiwozVerdict:
     """Judges one domain by AutoTOD's rules (its `evaluate.py`).
 
     An answer that is missing counts as `none`. As in AutoTOD, `none` to a question about a venue
@@ -98,7 +98,7 @@ def check(domain: str, goal: Goal, answers: Answers, records: Records) -> Verdic
     return _check_venue(domain, goal, answers, records)
 
 
-def _check_venue(domain: str, goal: Goal, answers: Answers, records: Records) -> Verdict:
+def _check_venue(domain: str, goal: Goal, answers: Answers, records: Records) -> MultiwozVerdict:
     venue = records.venue(domain, answers.get("name", "none"))
     inform = venue is not None and (
         _is_as(venue, goal.info) or (bool(goal.fail_info) and _is_as(venue, goal.fail_info))
@@ -119,10 +119,10 @@ def _check_venue(domain: str, goal: Goal, answers: Answers, records: Records) ->
                 or (bool(goal.fail_book) and _holds(record, goal.fail_book))
             )
         )
-    return Verdict(inform, success, book)
+    return MultiwozVerdict(inform, success, book)
 
 
-def _check_train(goal: Goal, answers: Answers, records: Records) -> Verdict:
+def _check_train(goal: Goal, answers: Answers, records: Records) -> MultiwozVerdict:
     """A goal asks about a train or books one, never both."""
     inform = success = book = None
     if goal.requests:
@@ -136,10 +136,10 @@ def _check_train(goal: Goal, answers: Answers, records: Records) -> Verdict:
         # AutoTOD looks at the first train of that number only.
         inform = any(_train_is_as(train, goal.info) for train in trains)
         book = inform and record is not None and record["people"] == goal.book["people"]
-    return Verdict(inform, success, book)
+    return MultiwozVerdict(inform, success, book)
 
 
-def _check_taxi(goal: Goal, answers: Answers) -> Verdict:
+def _check_taxi(goal: Goal, answers: Answers) -> MultiwozVerdict:
     inform = success = None
     if goal.info:
         inform = all(
@@ -147,7 +147,7 @@ def _check_taxi(goal: Goal, answers: Answers) -> Verdict:
         )
     if goal.requests:
         success = bool(inform) and all(answers.get(s, "none") != "none" for s in goal.requests)
-    return Verdict(inform, success, None)
+    return MultiwozVerdict(inform, success, None)
 
 
 def _taxi_answer(slot: str, answers: Answers) -> str:
@@ -192,9 +192,9 @@ def _train_is_as(train: Row, wanted: Mapping[str, str]) -> bool:
     return True
 
 
-def overall(verdicts: Mapping[str, Verdict]) -> Verdict:
+def overall(verdicts: Mapping[str, MultiwozVerdict]) -> MultiwozVerdict:
     """Joins the domains of a dialogue: right where every domain that is asked is."""
-    return Verdict(
+    return MultiwozVerdict(
         *(
             all(known) if (known := [v for v in values if v is not None]) else None
             for values in (

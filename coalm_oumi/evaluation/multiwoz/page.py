@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from coalm_oumi.evaluation.multiwoz.judge import METRICS, overall
-from coalm_oumi.evaluation.multiwoz.result import Judged
+from coalm_oumi.evaluation.multiwoz.result import JudgedDialogue
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS
 from coalm_oumi.files.atomic import write_text
 from coalm_oumi.rendering.prompts import PAGE_STYLE, templates
@@ -13,7 +13,9 @@ from coalm_oumi.rendering.prompts import PAGE_STYLE, templates
 _COLUMNS = ("success", "joint_goal_accuracy", "inform", "book")
 
 
-def write(folder: Path, title: str, judged: Sequence[Judged], metrics: Mapping[str, float]) -> Path:
+def write(
+    folder: Path, title: str, judged: Sequence[JudgedDialogue], metrics: Mapping[str, float]
+) -> Path:
     """Writes `index.html` and `dialogues/<name>.html`.
 
     Args:

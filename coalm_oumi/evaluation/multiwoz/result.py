@@ -12,7 +12,13 @@ from coalm_oumi.evaluation.multiwoz.agent import AgentTurn
 from coalm_oumi.evaluation.multiwoz.context_to_response import SystemTurn, inform_success
 from coalm_oumi.evaluation.multiwoz.data import Dialogue, State
 from coalm_oumi.evaluation.multiwoz.database import Database
-from coalm_oumi.evaluation.multiwoz.judge import METRICS, Answers, DialogueRecords, Verdict, overall
+from coalm_oumi.evaluation.multiwoz.judge import (
+    METRICS,
+    Answers,
+    DialogueRecords,
+    MultiwozVerdict,
+    overall,
+)
 from coalm_oumi.evaluation.multiwoz.rollout import Rollout
 from coalm_oumi.evaluation.multiwoz.state import score, track
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS
@@ -21,7 +27,7 @@ from coalm_oumi.formats.calls import FunctionCall
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedDialogue:
     """A dialogue with its verdicts.
 
     Attributes:
@@ -38,9 +44,9 @@ class Judged:
     dialogue: Dialogue
     record: Json
     answers: Mapping[str, Answers]
-    verdicts: Mapping[str, Verdict]
+    verdicts: Mapping[str, MultiwozVerdict]
     llm_answers: Mapping[str, Answers] | None
-    llm_verdicts: Mapping[str, Verdict] | None
+    llm_verdicts: Mapping[str, MultiwozVerdict] | None
     inform_success: Mapping[str, tuple[bool, bool]]
 
 
@@ -97,7 +103,7 @@ def judge_record(
     record: Json,
     database: Database,
     llm_answers: Mapping[str, Answers] | None = None,
-) -> Judged:
+) -> JudgedDialogue:
     """Judges a dialogue that was recorded.
 
     Args:
@@ -114,10 +120,10 @@ def judge_record(
         for domain, goal in dialogue.goals.items()
     }
 
-    def check(found: Mapping[str, Answers]) -> dict[str, Verdict]:
+    def check(found: Mapping[str, Answers]) -> dict[str, MultiwozVerdict]:
         return {d: judge.check(d, dialogue.goals[d], a, records) for d, a in found.items()}
 
-    return Judged(
+    return JudgedDialogue(
         dialogue=dialogue,
         record=record,
         answers=answers,
@@ -148,7 +154,7 @@ def _context_to_response(
     }
 
 
-def summarise(judged: Sequence[Judged], *, with_states: bool) -> dict[str, float]:
+def summarise(judged: Sequence[JudgedDialogue], *, with_states: bool) -> dict[str, float]:
     """Counts over all dialogues. Those that broke off count as what they reached until then.
 
     Args:
@@ -181,7 +187,7 @@ def summarise(judged: Sequence[Judged], *, with_states: bool) -> dict[str, float
     return metrics
 
 
-def verdict_record(judged: Judged) -> Json:
+def verdict_record(judged: JudgedDialogue) -> Json:
     """Writes a dialogue's verdict: what the metrics over all dialogues are shares of.
 
     And the dialogue itself beside the reference, for `coalm errors`.
@@ -213,7 +219,7 @@ def verdict_record(judged: Judged) -> Json:
     }
 
 
-def failure(judged: Judged) -> Failure | None:
+def failure(judged: JudgedDialogue) -> Failure | None:
     """Names the first thing that is wrong with a dialogue, by the deterministic judge."""
     verdict = overall(judged.verdicts)
     steps = [step for turn in judged.record["turns"] for step in turn["steps"]]
@@ -236,7 +242,7 @@ def _transcript(record: Json) -> str:
     return "\n".join(lines)
 
 
-def _states(judged: Judged) -> list[tuple[dict[str, str], State]]:
+def _states(judged: JudgedDialogue) -> list[tuple[dict[str, str], State]]:
     """Pairs states over every turn of the reference. A turn never reached has the last state."""
     pairs = []
     state: dict[str, str] = {}
@@ -248,7 +254,7 @@ def _states(judged: Judged) -> list[tuple[dict[str, str], State]]:
     return pairs
 
 
-def _tracking(judged: Sequence[Judged]) -> dict[str, float]:
+def _tracking(judged: Sequence[JudgedDialogue]) -> dict[str, float]:
     pairs = [pair for entry in judged for pair in _states(entry)]
     if not pairs:
         return {}
@@ -262,7 +268,7 @@ def _tracking(judged: Sequence[Judged]) -> dict[str, float]:
     } | {f"{domain}_joint_goal_accuracy": share for domain, share in tracking.by_domain.items()}
 
 
-def _shares(prefix: str, verdicts: Sequence[Mapping[str, Verdict]]) -> dict[str, float]:
+def _shares(prefix: str, verdicts: Sequence[Mapping[str, MultiwozVerdict]]) -> dict[str, float]:
     hits: Counter[str] = Counter()
     totals: Counter[str] = Counter()
     for by_domain in verdicts:
@@ -280,7 +286,7 @@ def _shares(prefix: str, verdicts: Sequence[Mapping[str, Verdict]]) -> dict[str,
     return {f"{prefix}{name}": hits[name] / totals[name] for name in names if totals[name]}
 
 
-def agreement(judged: Sequence[Judged]) -> float:
+def agreement(judged: Sequence[JudgedDialogue]) -> float:
     """The share of all metrics of all domains on which the two judges agree."""
     same = total = 0
     for entry in judged:

@@ -146,7 +146,6 @@ class Episode:
     def end(self, error: str = "") -> Rollout:
         """Ends the dialogue."""
         bookings = tuple(self._world.bookings())
-        self._world.close()
         return Rollout(self.dialogue, tuple(self._turns), bookings, self._usage, error)
 
 

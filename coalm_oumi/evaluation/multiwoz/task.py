@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from coalm_oumi.core.jsontext import Json
     from coalm_oumi.evaluation.multiwoz.data import Dialogue
-    from coalm_oumi.evaluation.multiwoz.result import Judged
+    from coalm_oumi.evaluation.multiwoz.result import JudgedDialogue
 
 TASK_VERSION = 3
 """Raised when numbers may move. The README of this folder says what changed."""
@@ -83,7 +83,7 @@ def _written(
     config: EvaluationConfig,
     folder: Path,
     dialogues: Sequence[Dialogue],
-    judged: Sequence[Judged],
+    judged: Sequence[JudgedDialogue],
     spent: Mapping[str, Json],
 ) -> EvaluationResult:
     """Writes pages and verdicts, and returns the metrics."""

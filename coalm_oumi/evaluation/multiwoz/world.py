@@ -2,12 +2,11 @@
 
 import hashlib
 import re
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json, dumps, loads
+from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.evaluation.multiwoz.data import Goal
 from coalm_oumi.evaluation.multiwoz.database import SEARCHABLE, Database
 from coalm_oumi.evaluation.multiwoz.values import canonical, clean, clean_name, clean_time, is_given
@@ -67,8 +66,6 @@ _BOOKED: Mapping[str, tuple[str, ...]] = {
 _SYMBOLS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 """What reference numbers are written in. I, O, 0 and 1 are easily misread."""
 
-_SCHEMA = "CREATE TABLE booking (reference TEXT PRIMARY KEY, domain TEXT, record TEXT)"
-
 
 class ToolError(Exception):
     """A call that cannot be carried out. The message goes to the model, not to the user."""
@@ -107,8 +104,7 @@ class World:
         self._database = database
         self._dialogue_id = dialogue_id
         self._refused = {d: goal.fail_book for d, goal in goals.items() if goal.fail_book}
-        self._book = sqlite3.connect(":memory:", check_same_thread=False)
-        self._book.execute(_SCHEMA)
+        self._bookings: list[Booking] = []
 
     def call(self, call: FunctionCall) -> str:
         """Carries out a tool call and returns what the agent observes, as JSON.
@@ -127,12 +123,7 @@ class World:
 
     def bookings(self) -> list[Booking]:
         """Returns what was booked, in order."""
-        rows = self._book.execute("SELECT reference, domain, record FROM booking ORDER BY rowid")
-        return [Booking(reference, domain, loads(record)) for reference, domain, record in rows]
-
-    def close(self) -> None:
-        """Frees the book."""
-        self._book.close()
+        return list(self._bookings)
 
     def _query(self, domain: str, arguments: Mapping[str, str]) -> Json:
         found = self._database.search(domain, arguments)
@@ -147,7 +138,7 @@ class World:
         ):
             slots = ", ".join(f"{slot} {value}" for slot, value in refused.items())
             raise ToolError(f"nothing is available for {slots}; try another {' or '.join(refused)}")
-        number = len(self.bookings()) + 1
+        number = len(self._bookings) + 1
         digest = hashlib.sha256(f"{self._dialogue_id} {number}".encode()).digest()
         reference = "".join(_SYMBOLS[byte % len(_SYMBOLS)] for byte in digest[:8])
         told = {"reference": reference}
@@ -158,10 +149,7 @@ class World:
                 "phone": "".join(str(byte % 10) for byte in digest[10:20]),
             }
             record |= told
-        with self._book:
-            self._book.execute(
-                "INSERT INTO booking VALUES (?, ?, ?)", (reference, domain, dumps(record))
-            )
+        self._bookings.append(Booking(reference, domain, record))
         return {"status": "success", **told}
 
     def _checked(self, domain: str, arguments: Mapping[str, str]) -> dict[str, str]:

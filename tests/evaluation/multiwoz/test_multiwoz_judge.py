@@ -19,7 +19,13 @@ from coalm_oumi.evaluation.multiwoz.context_to_response import (
 )
 from coalm_oumi.evaluation.multiwoz.data import Goal
 from coalm_oumi.evaluation.multiwoz.database import Database, Row
-from coalm_oumi.evaluation.multiwoz.judge import METRICS, DialogueRecords, Verdict, check, overall
+from coalm_oumi.evaluation.multiwoz.judge import (
+    METRICS,
+    DialogueRecords,
+    MultiwozVerdict,
+    check,
+    overall,
+)
 from coalm_oumi.evaluation.multiwoz.state import score, track
 from coalm_oumi.evaluation.multiwoz.values import VENUES
 from coalm_oumi.evaluation.multiwoz.world import Booking
@@ -96,7 +102,7 @@ def recorded_entries(shared: Path):
             yield dialogue, domain, entry, record
 
 
-def differences(verdict: Verdict, entry: Json) -> list[str]:
+def differences(verdict: MultiwozVerdict, entry: Json) -> list[str]:
     theirs = {metric: entry[metric]["complete"] for metric in METRICS}
     return [
         m
@@ -168,18 +174,22 @@ RECORD = {"name": "the copper pot", "people": "2", "day": "friday", "time": "18:
 @pytest.mark.parametrize(
     ("answers", "record", "verdict"),
     [
-        ({}, {}, Verdict(True, True, True)),
-        ({"phone": "01223000009"}, {}, Verdict(True, False, True)),
-        ({"name": "blue door"}, {}, Verdict(False, False, False)),
-        ({"name": "none"}, {}, Verdict(False, False, False)),
-        ({"reference": "none"}, {}, Verdict(True, True, False)),
-        ({}, {"time": "19:00"}, Verdict(True, True, True)),  # fail_book holds alone, as in AutoTOD
-        ({}, {"people": "3"}, Verdict(True, True, False)),
-        ({}, {"name": "blue door"}, Verdict(True, True, False)),
+        ({}, {}, MultiwozVerdict(True, True, True)),
+        ({"phone": "01223000009"}, {}, MultiwozVerdict(True, False, True)),
+        ({"name": "blue door"}, {}, MultiwozVerdict(False, False, False)),
+        ({"name": "none"}, {}, MultiwozVerdict(False, False, False)),
+        ({"reference": "none"}, {}, MultiwozVerdict(True, True, False)),
+        (
+            {},
+            {"time": "19:00"},
+            MultiwozVerdict(True, True, True),
+        ),  # fail_book holds alone, as in AutoTOD
+        ({}, {"people": "3"}, MultiwozVerdict(True, True, False)),
+        ({}, {"name": "blue door"}, MultiwozVerdict(True, True, False)),
     ],
 )
 def test_rules_for_a_venue(
-    database: Database, table: data.Dialogue, answers: dict, record: dict, verdict: Verdict
+    database: Database, table: data.Dialogue, answers: dict, record: dict, verdict: MultiwozVerdict
 ):
     records = DialogueRecords(database, [Booking("ABC", "restaurant", RECORD | record)])
     assert check("restaurant", table.goals["restaurant"], ANSWERS | answers, records) == verdict
@@ -192,28 +202,33 @@ def test_rules_for_trains_and_taxis(database: Database):
     info = {"departure": "cambridge", "destination": "ely", "day": "monday", "leaveAt": "10:00"}
     asks = Goal(info, {}, ("trainID", "price"), {}, {})
     told = {"trainID": "TR0002", "price": "4.40 pounds"}
-    assert check("train", asks, told, records) == Verdict(True, True, None)
-    assert check("train", asks, told | {"trainID": "TR0001"}, records) == Verdict(
+    assert check("train", asks, told, records) == MultiwozVerdict(True, True, None)
+    assert check("train", asks, told | {"trainID": "TR0001"}, records) == MultiwozVerdict(
         False, False, None
     )
     books = Goal(info, {}, (), {"people": "2"}, {})
-    assert check("train", books, {"reference": "x"}, records) == Verdict(True, None, True)
+    assert check("train", books, {"reference": "x"}, records) == MultiwozVerdict(True, None, True)
     more = Goal(info, {}, (), {"people": "3"}, {})
-    assert check("train", more, {"reference": "X"}, records) == Verdict(True, None, False)
-    assert check("train", more, {}, records) == Verdict(False, None, False)
+    assert check("train", more, {"reference": "X"}, records) == MultiwozVerdict(True, None, False)
+    assert check("train", more, {}, records) == MultiwozVerdict(False, None, False)
     taxi = Goal({"leaveAt": "17:15", "departure": "Oak"}, {}, ("phone",), {}, {})
     answers = {"leaveAt": "17:15", "departure": "oak", "phone": "1"}
-    assert check("taxi", taxi, answers, records) == Verdict(True, True, None)
-    assert check("taxi", taxi, answers | {"phone": "none"}, records) == Verdict(True, False, None)
-    assert check("taxi", taxi, answers | {"leaveAt": "18:00"}, records) == Verdict(
+    assert check("taxi", taxi, answers, records) == MultiwozVerdict(True, True, None)
+    assert check("taxi", taxi, answers | {"phone": "none"}, records) == MultiwozVerdict(
+        True, False, None
+    )
+    assert check("taxi", taxi, answers | {"leaveAt": "18:00"}, records) == MultiwozVerdict(
         False, False, None
     )
 
 
 def test_a_dialogue_is_right_where_all_its_domains_are():
-    verdicts = {"hotel": Verdict(True, None, True), "train": Verdict(True, False, None)}
-    assert overall(verdicts) == Verdict(True, False, True)
-    assert overall({}) == Verdict(None, None, None)
+    verdicts = {
+        "hotel": MultiwozVerdict(True, None, True),
+        "train": MultiwozVerdict(True, False, None),
+    }
+    assert overall(verdicts) == MultiwozVerdict(True, False, True)
+    assert overall({}) == MultiwozVerdict(None, None, None)
 
 
 def read(database: Database, dialogue: data.Dialogue, *turns: tuple[str, str], bookings=()) -> dict:

@@ -108,6 +108,55 @@ def test_what_is_not_the_archive(tmp_path: Path):
         data.read(tmp_path / "nowhere.json", version="2.4")
 
 
+def zipped(folder: Path, *members: tuple[str, bytes]) -> Path:
+    file = folder / "MULTIWOZ2.4.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("marks", "message"),
+    [
+        # The flags and the compression method, in the local and in the central header.
+        ({6: b"\x01\x00"}, "encrypted"),
+        ({8: b"\x63\x00"}, "compression"),
+    ],
+)
+def test_an_archive_that_zipfile_cannot_open(tmp_path: Path, marks: dict, message: str):
+    file = zipped(tmp_path, ("data.json", b"{}"))
+    content = bytearray(file.read_bytes())
+    central = content.index(b"PK\x01\x02")
+    for place, mark in marks.items():
+        content[place : place + 2] = mark
+        content[central + place + 2 : central + place + 4] = mark
+    file.write_bytes(content)
+    with pytest.raises(CoalmError, match=rf"MULTIWOZ2\.4\.zip: cannot be read .*{message}"):
+        data.read(file, version="2.4")
+
+
+def test_an_archive_with_faults_of_its_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    twice = zipped(tmp_path, ("a/data.json", b"{}"), ("b/data.json", b"{}"))
+    with pytest.raises(CoalmError, match=r"holds data\.json twice, one at b/data\.json"):
+        data.read(twice, version="2.4")
+    latin = zipped(tmp_path, ("data.json", b'{"caf\xe9": 1}'))
+    with pytest.raises(CoalmError, match="cannot be read as a zip file: 'utf-8' codec"):
+        data.read(latin, version="2.4")
+    cut = zipped(tmp_path, ("data.json", b"{}" * 500))
+    cut.write_bytes(cut.read_bytes().replace(b"{}{}{}", b"{}{}[}", 1))
+    with pytest.raises(CoalmError, match="cannot be read as a zip file: Bad CRC"):
+        data.read(cut, version="2.4")
+    monkeypatch.setattr(data, "MAX_BYTES", 1000)
+    bomb = zipped(tmp_path, ("data.json", b" " * 1001))
+    with pytest.raises(CoalmError, match=r"would unpack to 1,001 bytes; the limit is 1,000"):
+        data.read(bomb, version="2.4")
+    folder = write_archive(tmp_path / "folder")
+    (folder / "data.json").write_bytes(b'{"caf\xe9": 1}')
+    with pytest.raises(CoalmError, match="folder: cannot be read: 'utf-8' codec"):
+        data.read(folder, version="2.4")
+
+
 def test_the_paper_s_999_test_dialogues(shared: Path):
     dialogues = data.read(shared / "multiwoz" / "multiwoz_2.1_test.json.zip", version="2.1")
     assert len(dialogues) == 999
