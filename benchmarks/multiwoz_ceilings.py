@@ -82,8 +82,9 @@ def is_said(value: str, text: str) -> bool:
 
 
 def annotated(dialogue: Dialogue) -> list[tuple[State, dict[str, str], set[str]]]:
-    """Returns each turn's state, one accepted value of each slot, and the slots of those values
-    that the operator has said and the user has not.
+    """Returns each turn's state, a value of each slot, and the slots that the operator filled.
+
+    The operator filled a slot if it said the value before and the user did not.
     """
     turns = []
     user = operator = ""
