@@ -99,6 +99,8 @@ class MixtureDataset(SampleDataset):
                 "`dataset_path` to a mixture on disk; `coalm build` makes one"
             ) from error
         if "train" not in splits:
-            raise CoalmError(f"{self._hub_id}: has no split `train`; it has {', '.join(splits)}")
+            raise CoalmError(
+                f"{self._hub_id}: has no split `train`; it has {', '.join(map(str, splits))}"
+            )
         is_split = "validation" in splits
         return cast(Any, splits)[split if is_split else "train"], is_split

@@ -29,8 +29,8 @@ class HammerOptions(Options):
         seed: Seeds the masking.
     """
 
-    copies: int = Field(3, ge=1)
-    masking: float = Field(2 / 3, ge=0, le=1)
+    copies: int = Field(default=3, ge=1)
+    masking: float = Field(default=2 / 3, ge=0, le=1)
     seed: int = 0
 
 

@@ -174,6 +174,8 @@ def _facts(text: str) -> list[str]:
     for sentence in (part.strip() for part in sentences):
         if not re.search(r"\w", sentence) or _FORM_OF_CALLS.search(sentence):
             continue
+        if sentence.startswith(("{", "[", "<", "`")):
+            continue  # an example of a call
         if _DATE_OR_TIME.search(sentence) or not _ABOUT_CALLS.search(sentence):
             facts.append(sentence)
     return facts

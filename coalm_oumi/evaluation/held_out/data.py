@@ -77,7 +77,7 @@ class HeldOut(TaskOptions):
         )
         return [
             Sample.from_record(
-                {**_OWN, "dialogue_id": str(index), **row},
+                {**_OWN, "dialogue_id": str(index), **dict(row)},
                 where=f"{self.dataset_path}, held-out record {index}",
             )
             for index, row in enumerate(table)

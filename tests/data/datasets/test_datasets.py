@@ -403,3 +403,25 @@ def test_indexing_a_long_sample_says_what_leaves_it_out(mixture: Path, demo_mode
     dataset = MixtureDataset(dataset_path=mixture, tokenizer=tokenizer)
     with pytest.raises(CoalmError, match=r"raise `model.model_max_length`, or use `to_hf\(\)`"):
         dataset[0]
+
+
+def test_the_validation_split_of_a_hub_data_set_is_used(tmp_path: Path, mixture: Path):
+    """`load_dataset` reads a folder as it reads the hub's."""
+    (tmp_path / "data").mkdir()
+    rows = {
+        split: pq.read_table(mixture / f"{split}-00000.parquet")
+        for split in ("train", "validation")
+    }
+    for split, table in rows.items():
+        pq.write_table(table, tmp_path / f"data/{split}-00000-of-00001.parquet")
+    for split, table in rows.items():
+        dataset = MixtureDataset(hub_id=str(tmp_path), split=split)
+        assert list(dataset.samples["input"]) == table["input"].to_pylist()
+    (tmp_path / "data/validation-00000-of-00001.parquet").unlink()
+    with pytest.raises(CoalmError, match="no validation split of its own"):
+        MixtureDataset(hub_id=str(tmp_path), split="validation")
+    cut: dict[str, set[str]] = {}
+    for split in rows:
+        dataset = MixtureDataset(hub_id=str(tmp_path), split=split, validation_fraction=0.2, seed=1)
+        cut[split] = set(dataset.samples["dialogue_id"])
+    assert all(cut.values()) and not cut["train"] & cut["validation"]
