@@ -3,6 +3,7 @@
 Each function names the behaviour it works around. Oumi is imported inside the functions, since
 Oumi loads this package in the middle of its imports.
 """
+# pyright: reportPrivateUsage=false, reportMissingTypeStubs=false
 
 import functools
 import inspect

@@ -20,7 +20,7 @@ class Function:
     name: str
     description: str
     required: tuple[str, ...] = ()
-    optional: Mapping[str, Json] = field(default_factory=dict)
+    optional: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
     def signature(self) -> str:
         """Writes the function as Figure 6 lists it, with defaults for optional arguments."""

@@ -3,12 +3,15 @@
 import json
 import math
 import re
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 _FENCE = re.compile(r"```[ \t]*[A-Za-z]*")
 
-# What json.loads returns. A recursive alias would not help the type checker here.
 Json = Any
+"""What `json.loads` returns, where code goes on to check each part of it."""
+
+JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
+"""Any JSON, where the type checker shall follow what is done with it."""
 
 
 def dumps(value: Json) -> str:

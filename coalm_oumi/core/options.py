@@ -44,7 +44,7 @@ class Options(BaseModel):
         if not isinstance(values, Mapping):
             raise CoalmError(f"{where}: expected a mapping, found {values!r}")
         try:
-            return cls.model_validate(dict(values))
+            return cls.model_validate({**values})
         except pydantic.ValidationError as error:
             problems = "; ".join(_problem(detail, cls) for detail in error.errors())
             raise CoalmError(f"{where}: {problems}") from error

@@ -2,9 +2,10 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
 
 Domain = Literal["tod", "la", "cra"]
 """Task-oriented dialogue, language agent, conversational ReAct API (paper, Table 1)."""
@@ -77,9 +78,10 @@ def columns_of(record: Any, *, where: str = "") -> dict[str, str]:
     where = f"{where}: " if where else ""
     if not isinstance(record, Mapping):
         raise CoalmError(f"{where}expected an object with the columns {', '.join(COLUMNS)}")
+    columns_given = cast(Mapping[str, Json], record)
     columns: dict[str, str] = {}
     for name in COLUMNS:
-        value = record.get(name)
+        value: Json = columns_given.get(name)
         if value is None and name == "input":
             value = ""  # Alpaca's own data has samples without an input
         if value is None and name not in TEXT_COLUMNS:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import JsonValue
 from coalm_oumi.formats.calls import FunctionCall
 
 
-def same_value(left: Json, right: Json) -> bool:
+def same_value(left: JsonValue, right: JsonValue) -> bool:
     """Returns True if two argument values are equal. 1 and 1.0 are; 1 and True, or "1", are not."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right

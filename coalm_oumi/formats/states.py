@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, loads_model, unfenced
+from coalm_oumi.core.jsontext import JsonValue, loads_model, unfenced
 
 
 class StateError(CoalmError):
@@ -43,7 +43,7 @@ def parse_state(text: str) -> DialogueState:
         StateError: The text is something else.
     """
     try:
-        record = loads_model(unfenced(text.strip().removeprefix("System:")))
+        record: JsonValue = loads_model(unfenced(text.strip().removeprefix("System:")))
     except ValueError as error:
         raise StateError(f"not JSON: {error}") from error
     domain = record.get("domain") if isinstance(record, dict) else None
@@ -54,7 +54,7 @@ def parse_state(text: str) -> DialogueState:
     return DialogueState(domain, {slot: value for slot, value in values.items() if value})
 
 
-def _values(slot: str, value: Json) -> tuple[str, ...]:
+def _values(slot: str, value: JsonValue) -> tuple[str, ...]:
     items = [item for item in (value if isinstance(value, list) else [value]) if item is not None]
     if not all(isinstance(item, str | int | float) for item in items):
         raise StateError(f"slot `{slot}`: expected a value or a list of values")

@@ -36,7 +36,7 @@ def slot_f1(
     """
     hits = guessed = true = 0
     for guess, truth in zip(predicted, expected, strict=True):
-        guesses = guess.triples() if guess else Counter()
+        guesses = guess.triples() if guess else Counter[tuple[str, str, str]]()
         truths = truth.triples()
         hits += (guesses & truths).total()
         guessed += guesses.total()
