@@ -222,7 +222,7 @@ def _fingerprint(sources: Mapping[str, SourceConfig]) -> str:
     for name, source in sources.items():
         paths = [resolve(file) for file in source.path]
         for path in (*paths, *registry.option_files(name, source.options)):
-            files = sorted(path.iterdir()) if path.is_dir() else [path]
+            files = sorted([*path.iterdir(), *path.glob("data/*")]) if path.is_dir() else [path]
             stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
             raw.append([name, str(path.resolve()), source.options, stats])
     code = [package_hash(), *(registry.code_hash(name) for name in sources)]

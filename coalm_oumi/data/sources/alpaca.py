@@ -115,7 +115,7 @@ def _from_messages(messages: Json, tools: Json) -> dict[str, str]:
     *earlier, (speaker, asked) = said
     history = [{"speaker": who, "text": text} for who, text in earlier]
     if tools:
-        described = [tool.description for tool in read_tools(tools)]
+        described = [_without_nulls(tool.description) for tool in read_tools(tools)]
         instruction = prompts.render("toolace", tools=described, facts=system, history=history)
         return {"instruction": instruction, "input": f"{speaker}: {asked}", "output": target}
     if not history:
@@ -124,6 +124,15 @@ def _from_messages(messages: Json, tools: Json) -> dict[str, str]:
         return {"instruction": "\n\n".join(system), "input": asked, "output": target}
     instruction = prompts.render("chat", system=system, history=history)
     return {"instruction": instruction, "input": f"{speaker}: {asked}", "output": target}
+
+
+def _without_nulls(described: Json) -> Json:
+    """Drops fields that are null: Parquet gives every tool the parameters of all the others."""
+    if isinstance(described, Mapping):
+        return {k: _without_nulls(value) for k, value in described.items() if value is not None}
+    if isinstance(described, list):
+        return [_without_nulls(value) for value in described]
+    return described
 
 
 def _turn(message: Json, number: int) -> tuple[str, str]:

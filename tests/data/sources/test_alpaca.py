@@ -164,6 +164,23 @@ def test_chat_messages_are_a_mixture(tmp_path: Path, suffix: str):
     ]  # fmt: skip
 
 
+def test_tools_of_a_parquet_file_keep_their_own_parameters(tmp_path: Path):
+    def tool(name: str, parameter: str) -> dict[str, object]:
+        properties = {parameter: {"type": "string"}}
+        return {"name": name, "parameters": {"type": "object", "properties": properties}}
+
+    tools = [tool("fares", "city"), tool("weather", "day")]
+    call = {"function": {"name": "fares", "arguments": '{"city": "Oslo"}'}}
+    messages = [
+        {"role": "user", "content": "Fares?", "tool_calls": None},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+    ]
+    file = write(tmp_path / "chat.parquet", [{"messages": messages, "tools": tools}])
+    (row,) = read_samples([file])
+    assert json.dumps(tools) in row["instruction"]
+    assert json.loads(row["output"]) == [{"name": "fares", "arguments": {"city": "Oslo"}}]
+
+
 def test_own_data_is_built_and_split(tmp_path: Path):
     rows: list[dict[str, object]] = [
         {"instruction": "Double it.", "input": str(n), "output": str(2 * n)} for n in range(60)
