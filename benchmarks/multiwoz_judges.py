@@ -3,7 +3,8 @@
     python benchmarks/multiwoz_judges.py ../shared/data/multiwoz
 
 Prints for each metric how often the two agree, and how often one says right and the other wrong.
-An agent that repeats what the user says is judged too: it should inform of nothing.
+Two more agents are judged on the test split: one that repeats what the user says, which should
+inform of nothing, and one that offers another valid place wherever the human operator offered one.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import Any
 from coalm_oumi.evaluation.multiwoz import data, reader
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.judge import METRICS, DialogueRecords, check
+from coalm_oumi.evaluation.multiwoz.values import VENUES, clean_name
 from coalm_oumi.evaluation.multiwoz.world import Booking
 from coalm_oumi.files.jsontext import read_jsonl
 
@@ -23,7 +25,7 @@ def row_of(record: Any) -> dict[str, str] | None:
     if not isinstance(record, dict):
         return None
     renamed = {"tickets": "people"}
-    return {renamed.get(k, k): str(v) for k, v in record.items() if v is not None}
+    return {renamed.get(str(k), str(k)): str(v) for k, v in record.items() if v is not None}
 
 
 def compare(folder: Path, database: Database) -> Counter[tuple[str, str]]:
@@ -68,6 +70,38 @@ def echo(folder: Path, database: Database) -> tuple[int, int]:
     return right, total
 
 
+def offers(folder: Path, database: Database) -> tuple[int, int, int]:
+    """Judges agents that offer a valid place wherever the operator names one.
+
+    Returns:
+        How many of the domains with a choice of valid places are informed of by the operator's
+        place, by another valid place, and how many there are.
+    """
+    same = other = total = 0
+    for dialogue in data.read(folder / "multiwoz_2.1_test.json.zip", version="2.1"):
+        for domain in dialogue.goals.keys() & set(VENUES):
+            goal = dialogue.goals[domain]
+            valid = {clean_name(row["name"]): row for row in database.search(domain, goal.info)}
+            named = [database.named_in(domain, turn.system) for turn in dialogue.turns]
+            offered = [name for names in named for name in names if name in valid]
+            others = [name for name in valid if name not in offered]
+            if not offered or not others:
+                continue
+            total += 1
+            informed = []
+            for place in (offered[-1], others[0]):
+                reply = f"I recommend {valid[place]['name']}, a popular one."
+                turns = [
+                    (turn.user, reply if names else "Which one do you like?")
+                    for turn, names in zip(dialogue.turns, named, strict=True)
+                ]
+                answers = reader.answers(domain, goal, reader.Transcript(turns, []), database)
+                informed.append(check(domain, goal, answers, DialogueRecords(database, [])).inform)
+            same += bool(informed[0])
+            other += bool(informed[1])
+    return same, other, total
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path, help="with db/, the run of AutoTOD and the test split")
@@ -81,6 +115,10 @@ def main() -> None:
         print(f"{metric:8}", ", ".join(f"{kind} {count}" for kind, count in row.items()))
     right, total = echo(folder, database)
     print(f"an agent that repeats the user informs of {right} of {total} domains")
+    same, other, total = offers(folder, database)
+    print(
+        f"offers of the operator's place inform of {same}, of another valid one {other} of {total}"
+    )
 
 
 if __name__ == "__main__":
