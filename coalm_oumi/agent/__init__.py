@@ -1,6 +1,5 @@
-"""An agent's written forms, and the loop Thought, Action, Observation, Thought, reply.
+"""An agent that talks to a user and calls tools, free of any benchmark.
 
-May import `core`, `files`, `formats`, `rendering`, `llm` and `data`.
+Read `session` first: the loop Thought, Action, Observation, Thought, reply. `forms` holds how an
+agent is prompted and read, `toolbox` the tools of Oumi's environments, `chat` the terminal.
 """
-
-__all__: list[str] = []

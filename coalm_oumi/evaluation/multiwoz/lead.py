@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 def templates() -> list[str]:
     """Returns the names of the prompt templates that the task renders."""
-    return [name for name in prompts.names() if name == "alpaca" or name.startswith("multiwoz_")]
+    rendered = ("multiwoz_", "agent_")
+    return [name for name in prompts.names() if name == "alpaca" or name.startswith(rendered)]
 
 
 def lead(

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from coalm_oumi.agent.turns import AgentTurn
 from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.failures import Failure
 from coalm_oumi.evaluation.multiwoz import judge, reader
-from coalm_oumi.evaluation.multiwoz.agent import AgentTurn
 from coalm_oumi.evaluation.multiwoz.context_to_response import SystemTurn, inform_success
 from coalm_oumi.evaluation.multiwoz.data import Dialogue, State
 from coalm_oumi.evaluation.multiwoz.database import Database

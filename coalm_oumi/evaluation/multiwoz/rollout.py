@@ -8,29 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from oumi.core.types.conversation import Message, Role
+from oumi.core.configs.params.environment_params import EnvironmentParams
 
+from coalm_oumi.agent.session import AgentSession
+from coalm_oumi.agent.toolbox import Toolbox
+from coalm_oumi.agent.turns import AgentForm, AgentTurn
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.usage import Usage
-from coalm_oumi.evaluation.multiwoz.agent import (
-    AgentFormat,
-    AgentTurn,
-    Decision,
-    Step,
-    StepError,
-)
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.user import User
-from coalm_oumi.evaluation.multiwoz.world import Booking, World
+from coalm_oumi.evaluation.multiwoz.world import ENV_TYPE, TOOLS, Booking, World
 from coalm_oumi.llm.chat import ChatError
 from coalm_oumi.llm.recorded import Generated, Question, is_hopeless
 
 _FEW = 3
 """So many dialogues may be left that all break for unrelated reasons, too long ones say."""
-
-STOPPED_REPLY = "I am sorry, I could not work that out. Could you say it another way?"
-"""What the user hears where the agent took all its steps without a reply."""
 
 
 Ask = Callable[[Sequence[Question]], list[Generated]]
@@ -67,13 +60,13 @@ class Asking:
             operator in the `reference` dialogue, as state tracking has them.
     """
 
-    form: AgentFormat
+    form: AgentForm
     max_steps: int = 5
     history: Literal["own", "reference"] = "own"
 
 
 class Episode:
-    """A dialogue under way."""
+    """A dialogue under way: an agent's session in its own world."""
 
     def __init__(self, dialogue: Dialogue, world: World, asking: Asking) -> None:
         """Starts it, with nothing said.
@@ -85,38 +78,39 @@ class Episode:
         """
         self.dialogue = dialogue
         self._world = world
-        self._asking = asking
-        self._turns: list[AgentTurn] = []
-        self._user = ""
-        self._steps: list[Step] = []
+        self._history = asking.history
+        params = EnvironmentParams(id="multiwoz", env_type=ENV_TYPE, tools=list(TOOLS))
+        self._tools = Toolbox([params], build=lambda _: world)
+        self._session = AgentSession(asking.form, self._tools.call, max_steps=asking.max_steps)
         self._usage = Usage()
 
     @property
     def said(self) -> list[tuple[str, str]]:
         """What user and agent said in each turn so far."""
-        return [(turn.user, turn.reply) for turn in self._turns]
+        return [(turn.user, turn.reply) for turn in self._session.turns]
 
     def hear(self, user: str) -> None:
         """Takes what the user says."""
-        self._user = user
-        self._steps = []
+        self._session.hear(user)
 
     def question(self) -> Question:
         """Returns what to ask the model next."""
-        prompt = self._asking.form.render(self._history(), self._user, self._steps)
+        prompt = self._session.prompt(self._shown_history())
+        turn, step = len(self._session.turns), len(self._session.steps)
         return Question(
-            key=f"{self.dialogue.dialogue_id}/{len(self._turns)}/{len(self._steps)}",
-            messages=[Message(role=Role.USER, content=prompt)],
+            key=f"{self.dialogue.dialogue_id}/{turn}/{step}",
+            messages=prompt.messages,
+            tools=prompt.tools,
         )
 
-    def _history(self) -> Sequence[AgentTurn]:
-        if self._asking.history == "own":
-            return self._turns
+    def _shown_history(self) -> Sequence[AgentTurn]:
+        if self._history == "own":
+            return self._session.turns
         # The operator's reply need not follow from what the agent's own calls returned, so these
         # are left out.
         return [
             AgentTurn(turn.user, (), reference.system)
-            for turn, reference in zip(self._turns, self.dialogue.turns, strict=False)
+            for turn, reference in zip(self._session.turns, self.dialogue.turns, strict=False)
         ]
 
     def take(self, generated: Generated) -> bool:
@@ -125,28 +119,15 @@ class Episode:
         Returns:
             True if the agent replied, so that it is the user's turn.
         """
-        response = generated.text or ""
         self._usage += generated.usage
-        reply = None
-        try:
-            decision = self._asking.form.parse(response)
-            reply = decision.reply
-            observation = self._world.call(decision.call) if decision.call else ""
-            self._steps.append(Step(response, decision, observation, generated.is_cut))
-            for call in decision.more_calls:
-                self._steps.append(Step("", Decision("", call=call), self._world.call(call)))
-        except StepError as error:
-            self._steps.append(Step(response, None, str(error), generated.is_cut))
-        if reply is None and len(self._steps) >= self._asking.max_steps:
-            reply = STOPPED_REPLY
-        if reply is not None:
-            self._turns.append(AgentTurn(self._user, tuple(self._steps), reply))
+        reply = self._session.take(generated.text or "", is_cut=generated.is_cut)
         return reply is not None
 
     def end(self, error: str = "") -> Rollout:
         """Ends the dialogue."""
         bookings = tuple(self._world.bookings())
-        return Rollout(self.dialogue, tuple(self._turns), bookings, self._usage, error)
+        self._tools.close()
+        return Rollout(self.dialogue, tuple(self._session.turns), bookings, self._usage, error)
 
 
 def roll_out(

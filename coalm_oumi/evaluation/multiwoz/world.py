@@ -1,12 +1,25 @@
-"""What the agent's tool calls do: typed queries, and one dialogue's bookings, which may fail."""
+"""What the agent's tool calls do: typed queries, and one dialogue's bookings, which may fail.
+
+The world is one of Oumi's environments, registered as `coalm-multiwoz`.
+"""
 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+# Not from `oumi.environments`: Oumi may be loading it while it loads this package.
+from oumi.core.configs.params.base_params import BaseParams
+from oumi.core.configs.params.environment_params import EnvironmentParams
+from oumi.core.configs.params.tool_params import ToolError, ToolParams
+from oumi.core.registry import register_environment
+from oumi.core.types.tool_call import ToolResult
+from oumi.environments.base_environment import BaseEnvironment
+from oumi.environments.utils import parse_env_kwargs
+
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.evaluation.multiwoz import fetch
 from coalm_oumi.evaluation.multiwoz.data import Goal
 from coalm_oumi.evaluation.multiwoz.database import SEARCHABLE, Database
 from coalm_oumi.evaluation.multiwoz.values import canonical, clean, clean_name, clean_time, is_given
@@ -45,6 +58,28 @@ FUNCTIONS: Sequence[Function] = (
 )  # fmt: skip
 """The tools. Their arguments are MultiWOZ's slots, so that calls say what the agent understood."""
 
+
+def _tool(function: Function) -> ToolParams:
+    """Declares a tool as Oumi does. Every argument is text, as MultiWOZ's values are."""
+    arguments = (*function.required, *function.optional)
+    return ToolParams(
+        id=function.name,
+        name=function.name.replace("_", " "),
+        description=function.description,
+        parameters={
+            "type": "object",
+            "properties": {name: {"type": "string"} for name in arguments},
+            "required": list(function.required),
+        },
+        read_only=function.name.startswith("query_"),
+    )
+
+
+TOOLS: Sequence[ToolParams] = tuple(_tool(function) for function in FUNCTIONS)
+"""The same tools as Oumi declares them. Those that book are not read-only."""
+
+ENV_TYPE = "coalm-multiwoz"
+
 _BY_NAME = {function.name: function for function in FUNCTIONS}
 
 _ALIASES = {
@@ -67,10 +102,6 @@ _SYMBOLS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 """What reference numbers are written in. I, O, 0 and 1 are easily misread."""
 
 
-class ToolError(Exception):
-    """A call that cannot be carried out. The message goes to the model, not to the user."""
-
-
 @dataclass(frozen=True, slots=True)
 class Booking:
     """A booking made.
@@ -86,7 +117,26 @@ class Booking:
     record: Mapping[str, str]
 
 
-class World:
+@dataclass
+class WorldKwargs(BaseParams):
+    """What a recipe says of the world, under `env_kwargs`.
+
+    Attributes:
+        database: The folder of `<domain>_db.json` files, or its address.
+        dialogue_id: Names the dialogue. References and phone numbers follow from it.
+    """
+
+    database: str = ""
+    dialogue_id: str = "chat"
+
+    def __finalize_and_validate__(self) -> None:
+        """Refuses a world without databases."""
+        if not self.database:
+            raise ValueError("env_kwargs.database: expected MultiWOZ's folder of databases")
+
+
+@register_environment(ENV_TYPE)
+class World(BaseEnvironment):
     """The databases, and the bookings of one dialogue.
 
     References, cars and phone numbers follow from the dialogue and the booking's number alone, so
@@ -106,20 +156,43 @@ class World:
         self._refused = {d: goal.fail_book for d, goal in goals.items() if goal.fail_book}
         self._bookings: list[Booking] = []
 
-    def call(self, call: FunctionCall) -> str:
-        """Carries out a tool call and returns what the agent observes, as JSON.
+    @classmethod
+    def from_params(cls, params: EnvironmentParams) -> "World":
+        """Builds the world that a recipe describes: no booking is meant to fail.
 
-        A call that cannot be carried out is answered too: what is wrong, and what would be right.
+        Raises:
+            CoalmError: The databases are missing.
         """
-        try:
-            function = _function(call.name)
-            arguments = named_arguments(function, call)
-            action, _, domain = function.name.partition("_")
-            if action == "query":
-                return dumps(self._query(domain, arguments))
-            return dumps(self._booking(domain, arguments))
-        except ToolError as error:
-            return dumps({"status": "failed", "message": str(error)})
+        kwargs = parse_env_kwargs(WorldKwargs, params, env_label="MultiWOZ's world")
+        database = Database(fetch.local_databases(kwargs.database))
+        return cls(database, kwargs.dialogue_id, goals={})
+
+    def requires_isolation(self) -> bool:
+        """Returns True: bookings are one dialogue's."""
+        return True
+
+    def read_call(self, call: FunctionCall) -> FunctionCall:
+        """Reads a call under the tools' own names, with every value as text.
+
+        Raises:
+            ToolError: There is no such tool, or it takes no such arguments.
+        """
+        function = _function(call.name)
+        return FunctionCall(function.name, named_arguments(function, call))
+
+    def step(self, calls: list[tuple[str, dict[str, Json]]]) -> list[ToolResult]:
+        """Runs calls in order.
+
+        Raises:
+            ToolError: One cannot be carried out. The message says what would be right.
+        """
+        return [ToolResult(output=self._run(name, arguments)) for name, arguments in calls]
+
+    def _run(self, name: str, arguments: Mapping[str, str]) -> Json:
+        action, _, domain = name.partition("_")
+        if action == "query":
+            return self._query(domain, arguments)
+        return self._booking(domain, arguments)
 
     def bookings(self) -> list[Booking]:
         """Returns what was booked, in order."""

@@ -15,13 +15,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coalm_oumi.agent.session import STOPPED_REPLY
+from coalm_oumi.agent.turns import Decision, StepError
 from coalm_oumi.cli.app import main
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz import data
-from coalm_oumi.evaluation.multiwoz.agent import FORMATS, Decision, StepError
+from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.database import Database
-from coalm_oumi.evaluation.multiwoz.rollout import STOPPED_REPLY, Asking, roll_out
+from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
 from coalm_oumi.evaluation.multiwoz.user import corpus
 from coalm_oumi.files.jsontext import read_jsonl
 from coalm_oumi.formats.calls import FunctionCall

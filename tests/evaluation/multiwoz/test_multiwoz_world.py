@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oumi.core.configs.params.environment_params import EnvironmentParams
 
+from coalm_oumi.agent.toolbox import Toolbox
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation.multiwoz import data, fetch
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.values import canonical, clean_name, clean_time
-from coalm_oumi.evaluation.multiwoz.world import FUNCTIONS, World
+from coalm_oumi.evaluation.multiwoz.world import ENV_TYPE, FUNCTIONS, TOOLS, World
 from coalm_oumi.formats.calls import FunctionCall
 from tests.support.chat_server import ChatServer, Reply
 from tests.support.multiwoz_data import TABLE, write_archive, write_databases
@@ -30,7 +32,13 @@ def world(database: Database) -> World:
 
 
 def call(world: World, name: str, /, **arguments: object) -> dict:
-    return json.loads(world.call(FunctionCall(name, arguments)))
+    return observe(world, FunctionCall(name, arguments))
+
+
+def observe(world: World, call: FunctionCall) -> dict:
+    """Runs a call as the agent does, through the toolbox."""
+    params = EnvironmentParams(id="multiwoz", env_type=ENV_TYPE, tools=list(TOOLS))
+    return json.loads(Toolbox([params], build=lambda _: world).call(call))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +259,7 @@ _FUZZED: list[World] = []
     ),
 )
 def test_whatever_a_model_calls_is_answered(name: str, arguments: dict):
-    answer = json.loads(_FUZZED[0].call(FunctionCall(name, arguments)))
+    answer = observe(_FUZZED[0], FunctionCall(name, arguments))
     assert answer["status"] in ("success", "failed")
 
 
@@ -322,3 +330,19 @@ class FileServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def test_the_world_is_a_registered_environment(tmp_path: Path):
+    from oumi.builders.environments import build_environment
+    from oumi.core.configs.environment_config import EnvironmentConfig
+
+    kwargs = {"database": str(write_databases(tmp_path / "db"))}
+    config = EnvironmentConfig(
+        environments=[{"id": "cambridge", "env_type": ENV_TYPE, "env_kwargs": kwargs}]  # pyright: ignore[reportArgumentType]
+    )
+    config.finalize_and_validate()
+    built = build_environment(config.environments[0])
+    assert isinstance(built, World) and built.requires_isolation()
+    assert [tool.id for tool in TOOLS] == [function.name for function in FUNCTIONS]
+    (result,) = built.step([("query_restaurant", {"food": "indian"})])
+    assert result.output["count"] == 1

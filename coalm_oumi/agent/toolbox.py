@@ -1,0 +1,224 @@
+"""The tools of an agent: Oumi environments, with what a model's calls have to pass first.
+
+What a model writes is untrusted. A call runs only if the tool exists, the arguments keep to its
+JSON Schema, and, for a tool that writes, the user agrees. Whatever goes wrong becomes an
+observation for the model, and the conversation continues.
+"""
+
+import concurrent.futures
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jsonschema
+from oumi.core.configs.params.environment_params import EnvironmentParams
+from oumi.core.configs.params.tool_params import ToolError, ToolParams
+from oumi.environments.base_environment import BaseEnvironment
+
+from coalm_oumi.agent.worker import Worker
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.function import Function
+from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.formats.calls import FunctionCall
+
+MAX_OBSERVATION = 20_000
+"""Characters of an observation that the model sees: a server may send any number."""
+
+_MAX_ERROR = 500
+_MAX_REFUSAL = 4000
+
+Confirm = Callable[[ToolParams, FunctionCall], bool]
+"""Asks the user whether a call that writes may run."""
+
+Build = Callable[[EnvironmentParams], BaseEnvironment]
+
+
+@runtime_checkable
+class ReadsCalls(Protocol):
+    """An environment that reads a model's calls more leniently than by exact names."""
+
+    def read_call(self, call: FunctionCall) -> FunctionCall | None:
+        """Returns the call under the tool's own names; None if no tool is meant.
+
+        Raises:
+            ToolError: A tool is meant, and the arguments cannot be read.
+        """
+        ...
+
+
+def function_of(tool: ToolParams) -> Function:
+    """Returns a tool as the prompt's function list writes it.
+
+    An argument that is not required is listed with the schema's default, None where there is none.
+    """
+    properties = tool.parameters.get("properties", {})
+    required = tuple(tool.parameters.get("required", ()))
+    optional = {
+        name: schema.get("default") if isinstance(schema, Mapping) else None
+        for name, schema in properties.items()
+        if name not in required
+    }
+    return Function(tool.id, tool.description, required=required, optional=optional)
+
+
+class Toolbox:
+    """The tools of several environments.
+
+    Attributes:
+        tools: All tools, in the order of the recipe.
+    """
+
+    def __init__(
+        self,
+        params: Sequence[EnvironmentParams],
+        *,
+        build: Build | None = None,
+        confirm: Confirm | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Builds the environments.
+
+        Args:
+            params: What the recipe says of them.
+            build: Builds an environment; Oumi's builder if not given.
+            confirm: Asks the user before a tool that writes runs. None to run it unasked.
+            timeout: Seconds that a call may take, in a thread of its environment. None for no
+                limit, without a thread.
+
+        Raises:
+            CoalmError: An environment cannot be built.
+        """
+        self.tools: list[ToolParams] = [tool for one in params for tool in one.tools]
+        self._confirm = confirm
+        self._timeout = timeout
+        self._environments: dict[str, BaseEnvironment] = {}
+        self._workers: dict[str, Worker] = {}
+        self._home = {tool.id: one.id for one in params for tool in one.tools}
+        self._by_id = {tool.id: tool for tool in self.tools}
+        for one in params:
+            if timeout is not None:
+                self._workers[one.id] = Worker(f"environment {one.id}")
+            self._environments[one.id] = self._built(one, build or _build_with_oumi)
+
+    def _built(self, params: EnvironmentParams, build: Build) -> BaseEnvironment:
+        try:
+            return self._run(params.id, lambda: build(params), None)
+        except CoalmError:
+            raise
+        except Exception as error:  # whatever an environment's constructor raises
+            raise CoalmError(f"environment `{params.id}`: {_one_line(error)}") from error
+
+    @property
+    def functions(self) -> list[Function]:
+        """The tools as the prompt lists them."""
+        return [function_of(tool) for tool in self.tools]
+
+    def call(self, call: FunctionCall) -> str:
+        """Runs a call and returns the observation. Never raises for what the model wrote."""
+        try:
+            return _text(self._checked_call(call))
+        except concurrent.futures.TimeoutError:
+            return failed(f"`{call.name}` gave no answer within {self._timeout:g} seconds")
+        except ToolError as error:
+            return failed(str(error)[:_MAX_REFUSAL])
+        except Exception as error:  # a tool may raise anything, and the model is told
+            return failed(_one_line(error))
+
+    def close(self) -> None:
+        """Frees what the environments hold."""
+        for name, environment in self._environments.items():
+            if name in self._workers:
+                # Not waited for: a tool may hang.
+                self._workers[name].submit(environment.close)
+                self._workers[name].stop()
+            else:
+                environment.close()
+
+    def _checked_call(self, call: FunctionCall) -> Json:
+        tool, arguments = self._read(call)
+        check_arguments(tool, arguments)
+        if self._confirm is not None and not tool.read_only:
+            allowed = self._confirm(tool, FunctionCall(tool.id, arguments))
+            if not allowed:
+                raise ToolRefusedError(
+                    f"the user did not allow `{tool.id}`; ask what to do instead"
+                )
+        name = self._home[tool.id]
+        environment = self._environments[name]
+        (result,) = self._run(
+            name, lambda: environment.step([(tool.id, dict(arguments))]), self._timeout
+        )
+        return result.output
+
+    def _read(self, call: FunctionCall) -> tuple[ToolParams, Mapping[str, Json]]:
+        """Finds the tool that a call means."""
+        if call.name in self._by_id and not self._reads_calls(call.name):
+            return self._by_id[call.name], call.arguments
+        for environment in self._environments.values():
+            if isinstance(environment, ReadsCalls):
+                understood = environment.read_call(call)
+                if understood is not None:
+                    return self._by_id[understood.name], understood.arguments
+        raise ToolRefusedError(
+            f"there is no tool `{call.name}`; the tools are {', '.join(self._by_id)}"
+        )
+
+    def _reads_calls(self, tool: str) -> bool:
+        return isinstance(self._environments[self._home[tool]], ReadsCalls)
+
+    def _run(self, name: str, job: Callable[[], Any], timeout: float | None) -> Any:
+        if name in self._workers:
+            return self._workers[name].run(job, timeout)
+        return job()
+
+
+class ToolRefusedError(ToolError):
+    """A call that is not run. The message goes to the model."""
+
+
+def check_arguments(tool: ToolParams, arguments: Mapping[str, Json]) -> None:
+    """Validates arguments against the tool's JSON Schema.
+
+    Raises:
+        ToolRefusedError: They break it. The message names the argument and what is expected.
+    """
+    properties = tool.parameters.get("properties")
+    if isinstance(properties, Mapping):
+        # JSON Schema allows any other property, and no tool expects one.
+        unknown = [name for name in arguments if name not in properties]
+        open_ended = tool.parameters.get("additionalProperties") or tool.parameters.get(
+            "patternProperties"
+        )
+        if unknown and not open_ended:
+            raise ToolRefusedError(
+                f"`{tool.id}` takes no `{unknown[0]}`; it takes {', '.join(properties) or 'none'}"
+            )
+    validator = jsonschema.validators.validator_for(tool.parameters)(tool.parameters)
+    error = jsonschema.exceptions.best_match(validator.iter_errors(dict(arguments)))
+    if error is not None:
+        place = ".".join(str(part) for part in error.absolute_path)
+        where = f"`{tool.id}`, argument `{place}`" if place else f"`{tool.id}`"
+        raise ToolRefusedError(f"{where}: {error.message[:_MAX_ERROR]}")
+
+
+def failed(message: str) -> str:
+    """Writes the observation of a call that failed."""
+    return dumps({"status": "failed", "message": message})
+
+
+def _build_with_oumi(params: EnvironmentParams) -> BaseEnvironment:
+    from oumi.builders.environments import build_environment
+
+    return build_environment(params)
+
+
+def _text(output: Json) -> str:
+    text = output if isinstance(output, str) else dumps(output)
+    if len(text) > MAX_OBSERVATION:
+        left_out = len(text) - MAX_OBSERVATION
+        return f"{text[:MAX_OBSERVATION]} ... ({left_out} more characters left out)"
+    return text
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return (text or type(error).__name__)[:_MAX_ERROR]

@@ -1,0 +1,62 @@
+"""A thread that runs the calls of one environment, one after the other, with a time limit.
+
+An environment is built and used in the same thread: SQLite connections ask for it. The thread is
+a daemon, so a tool that never returns does not keep the program from ending.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+_R = TypeVar("_R")
+
+
+class Worker:
+    """The thread."""
+
+    def __init__(self, name: str) -> None:
+        """Starts it."""
+        self._jobs: queue.Queue[tuple[Future[Any], Callable[[], Any]] | None] = queue.Queue()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def run(self, job: Callable[[], _R], timeout: float | None) -> _R:
+        """Runs a job and returns its result.
+
+        A job that has not begun by then, behind one that hangs, is never begun: what the user was
+        told has failed must not happen later.
+
+        Args:
+            job: What to run.
+            timeout: Seconds to wait; None for no limit.
+
+        Raises:
+            TimeoutError: It did not end in time.
+            Exception: What the job raised.
+        """
+        future = self.submit(job)
+        try:
+            return future.result(timeout)
+        finally:
+            future.cancel()
+
+    def submit(self, job: Callable[[], _R]) -> "Future[_R]":
+        """Queues a job without waiting for it."""
+        future: Future[_R] = Future()
+        self._jobs.put((future, job))
+        return future
+
+    def stop(self) -> None:
+        """Ends the thread after the job that it runs."""
+        self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            future, job = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(job())
+            except BaseException as error:  # a tool may raise anything; the caller gets it
+                future.set_exception(error)
