@@ -87,17 +87,18 @@ class Toolbox:
         Raises:
             CoalmError: An environment cannot be built.
         """
-        self.tools: list[ToolParams] = [tool for one in params for tool in one.tools]
         self._confirm = confirm
         self._timeout = timeout
         self._environments: dict[str, BaseEnvironment] = {}
         self._workers: dict[str, Worker] = {}
-        self._home = {tool.id: one.id for one in params for tool in one.tools}
-        self._by_id = {tool.id: tool for tool in self.tools}
         for one in params:
             if timeout is not None:
                 self._workers[one.id] = Worker(f"environment {one.id}")
             self._environments[one.id] = self._built(one, build or _build_with_oumi)
+        # Read only now: an environment may bring its own tools.
+        self.tools: list[ToolParams] = [tool for one in params for tool in one.tools]
+        self._home = {tool.id: one.id for one in params for tool in one.tools}
+        self._by_id = {tool.id: tool for tool in self.tools}
 
     def _built(self, params: EnvironmentParams, build: Build) -> BaseEnvironment:
         try:

@@ -13,6 +13,7 @@ import typer
 from coalm_oumi import __version__
 from coalm_oumi.cli.build import build
 from coalm_oumi.cli.card import card
+from coalm_oumi.cli.chat import chat
 from coalm_oumi.cli.check import check
 from coalm_oumi.cli.cra import cra
 from coalm_oumi.cli.demo_model import demo_model
@@ -47,6 +48,7 @@ app.command()(plan)
 app.command("demo-model")(demo_model)
 app.command()(quantize)
 app.command()(merge)
+app.command()(chat)
 app.command()(card)
 app.command()(errors)
 app.command()(report)

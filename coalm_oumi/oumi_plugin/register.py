@@ -4,8 +4,10 @@ import importlib
 import importlib.util
 import pkgutil
 
+import coalm_oumi.agent.python_tools
 import coalm_oumi.data.datasets.mixture
 import coalm_oumi.data.datasets.raw
+import coalm_oumi.evaluation.multiwoz.world
 import coalm_oumi.training.rewards.functions
 import coalm_oumi.training.rewards.grpo
 from coalm_oumi import evaluation

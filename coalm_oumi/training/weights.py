@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.jsontext import read_json
+from coalm_oumi.rendering.coalm_template import with_coalm
 
 if TYPE_CHECKING:
     from oumi.core.configs import TrainingConfig
@@ -19,7 +20,8 @@ def merge(adapter: Path, output: Path, *, base: str | None = None) -> None:
 
     Args:
         adapter: The folder that `oumi train` wrote.
-        output: The folder to write. The tokenizer is the one that the adapter was trained with.
+        output: The folder to write. The tokenizer is the one that the adapter was trained with;
+            its chat template also takes tools, in CoALM's form.
         base: The base model, a hub id or a folder; without it, the one that the adapter names.
 
     Raises:
@@ -51,7 +53,10 @@ def merge(adapter: Path, output: Path, *, base: str | None = None) -> None:
         # `safe_merge` stops at weights that are not numbers.
         tuned: Any = peft.PeftModel.from_pretrained(model, str(adapter))
         tuned.merge_and_unload(safe_merge=True).save_pretrained(folder)
-        transformers.AutoTokenizer.from_pretrained(adapter).save_pretrained(folder)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(adapter)
+        if isinstance(tokenizer.chat_template, str):
+            tokenizer.chat_template = with_coalm(tokenizer.chat_template)
+        tokenizer.save_pretrained(folder)
 
 
 def quantize(recipe: "TrainingConfig", output: Path) -> None:

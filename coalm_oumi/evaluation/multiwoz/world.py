@@ -160,9 +160,16 @@ class World(BaseEnvironment):
     def from_params(cls, params: EnvironmentParams) -> "World":
         """Builds the world that a recipe describes: no booking is meant to fail.
 
+        A recipe that lists no tools gets all of them.
+
         Raises:
             CoalmError: The databases are missing.
+            ValueError: The recipe lists a tool that MultiWOZ does not have.
         """
+        unknown = [tool.id for tool in params.tools if tool.id not in _BY_NAME]
+        if unknown:
+            raise ValueError(f"no tool `{unknown[0]}`; the tools are {', '.join(_BY_NAME)}")
+        params.tools = params.tools or list(TOOLS)
         kwargs = parse_env_kwargs(WorldKwargs, params, env_label="MultiWOZ's world")
         database = Database(fetch.local_databases(kwargs.database))
         return cls(database, kwargs.dialogue_id, goals={})

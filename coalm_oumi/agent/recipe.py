@@ -1,0 +1,82 @@
+"""What a chat recipe says: model and engine as in Oumi, environments, how the agent works."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from oumi.core.configs import InferenceConfig
+from oumi.core.configs.environment_config import EnvironmentConfig
+from oumi.core.configs.params.environment_params import EnvironmentParams
+from pydantic import Field
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.options import Options
+
+
+class ChatOptions(Options):
+    """How the agent works.
+
+    Attributes:
+        form: The written form of prompt and answers. `coalm` is what CoALM was trained on.
+        max_steps: How many steps a turn may take.
+        tool_timeout: Seconds that a tool call may take.
+        confirm: `writes` asks the user before a tool runs that is not `read_only`; `never` does
+            not.
+        environments: Oumi environments, each `id`, `env_type`, `tools` and `env_kwargs`.
+    """
+
+    form: Literal["coalm", "autotod", "native"] = "coalm"
+    max_steps: int = Field(default=5, ge=1)
+    tool_timeout: float = Field(default=30.0, gt=0, strict=False)
+    confirm: Literal["writes", "never"] = "writes"
+    environments: list[dict[str, Any]] = Field(min_length=1)
+
+
+def read(file: Path, changes: Sequence[str] = ()) -> tuple[InferenceConfig, ChatOptions]:
+    """Reads a chat recipe.
+
+    Args:
+        file: The YAML.
+        changes: Changes such as `confirm=never` or `model.model_name=output/merged`.
+
+    Raises:
+        CoalmError: No such file, an unknown key, or a value of the wrong type.
+    """
+    if not file.is_file():
+        raise CoalmError(f"{file}: no such file; `coalm recipes` lists the package's recipes")
+    try:
+        loaded = OmegaConf.load(file)
+        loaded.merge_with_dotlist(list(changes))  # unlike `merge`, it reaches into lists
+        values = OmegaConf.to_container(loaded, resolve=True, throw_on_missing=True)
+        if not isinstance(values, Mapping):
+            raise CoalmError(f"{file}: expected a mapping")
+        own = {key: value for key, value in values.items() if key in ChatOptions.model_fields}
+        rest = {key: value for key, value in values.items() if key not in own}
+        schema = OmegaConf.structured(InferenceConfig)
+        inference: Any = OmegaConf.to_object(OmegaConf.merge(schema, rest))
+        inference.finalize_and_validate()
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise CoalmError(f"{file}: {reason[0]}") from error
+    return inference, ChatOptions.read(own, where=str(file))
+
+
+def environments(options: ChatOptions, file: Path) -> list[EnvironmentParams]:
+    """Reads a recipe's environments as Oumi does.
+
+    Raises:
+        CoalmError: A key is unknown, a type is not registered, or two tools have one id.
+    """
+    try:
+        params = [EnvironmentParams(**one) for one in options.environments]
+        config = EnvironmentConfig(environments=params)
+        config.finalize_and_validate()
+    except (ValueError, TypeError, KeyError) as error:
+        reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
+        raise CoalmError(f"{file}: environments: {' '.join(reason.split())}") from error
+    return config.environments
