@@ -9,7 +9,8 @@ import concurrent.futures
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import jsonschema
+import jsonschema.exceptions
+import jsonschema.validators
 from oumi.core.configs.params.environment_params import EnvironmentParams
 from oumi.core.configs.params.tool_params import ToolError, ToolParams
 from oumi.environments.base_environment import BaseEnvironment
