@@ -49,7 +49,7 @@ class ReadsCalls(Protocol):
 def function_of(tool: ToolParams) -> Function:
     """Returns a tool as the prompt's function list writes it.
 
-    An argument that is not required is listed with the schema's default, None where there is none.
+    An argument that is not required is listed with the schema's default, None if it has none.
     """
     properties = tool.parameters.get("properties", {})
     required = tuple(tool.parameters.get("required", ()))
