@@ -1,4 +1,8 @@
-"""Prints what the wheel of vLLM for processors requires, without torch and without extras."""
+"""Prints what the wheel of vLLM for processors requires, without extras and without torch.
+
+Neither torchvision, torchaudio nor torchcodec: PyPI's are built for GPUs and cannot be loaded
+beside a torch for processors, and a text model needs none of them.
+"""
 
 import sys
 import zipfile
@@ -10,6 +14,6 @@ with zipfile.ZipFile(wheel) as archive:
     lines = archive.read(name).decode().splitlines()
 for line in lines:
     requirement = line.removeprefix("Requires-Dist: ")
-    is_torch = requirement.split(";")[0].split("=")[0].strip() == "torch"
+    is_torch = requirement.startswith("torch")
     if line != requirement and "extra ==" not in requirement and not is_torch:
         print(requirement)
