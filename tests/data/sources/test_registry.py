@@ -184,5 +184,7 @@ def test_a_name_that_is_taken_is_left_out(added):
 def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path: Path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"output_dir: {tmp_path}/out\nsources: {{nosuch: {{path: x}}}}\n")
-    with pytest.raises(CoalmError, match="unknown source `nosuch`; use some of hammer, sgd, snips"):
+    with pytest.raises(
+        CoalmError, match="unknown source `nosuch`; use some of alpaca, hammer, sgd"
+    ):
         build(load_config(recipe, []))
