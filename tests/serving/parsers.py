@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """Runs in vLLM's environment: CoALM's parsers through the class that vLLM's server calls."""
 
 import json
