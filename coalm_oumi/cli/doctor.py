@@ -1,15 +1,26 @@
 """`coalm doctor`."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 
-def doctor() -> None:
-    """Check that everything is in place."""
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Option("-c", "--config", help="Check access to what this recipe names on the hub"),
+    ] = None,
+) -> None:
+    """Check that everything is in place.
+
+    The exit code is 1 if something must be fixed.
+    """
     from coalm_oumi.oumi_plugin.doctor import examine
 
     healthy = True
-    for finding in examine():
+    for finding in examine(config):
         healthy = healthy and finding.ok
-        print(finding)
+        print(finding, flush=True)
     if not healthy:
         raise typer.Exit(1)

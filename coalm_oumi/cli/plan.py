@@ -1,5 +1,6 @@
 """`coalm plan`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -49,18 +50,24 @@ def plan(
     """
     from coalm_oumi.training.plan import show
     from coalm_oumi.training.plan.build import make_plan
-    from coalm_oumi.training.plan.gpus import gpu_by_name, gpus_here
+    from coalm_oumi.training.plan.gpus import NoGpuError, gpu_by_name, gpus_here
     from coalm_oumi.training.plan.schedule import DEFAULT_MFU, NETWORK_GB_S
 
     mfu = mfu or DEFAULT_MFU
     if mfu > 1:
         raise CoalmError(f"--mfu {mfu}: a share in (0, 1], such as {DEFAULT_MFU}")
     kind = gpu_by_name(gpu or "h100")
+    no_gpu = False
     if here:
-        kind, found = gpus_here(kind if gpu else None)
-        gpus = gpus or found
-        if gpus > found:
-            raise CoalmError(f"--gpus {gpus}: this machine has {found}; leave out --here")
+        try:
+            kind, found = gpus_here(kind if gpu else None)
+        except NoGpuError as error:  # the rest of the plan and of the checks is of use without one
+            no_gpu = True
+            print(f"error: {error}; planned for {kind.name}", file=sys.stderr)
+        else:
+            gpus = gpus or found
+            if gpus > found:
+                raise CoalmError(f"--gpus {gpus}: this machine has {found}; leave out --here")
     made = make_plan(
         recipe,
         kind,
@@ -78,5 +85,5 @@ def plan(
     if output is not None:
         for file in show.write(output, made):
             print(file)
-    if not made.ok:
+    if no_gpu or not made.ok:
         raise typer.Exit(1)

@@ -1,18 +1,30 @@
-"""`coalm doctor`: does Oumi find this package, and what is there to run on."""
+"""`coalm doctor`: checks that Oumi finds this package, what there is to run on, and hub access."""
 
 import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import yaml
+
+from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.finding import Finding
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.files.resources import HUB
 from coalm_oumi.oumi_plugin.autoload import EXTRA_DEPS_FILE, PLUGIN_LINE, VARIABLE
 from coalm_oumi.rendering import prompts
 
 _PACKAGES = ("oumi", "torch", "transformers", "peft", "datasets", "openai")
+MIXTURE = "coalm-oumi/mixture"
+PUBLISHED = "uiuc-convai/CoALM-IT"
+"""What the dataset class reads if a recipe names no path."""
+_LOCAL_ENGINES = ("NATIVE", "VLLM", "LLAMACPP")
+
 _PROBE = """
 import json
 from oumi.core.registry import REGISTRY, RegistryType
@@ -23,14 +35,105 @@ print("FOUND", json.dumps(sorted(names)))
 """
 
 
-def examine() -> Iterator[Finding]:
-    """Yields a finding a check."""
+def examine(recipe: Path | None = None) -> Iterator[Finding]:
+    """Yields one finding per check.
+
+    Args:
+        recipe: An Oumi recipe. What it names on the Hugging Face Hub is checked for access.
+
+    Raises:
+        CoalmError: The recipe cannot be read.
+    """
     yield _registration()
     for package in _PACKAGES:
         yield _version(package)
     yield _accelerator()
     yield _bitsandbytes()
     yield Finding(True, f"{len(prompts.names())} prompt templates")
+    if recipe is not None:
+        yield from _access(recipe)
+
+
+def _access(recipe: Path) -> Iterator[Finding]:
+    """Checks that this machine may download the models and data that a recipe names."""
+    models, data = _named(recipe)
+    for name in models:
+        yield _reachable(name, "model")
+    for name in data:
+        yield _reachable(name, "dataset")
+    if not models and not data:
+        yield Finding(True, f"{recipe}: names nothing on the hub")
+
+
+def _named(recipe: Path) -> tuple[list[str], list[str]]:
+    """Returns the models and data sets of a recipe that are not on this machine's disk."""
+    if not recipe.is_file():
+        raise CoalmError(f"{recipe}: no such file; `coalm recipes --copy` writes the recipes here")
+    try:
+        content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CoalmError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from error
+    models: list[str] = []
+    data: list[str] = []
+    served = str(_value(content, "inference_engine") or _value(content, "engine") or "NATIVE")
+    if served.upper() in _LOCAL_ENGINES:
+        model = _value(content, "model")
+        models += [_value(model, key) for key in ("model_name", "tokenizer_name", "adapter_model")]
+    for found in _values(content):
+        if found.startswith(HUB):
+            data.append("/".join(found.removeprefix(HUB).split("@")[0].split("/")[:2]))
+    train = _value(_value(_value(content, "data"), "train"), "datasets")
+    for dataset in train if isinstance(train, list) else []:
+        if _value(dataset, "dataset_name") == MIXTURE and not _value(dataset, "dataset_path"):
+            data.append(_value(_value(dataset, "dataset_kwargs"), "hub_id") or PUBLISHED)
+    return _on_hub(models), _on_hub(data)
+
+
+def _on_hub(names: Sequence[Json]) -> list[str]:
+    chosen = [name for name in names if isinstance(name, str) and name and not Path(name).exists()]
+    return list(dict.fromkeys(name for name in chosen if re.fullmatch(r"[\w.-]+/[\w.-]+", name)))
+
+
+def _value(content: Json, key: str) -> Json:
+    return content.get(key) if isinstance(content, dict) else None
+
+
+def _values(content: Json) -> Iterator[str]:
+    """Yields every text in a recipe."""
+    if isinstance(content, dict):
+        for value in content.values():
+            yield from _values(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _values(value)
+    elif isinstance(content, str):
+        yield content
+
+
+def _reachable(name: str, kind: str) -> Finding:
+    """Asks the hub for one small request, with this machine's token if there is one."""
+    import huggingface_hub
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{name}"
+    try:
+        huggingface_hub.HfApi().auth_check(name, repo_type=kind)
+    except GatedRepoError:
+        text = f"{name}: gated, and this account has no access"
+        return Finding(False, text, f"accept its terms on {page}, then `hf auth login`")
+    except RepositoryNotFoundError:
+        text = f"{name}: no such {kind} on the hub, or a private one"
+        return Finding(
+            False, text, "check the name, or `hf auth login`; a folder on disk works too"
+        )
+    except Exception as error:  # the hub client raises errors of many libraries
+        reason = " ".join(str(error).split())[:200]
+        return Finding(
+            False,
+            f"{name}: the hub cannot be reached ({type(error).__name__}: {reason})",
+            f"check the network and HF_HUB_OFFLINE, or put the {kind} on disk and name its folder",
+        )
+    return Finding(True, f"{name}: can be downloaded")
 
 
 def _registration() -> Finding:

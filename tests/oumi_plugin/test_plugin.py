@@ -2,7 +2,9 @@
 
 import json
 import sys
+import threading
 import venv
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -152,3 +154,45 @@ def test_doctor_names_the_mend(tmp_path: Path):
     assert done.returncode == 1
     assert f"check the file that {VARIABLE} names" in done.stdout
     assert "module_that_is_not_there" in done.stdout
+
+
+class Gate(BaseHTTPRequestHandler):
+    """A hub with one open and one gated model."""
+
+    def do_GET(self) -> None:
+        name = self.path.removeprefix("/api/models/").removesuffix("/auth-check")
+        code, error = {"me/open": (200, ""), "me/gated": (403, "GatedRepo")}.get(
+            name, (404, "RepoNotFound")
+        )
+        self.send_response(code)
+        if error:
+            self.send_header("X-Error-Code", error)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_doctor_checks_access_to_what_a_recipe_names(tmp_path: Path):
+    (tmp_path / "here").mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Gate)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    recipe = tmp_path / "recipe.yaml"
+    doctor = [Path(sys.executable).with_name("coalm"), "doctor", "-c", recipe]
+    hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
+    try:
+        recipe.write_text("model: {model_name: me/open, adapter_model: ./here}")
+        done = run(*doctor, cwd=tmp_path, **hub)
+        assert done.returncode == 0, done.stdout
+        assert "ok   me/open: can be downloaded" in done.stdout
+        for name, text in (("gated", "gated, and this account"), ("nosuch", "no such model")):
+            recipe.write_text(f"model: {{model_name: me/{name}}}")
+            done = run(*doctor, cwd=tmp_path, **hub)
+            assert done.returncode == 1 and not done.stderr
+            assert f"BAD  me/{name}: {text}" in done.stdout
+            assert "hf auth login" in done.stdout
+    finally:
+        server.shutdown()
+    done = run(*doctor, cwd=tmp_path, HF_HUB_OFFLINE="1")
+    assert done.returncode == 1 and "the hub cannot be reached" in done.stdout

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from coalm_oumi.cli.arguments import Changes
+from coalm_oumi.core.errors import CoalmError
 
 
 def generate(
@@ -51,3 +52,5 @@ def generate(
                 )
     if summary["unanswered"]:
         raise typer.Exit(2)
+    if not summary["transcripts"]:
+        raise CoalmError(f"{folder / FAILED}: no answer can be read; see the reasons there")

@@ -49,6 +49,9 @@ TOKENS_PER_TURN = 100
 _PATIENCE = 8
 """So many failures in a row, or a full round of requests, end a run: the server is gone."""
 
+_UNREADABLE = 20
+"""So many answers of a run, and none of them readable, end it: the model cannot do the task."""
+
 _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
@@ -234,6 +237,7 @@ class Generation:
         Raises:
             BudgetError: The budget is used up.
             ChatError: The server fails lastingly.
+            CoalmError: None of the first answers can be read.
         """
         if not batch and self._batches("started"):
             raise CoalmError(
@@ -255,7 +259,8 @@ class Generation:
         rest = iter(todo.items())
         patience = max(_PATIENCE, self.endpoint.concurrency)
         failures = 0
-        stopped: ChatError | None = None
+        stopped: CoalmError | None = None
+        asked: list[Request] = []
 
         async def work() -> None:
             nonlocal failures, stopped
@@ -272,8 +277,10 @@ class Generation:
                 else:
                     failures = 0
                     self._record(key, answer, price=1.0)
+                    asked.append(request)
                     bar.update()
                     self._show(bar)
+                    stopped = stopped or self._none_readable(asked)
                 if stopped:  # those on their way are paid for: they come to their end
                     return
 
@@ -418,6 +425,21 @@ class Generation:
     def _last(self, request: Request) -> Json:
         attempts = self._attempts(request)
         return self._journal.records[request.key(attempts - 1)] if attempts else None
+
+    def _none_readable(self, asked: Sequence[Request]) -> CoalmError | None:
+        """Returns the error for a run of which no answer can be read, once there are enough."""
+        if len(asked) < _UNREADABLE or not all(self._is_failed(request) for request in asked):
+            return None
+        record = self._last(asked[0])
+        reason = "unreadable"
+        try:
+            read_turns(record["text"], record["finish_reason"], asked[0].user_inputs)
+        except TranscriptError as error:
+            reason = str(error)
+        return CoalmError(
+            f"none of {len(asked)} answers of {self.endpoint.model} can be read, the first: "
+            f"{reason}; {self.folder / FAILED} has them all. Try another model or `sampling`"
+        )
 
     def _is_failed(self, request: Request) -> bool:
         record = self._last(request)

@@ -56,6 +56,10 @@ def gpu_by_name(name: str) -> Gpu:
     return known[name]
 
 
+class NoGpuError(CoalmError):
+    """This machine has no GPU."""
+
+
 def gpus_here(like: Gpu | None = None) -> tuple[Gpu, int]:
     """Finds this machine's GPUs: the kind of the first, and how many.
 
@@ -65,14 +69,15 @@ def gpus_here(like: Gpu | None = None) -> tuple[Gpu, int]:
         like: The known GPU to take the speed from; None looks for one by name.
 
     Raises:
-        CoalmError: There is none, or it is not known.
+        NoGpuError: There is none.
+        CoalmError: It is not known.
     """
     import torch
 
     if not torch.cuda.is_available():
-        raise CoalmError(
-            "--here: PyTorch finds no GPU on this machine; `coalm plan --gpu NAME --gpus N` plans "
-            "for another"
+        raise NoGpuError(
+            "--here: PyTorch finds no GPU on this machine (`coalm plan --gpu NAME --gpus N` plans "
+            "for another)"
         )
     properties = torch.cuda.get_device_properties(0)
     plain = properties.name.lower().replace(" ", "")

@@ -2,6 +2,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -399,3 +400,31 @@ def test_a_real_model_from_the_prompt_to_the_mixture(demo_model: Path, tmp_path:
     assert main(["build", "-c", str(REPO / "recipes/data/demo.yaml"),
                  f"sources.sgd.options.transcripts={output / 'transcripts.jsonl'}",
                  f"output_dir={tmp_path / 'mixture'}"]) == 0  # fmt: skip
+
+
+def test_a_run_whose_answers_cannot_be_read_stops_early(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    sgd = tmp_path / "sgd"
+    sgd.mkdir()
+    shutil.copyfile(SGD / "schema.json", sgd / "schema.json")
+    (first, *_) = json.loads((SGD / "dialogues_001.json").read_text())
+    many = [first | {"dialogue_id": f"1_{number:05}"} for number in range(200)]
+    (sgd / "dialogues_001.json").write_text(json.dumps(many))
+    recipe = str(REPO / "recipes/cra/local.yaml")
+    with ChatServer(lambda _: completion("Sorry!")) as server:
+        changes = [
+            f"path={sgd}",
+            f"output_dir={tmp_path / 'out'}",
+            f"endpoint.base_url={server.url}",
+        ]
+        assert main(["cra", "generate", "-c", recipe, *changes]) == 1
+        asked = len(server.requests)
+        assert asked < 100
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("error: none of ") and "can be read, the first: " in error
+
+        few = [f"output_dir={tmp_path / 'few'}", "limit=3"]
+        assert main(["cra", "generate", "-c", recipe, *changes, *few]) == 1
+        assert len(server.requests) == asked + 3
+        assert "no answer can be read" in capsys.readouterr().err
