@@ -8,7 +8,10 @@ import typer
 
 def card(
     model: Annotated[Path, typer.Argument(help="An adapter, or what `coalm merge` wrote")],
-    config: Annotated[Path, typer.Option("-c", "--config", help="The training recipe")],
+    config: Annotated[
+        Path | None,
+        typer.Option("-c", "--config", help="The training recipe, if the run did not record it"),
+    ] = None,
     run_dir: Annotated[
         Path | None,
         typer.Option(help="The folder of training and evaluations, as for `coalm report`"),
@@ -21,6 +24,6 @@ def card(
     from coalm_oumi.report.card import push, write
     from coalm_oumi.training.recipe import read_recipe
 
-    print(write(model, read_recipe(config), run_dir=run_dir))
+    print(write(model, read_recipe(config) if config else None, run_dir=run_dir))
     if push_to_hub:
         print(push(model, push_to_hub))

@@ -1,9 +1,17 @@
 """`coalm merge`."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
+import click
 import typer
+
+if TYPE_CHECKING:
+    from coalm_oumi.training.weights import Dtype
+
+WORTH_SAYING = 0.05
+"""The share of an adapter's change from which on its loss by rounding is printed."""
 
 
 def merge(
@@ -12,9 +20,21 @@ def merge(
     base: Annotated[
         str | None, typer.Option(help="The base model (default: the one that the adapter names)")
     ] = None,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            click_type=click.Choice(["bfloat16", "float32"]), help="Precision of the merged weights"
+        ),
+    ] = "bfloat16",
 ) -> None:
     """Merge a trained adapter into its base model."""
     from coalm_oumi.training.weights import merge as merge_weights
 
-    merge_weights(adapter, output, base=base)
+    lost = merge_weights(adapter, output, base=base, dtype=cast("Dtype", dtype))
     print(output)
+    if lost > WORTH_SAYING:
+        print(
+            f"{dtype} rounded away {lost:.0%} of the adapter's change. Serve the adapter itself, "
+            "or merge with --dtype float32, which keeps the change at twice the size",
+            file=sys.stderr,
+        )

@@ -1,5 +1,7 @@
 """The model card: data, hyperparameters and results of one training run, filled in."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +12,39 @@ from coalm_oumi.files.atomic import write_text
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.rendering.prompts import templates
 from coalm_oumi.report.collect import Runs, collect
+from coalm_oumi.training.recipe import read_recipe
 
 if TYPE_CHECKING:
     from oumi.core.configs import TrainingConfig
 
 CARD = "README.md"
+ADAPTER = "adapter_config.json"
+TELEMETRY = "telemetry/training_config.yaml"
+"""Where Oumi saves the configuration of a training run, in its output_dir."""
+
+_LICENCES = {
+    r"llama-3\.1": "llama3.1",
+    r"llama-3\.2": "llama3.2",
+    r"llama-3\.3": "llama3.3",
+    r"mistral-7b|smollm2|qwen2\.5-7b": "apache-2.0",
+}
+"""The licences of the base models that recipes name, by a part of their names."""
+
 _PATTERNS = (CARD, "*.safetensors", "*.json", "*.jinja", "merges.txt", "*.model")
 """What of a model's folder is published: no checkpoint, log or optimizer state."""
 
 
-def write(folder: Path, recipe: "TrainingConfig", *, run_dir: Path | None = None) -> Path:
+def write(
+    folder: Path, recipe: "TrainingConfig | None" = None, *, run_dir: Path | None = None
+) -> Path:
     """Writes the card of a model into its folder.
+
+    The card states what the run recorded: the configuration that Oumi saved beside the adapter, and
+    `adapter_config.json`.
 
     Args:
         folder: The model: an adapter's folder or what `coalm merge` wrote.
-        recipe: The recipe that it was trained with.
+        recipe: The recipe that it was trained with. Needed only if no configuration was saved.
         run_dir: The folder of its training and evaluations, as `coalm report` takes it; without
             it, the model's own folder.
 
@@ -32,27 +52,84 @@ def write(folder: Path, recipe: "TrainingConfig", *, run_dir: Path | None = None
         The card's path.
 
     Raises:
-        CoalmError: `folder` holds no model.
+        CoalmError: `folder` holds no model, or `recipe` is missing or contradicts the run.
     """
-    is_adapter = (folder / "adapter_config.json").is_file()
+    is_adapter = (folder / ADAPTER).is_file()
     if not is_adapter and not (folder / "config.json").is_file():
         raise CoalmError(f"{folder}: neither an adapter nor a model is in it")
+    recorded = _recorded(folder, run_dir)
+    if recorded is not None and recipe is not None:
+        _compare(hyperparameters(recipe), hyperparameters(recorded), str(folder / TELEMETRY))
+    known = recorded or recipe
+    if known is None:
+        raise CoalmError(
+            f"{folder}: no {TELEMETRY} of the run: give --run-dir, or the recipe by -c"
+        )
+    if is_adapter:
+        _compare(_of_recipe(known), _of_adapter(folder / ADAPTER), str(folder / ADAPTER))
     runs = collect(run_dir or folder) if run_dir or is_adapter else None
-    text = render(recipe, is_adapter=is_adapter, runs=runs, manifest=_manifest(recipe, runs))
+    text = render(known, is_adapter=is_adapter, runs=runs, manifest=_manifest(known, runs))
     write_text(folder / CARD, text)
     return folder / CARD
 
 
-def render(
-    recipe: "TrainingConfig", *, is_adapter: bool, runs: Runs | None, manifest: Any = None
-) -> str:
-    """Renders the card's text: what was not recorded is left out, never invented."""
+def _recorded(folder: Path, run_dir: Path | None) -> "TrainingConfig | None":
+    """Reads the configuration that Oumi saved, of the model's own run or of the only one."""
+    files = [folder / TELEMETRY]
+    if run_dir is not None and not files[0].is_file():
+        files = sorted(run_dir.rglob(TELEMETRY))
+    files = [file for file in files if file.is_file()]
+    return read_recipe(files[0]) if len(files) == 1 else None
+
+
+def _compare(stated: Mapping[str, Any], recorded: Mapping[str, Any], place: str) -> None:
+    for name, value in recorded.items():
+        if stated.get(name) != value:
+            raise CoalmError(
+                f"the recipe contradicts the run: {name} is `{stated.get(name)}` in the recipe and "
+                f"`{value}` in {place}; leave out -c, or give the recipe that was run"
+            )
+
+
+def _of_recipe(recipe: "TrainingConfig") -> dict[str, Any]:
+    return {
+        "base model": recipe.model.model_name,
+        "LoRA r": recipe.peft.lora_r,
+        "LoRA alpha": recipe.peft.lora_alpha,
+    }
+
+
+def _of_adapter(settings: Path) -> dict[str, Any]:
+    adapter = read_json(settings)
+    return {
+        "base model": adapter.get("base_model_name_or_path"),
+        "LoRA r": adapter.get("r"),
+        "LoRA alpha": adapter.get("lora_alpha"),
+    }
+
+
+def hub_id(name: str) -> str | None:
+    """Returns a model's name if it is one on the hub, and None for a folder."""
+    is_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) and not Path(name).exists()
+    return name if is_id else None
+
+
+def licence(base: str | None) -> str:
+    """Returns the licence of a base model as the hub names it; `other` if it is not known."""
+    for pattern, name in _LICENCES.items():
+        if base is not None and re.search(pattern, base, re.IGNORECASE):
+            return name
+    return "other"
+
+
+def hyperparameters(recipe: "TrainingConfig") -> dict[str, Any]:
+    """Lists what a recipe trains with, as the card shows it."""
     training = recipe.training
-    hyperparameters = {
+    found: dict[str, Any] = {
         "base model": recipe.model.model_name,
         "precision": recipe.model.torch_dtype_str,
         "longest sample": f"{recipe.model.model_max_length} tokens",
-        "samples a device and step": training.per_device_train_batch_size,
+        "samples per device and step": training.per_device_train_batch_size,
         "gradient accumulation": training.gradient_accumulation_steps,
         "length": f"{training.max_steps} steps"
         if training.max_steps > 0
@@ -65,23 +142,34 @@ def render(
         "seed": training.seed,
     }
     if training.use_peft:
-        hyperparameters["LoRA"] = f"r={recipe.peft.lora_r}, alpha={recipe.peft.lora_alpha}"
+        found["LoRA"] = f"r={recipe.peft.lora_r}, alpha={recipe.peft.lora_alpha}"
         modules = recipe.peft.lora_target_modules
-        hyperparameters["LoRA on"] = ", ".join(modules) if modules else "the default of peft"
+        found["LoRA on"] = ", ".join(modules) if modules else "the default of peft"
         if recipe.peft.q_lora:
             bits, kind = recipe.peft.q_lora_bits, recipe.peft.bnb_4bit_quant_type
-            hyperparameters["quantisation"] = f"{bits} bits, {kind if bits == 4 else 'int8'}"
+            found["quantisation"] = f"{bits} bits, {kind if bits == 4 else 'int8'}"
+    return found
+
+
+def render(
+    recipe: "TrainingConfig", *, is_adapter: bool, runs: Runs | None, manifest: Any = None
+) -> str:
+    """Renders the card's text: what was not recorded is left out, never invented."""
+    base = hub_id(recipe.model.model_name)
     environment = templates(Path(__file__).parent)
     return environment.get_template("card.jinja").render(
         version=__version__,
-        base=recipe.model.model_name,
+        base=base,
+        licence=licence(base),
         is_adapter=is_adapter,
         datasets=[
             {"name": data.dataset_name, "path": data.dataset_path, "options": data.dataset_kwargs}
             for data in recipe.data.train.datasets
         ],
         samples=(manifest or {}).get("samples", {}),
-        hyperparameters=hyperparameters,
+        hyperparameters=hyperparameters(recipe),
+        length=recipe.model.model_max_length,
+        rank=recipe.peft.lora_r,
         training=runs.training if runs else [],
         results=runs.results if runs else [],
     )

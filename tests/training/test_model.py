@@ -1,5 +1,7 @@
 """Merging, quantising, describing and publishing what was trained."""
 
+import json
+import shutil
 from pathlib import Path
 
 import huggingface_hub
@@ -9,6 +11,7 @@ import transformers
 import yaml
 
 from coalm_oumi.cli.app import main
+from coalm_oumi.files.jsontext import read_json
 from tests.conftest import REPO
 from tests.support.hub_server import hub
 
@@ -89,9 +92,21 @@ def test_a_recipe_that_cannot_be_read_is_one_line(tmp_path: Path, capsys):
             assert line.startswith("error: ") and reason in line
 
 
+def copied(adapter: Path, folder: Path, *, base: str) -> Path:
+    """An adapter of another base model: what training on it would have written."""
+    copy = folder / "adapter"
+    shutil.copytree(adapter, copy)
+    settings = read_json(copy / "adapter_config.json")
+    (copy / "adapter_config.json").write_text(
+        json.dumps({**settings, "base_model_name_or_path": base})
+    )
+    return copy
+
+
 def test_the_card_says_what_was_done_and_goes_to_the_hub(
     adapter: Path, mixture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    adapter = copied(adapter, tmp_path, base="meta-llama/Llama-3.1-8B-Instruct")
     recipe = yaml.safe_load((REPO / "recipes/coalm_8b.yaml").read_text())
     recipe["data"]["train"]["datasets"][0]["dataset_path"] = str(mixture)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -107,6 +122,7 @@ def test_the_card_says_what_was_done_and_goes_to_the_hub(
     card = (adapter / "README.md").read_text()
     head = yaml.safe_load(card.split("---")[1])
     assert head["base_model"] == "meta-llama/Llama-3.1-8B-Instruct"
+    assert head["license"] == "llama3.1"
     assert head["library_name"] == "peft"
     for line in (
         "| train | snips |", "| learning rate | 0.0001, linear |", "| length | 3 epochs |",
@@ -117,3 +133,61 @@ def test_the_card_says_what_was_done_and_goes_to_the_hub(
     sent = {file.name for file in (tmp_path / "hub/me/coalm").iterdir()}
     assert {"README.md", "adapter_model.safetensors", "adapter_config.json"} <= sent
     assert "optimizer.pt" not in sent
+
+
+def test_the_card_states_the_run_and_refuses_another_recipe(
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    recipe = REPO / "recipes/coalm_8b.yaml"
+    folder = copied(adapter, tmp_path, base="./model")
+    assert main(["card", str(folder)]) == 1
+    assert "no telemetry/training_config.yaml of the run" in capsys.readouterr().err
+    assert main(["card", str(folder), "-c", str(recipe)]) == 1
+    assert "base model is `meta-llama/Llama-3.1-8B-Instruct` in the recipe and `./model` in" in (
+        capsys.readouterr().err
+    )
+    run = yaml.safe_load(recipe.read_text())
+    run["model"]["model_name"] = "./model"
+    run["training"]["learning_rate"] = 3e-4
+    (folder / "telemetry").mkdir()
+    (folder / "telemetry/training_config.yaml").write_text(yaml.safe_dump(run))
+    (folder / "trainer_state.json").write_text('{"log_history": []}')
+    assert main(["card", str(folder)]) == 0
+    card = (folder / "README.md").read_text()
+    head = yaml.safe_load(card.split("---")[1])
+    assert "base_model" not in head and head["license"] == "other"
+    assert "# CoALM\n" in card and "| learning rate | 0.0003, linear |" in card
+    assert "--lora-modules coalm=THIS_FOLDER --max-lora-rank 16" in card
+    run["training"]["learning_rate"] = 1e-4
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(run))
+    capsys.readouterr()
+    assert main(["card", str(folder), "-c", str(tmp_path / "other.yaml")]) == 1
+    assert "learning rate is `0.0001, linear` in the recipe and `0.0003, linear` in" in (
+        capsys.readouterr().err
+    )
+    run["peft"]["lora_r"] = 8
+    (folder / "telemetry/training_config.yaml").write_text(yaml.safe_dump(run))
+    assert main(["card", str(folder)]) == 1
+    assert "LoRA r is `8` in the recipe and `16`" in capsys.readouterr().err
+
+
+def test_merging_a_small_change_says_what_rounding_took(
+    adapter: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    from safetensors.torch import load_file, save_file
+
+    small = copied(adapter, tmp_path, base=str(tiny_model))
+    weights = load_file(small / "adapter_model.safetensors")
+    save_file(
+        {name: w / 200 if "lora_B" in name else w for name, w in weights.items()},
+        small / "adapter_model.safetensors",
+        metadata={"format": "pt"},
+    )
+    assert main(["merge", str(small), str(tmp_path / "bf16")]) == 0
+    said = capsys.readouterr().err
+    assert "bfloat16 rounded away" in said and "--dtype float32" in said
+    assert main(["merge", str(small), str(tmp_path / "fp32"), "--dtype", "float32"]) == 0
+    assert "rounded away" not in capsys.readouterr().err
+    merged = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "fp32", dtype="auto")
+    assert merged.dtype == torch.float32
+    assert main(["merge", str(small), str(tmp_path / "x"), "--dtype", "int8"]) == 2

@@ -21,7 +21,7 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.cra.generate import GenerateConfig, Generation, read_turns
 from coalm_oumi.data.cra.transcript import TranscriptError
-from coalm_oumi.data.sources import SOURCES, open_source
+from coalm_oumi.data.sources import domain_of, open_source
 from coalm_oumi.data.sources import read as read_samples
 from coalm_oumi.llm.chat import BudgetError, ChatError
 from tests.conftest import REPO
@@ -82,7 +82,7 @@ def test_what_is_generated_is_what_the_sgd_source_reads(tmp_path: Path):
     samples = [item for item in items if isinstance(item, Sample)]
     assert {sample.output for sample in samples} == {"System: I heard you."}
     assert len({s.dialogue_id for s in samples}) == summary["transcripts"]
-    assert SOURCES["sgd"].domain == "cra"
+    assert domain_of("sgd") == "cra"
 
 
 def test_the_prompt_is_table_6(tmp_path: Path):
