@@ -137,7 +137,7 @@ async function show(number) {
   say("");
   mark();
   byId("feedback").blur();
-  byId("dialogue").focus();
+  byId("dialogue").focus({ preventScroll: true });
 }
 
 async function move(step) {
@@ -194,7 +194,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.ctrlKey) return;
   if (event.target.id === "feedback") {
-    if (event.key === "Escape") byId("dialogue").focus();
+    if (event.key === "Escape") byId("dialogue").focus({ preventScroll: true });
     return;
   }
   const keys = {
