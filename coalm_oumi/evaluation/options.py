@@ -11,7 +11,14 @@ from coalm_oumi.core.options import Options
 
 
 class TaskOptions(Options):
-    """Fields that `eval_kwargs.data` gives."""
+    """Fields that `eval_kwargs.data` gives.
+
+    Attributes:
+        other_base: Allow an adapter on another base model than the one that it was trained on, such
+            as the same weights under another name.
+    """
+
+    other_base: bool = False
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:

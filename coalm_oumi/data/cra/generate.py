@@ -49,7 +49,7 @@ TOKENS_PER_TURN = 100
 _PATIENCE = 8
 """So many failures in a row, or a full round of requests, end a run: the server is gone."""
 
-_UNREADABLE = 20
+_UNREADABLE = 50
 """So many answers of a run, and none of them readable, end it: the model cannot do the task."""
 
 _LIMITS = ("max_tokens", "max_completion_tokens")

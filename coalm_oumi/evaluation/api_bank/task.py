@@ -14,6 +14,7 @@ from coalm_oumi.evaluation.api_bank import data as api_bank_data
 from coalm_oumi.evaluation.api_bank import metrics as api_bank_metrics
 from coalm_oumi.evaluation.api_bank import prompt
 from coalm_oumi.evaluation.api_bank.options import ApiBankOptions
+from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.options import takes
 from coalm_oumi.llm.recorded import Question, RecordedModel
 
@@ -50,6 +51,7 @@ def api_bank(
         the table prints. Also `num_samples`.
     """
     options = ApiBankOptions.from_options(data)
+    check_model(config, options, options.label)
     style = prompt.by_name(options.style)
     if style.native:
         styles.check_engine(styles.by_name("native"), config)

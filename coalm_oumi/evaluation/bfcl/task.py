@@ -10,6 +10,7 @@ from oumi.core.registry import register_evaluation_function
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.evaluation import results, styles
+from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.bfcl import run as bfcl
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.evaluation.bfcl.v4 import V4
@@ -99,6 +100,7 @@ def _bfcl(
     data: Mapping[str, Any],
 ) -> EvaluationResult:
     options = BfclOptions.from_options(data)
+    check_model(config, options, version.task)
     style = styles.by_name(options.style)
     styles.check_engine(style, config)
     asked = bfcl.ask(

@@ -14,6 +14,7 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.evaluation import results
+from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.failures import classify
 from coalm_oumi.evaluation.held_out import data as generation
 from coalm_oumi.evaluation.held_out.data import HeldOut
@@ -68,6 +69,7 @@ def state_tracking(
     """
     held_out = HeldOut.from_options(data)
     label = held_out.label("coalm-oumi/state_tracking")
+    check_model(config, held_out, label)
     samples = _tod_samples(held_out)[: task_params.num_samples]
     expected = [_target(sample, held_out.dataset_path) for sample in samples]
     answers = generation.ask(inference_engine, config, results.file_name(label), samples)
@@ -129,6 +131,7 @@ def function_calling(
     held_out = HeldOut.from_options(data)
     asked = _with_calls(held_out)[: task_params.num_samples]
     label = held_out.label("coalm-oumi/function_calling")
+    check_model(config, held_out, label)
     samples = [sample for sample, _ in asked]
     answers = generation.ask(inference_engine, config, results.file_name(label), samples)
     records = []
@@ -171,6 +174,7 @@ def any_target(
     """
     held_out = HeldOut.from_options(data)
     label = held_out.label("coalm-oumi/held_out")
+    check_model(config, held_out, label)
     samples = held_out.samples(None)[: task_params.num_samples]
     answers = generation.ask(inference_engine, config, results.file_name(label), samples)
     records = [

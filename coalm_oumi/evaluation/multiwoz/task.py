@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from oumi.core.registry import register_evaluation_function
 
 from coalm_oumi.core.compat import reported_by_oumi
+from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
 from coalm_oumi.evaluation.options import takes
 
@@ -57,6 +58,7 @@ def multiwoz(
     from coalm_oumi.evaluation.multiwoz.database import Database
 
     options = MultiwozOptions.from_options(data)
+    check_model(config, options, options.label)
     dialogues = dialogues_of.read(
         fetch.local_file(options.path), version=options.version, split=options.split
     )[: task_params.num_samples]
@@ -95,7 +97,9 @@ def _written(
     from coalm_oumi.rendering import prompts
 
     metrics = result.summarise(judged, with_states=not options.user)
-    index = page.write(folder, f"{options.label}: {config.model.model_name}", judged, metrics)
+    names = [name for name in (config.model.model_name, config.model.adapter_model) if name]
+    title = f"{options.label}: {' + '.join(names)}"
+    index = page.write(folder, title, judged, metrics)
     verdicts = folder / "verdicts.jsonl"
     write_jsonl(verdicts, [result.verdict_record(entry) for entry in judged])
     values = {

@@ -329,6 +329,7 @@ def test_a_batch_under_way_is_not_asked_for_at_full_price(tmp_path: Path):
         process.kill()
         process.wait()
         changes = ["path=samples:sgd", f"output_dir={tmp_path}", f"endpoint.base_url={server.url}"]
+        changes.append("endpoint.concurrency=8")
         options = ["cra", "generate", "-c", str(REPO / "recipes/cra/local.yaml")]
         assert main([*options, *changes]) == 1
         assert len([r for r in server.requests if r.path == "/v1/chat/completions"]) == 0

@@ -1,0 +1,47 @@
+import json
+from pathlib import Path
+
+import pytest
+from oumi.core.configs import EvaluationConfig, ModelParams
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.evaluation.asked_model import check_model
+from coalm_oumi.evaluation.options import TaskOptions
+
+TASK = "coalm-oumi/task"
+
+
+def config(folder: Path, model: str, adapter: str | None = None) -> EvaluationConfig:
+    params = ModelParams(model_name=model, adapter_model=adapter)
+    return EvaluationConfig(model=params, output_dir=str(folder / "eval"))
+
+
+def test_an_adapter_of_another_base_model_is_refused(tmp_path: Path):
+    adapter, base = tmp_path / "adapter", tmp_path / "base"
+    adapter.mkdir()
+    base.mkdir()
+    (tmp_path / "link").symlink_to(base)
+    settings = adapter / "adapter_config.json"
+    settings.write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    for same in (base, tmp_path / "link"):
+        check_model(config(tmp_path, str(same), str(adapter)), TaskOptions(), TASK)
+    other = config(tmp_path, "meta-llama/Llama-3.1-8B-Instruct", str(adapter))
+    with pytest.raises(CoalmError, match=r"was trained on .*base, and model\.model_name is meta"):
+        check_model(other, TaskOptions(), TASK)
+    check_model(other, TaskOptions(other_base=True), TASK)
+    check_model(config(tmp_path, "meta-llama/Llama-3.1-8B-Instruct"), TaskOptions(), TASK)
+
+
+def test_another_model_does_not_overwrite_results(tmp_path: Path):
+    run = tmp_path / "eval/custom_1"
+    run.mkdir(parents=True)
+    (run / "task_result.json").write_text(json.dumps({"results": {TASK: {}}}))
+    (run / "model_params.json").write_text(
+        json.dumps({"model_name": "a/one", "adapter_model": None})
+    )
+    check_model(config(tmp_path, "a/one"), TaskOptions(), TASK)
+    check_model(config(tmp_path, "a/two"), TaskOptions(), "coalm-oumi/other_task")
+    with pytest.raises(
+        CoalmError, match="holds the results of a/one for coalm-oumi/task; give a/two"
+    ):
+        check_model(config(tmp_path, "a/two"), TaskOptions(), TASK)
