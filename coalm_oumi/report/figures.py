@@ -464,9 +464,9 @@ def length_histogram(mixture: Mixture) -> Figure | None:
             axes.axvline(window, color=INK, linestyle="--", linewidth=1)
         axes.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     grid[-1].set_xlabel(
-        f"tokens a sample; dashed: the window of {window:,}"
+        f"tokens per sample; dashed: the window of {window:,}"
         if window <= edges[-1]
-        else "tokens a sample"
+        else "tokens per sample"
     )
     rows = {row["source"]: row for row in stats["sources"]}
     alt = "; ".join(f"{source}: mean {rows[source]['tokens_per_sample']:.0f}" for source in samples)

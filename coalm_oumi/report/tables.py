@@ -197,7 +197,7 @@ def _mixture_table(mixtures: Sequence[Mixture]) -> Table:
         number=1,
         title=printed["title"],
         note=note,
-        columns=["samples", "tokens", "tokens a sample"],
+        columns=["samples", "tokens", "tokens per sample"],
         rows=rows,
         digits=0,
         commands=missing,

@@ -158,9 +158,15 @@ def _histogram(lengths: Mapping[str, np.ndarray], window: int) -> bytes:
     axes = figure.subplots()
     edges = _edges(lengths)
     axes.hist(list(lengths.values()), bins=edges, stacked=True, label=list(lengths))  # pyright: ignore
-    if window <= edges[-1]:
-        axes.axvline(window, color="black", linestyle="--", linewidth=1, label=f"window, {window}")
-    axes.set_xlabel("tokens a sample")
+    axes.axvline(window, color="black", linestyle="--", linewidth=1, label=f"window, {window}")
+    samples = sum(len(counts) for counts in lengths.values())
+    tokens = sum(int(counts.sum()) for counts in lengths.values())
+    axes.set_title(
+        f"Lengths of samples: {samples:,} samples, {tokens:,} tokens in total",
+        fontsize=11,
+        loc="left",
+    )
+    axes.set_xlabel("tokens per sample")
     axes.set_ylabel("samples")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -159,6 +159,22 @@ def _paper(shape: ModelShape) -> Iterator[str]:
     )
 
 
+def _title(plan: Plan) -> str:
+    """Writes the recipe, the verdict, the hours and, with a price, the cost."""
+    lines = [
+        f"{Path(plan.recipe).name}: {plan.shape.name}, {'can run' if plan.ok else 'cannot run'}"
+    ]
+    for cluster in plan.clusters:
+        if cluster.gpus == plan.gpus:
+            run = cluster.schedule
+            cost = "" if run.cost is None else f", costs {run.cost:,.0f}"
+            lines.append(
+                f"{'fits' if cluster.fits else 'does not fit'} on {plan.gpus} x {plan.gpu.name}, "
+                f"{run.hours:.1f} hours, {run.gpu_hours:,.0f} GPU-hours{cost}"
+            )
+    return "\n".join(lines)
+
+
 def _bars(plan: Plan) -> bytes:
     figure = Figure(figsize=(9, 3.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
@@ -176,7 +192,7 @@ def _bars(plan: Plan) -> bytes:
     axes.set_xlim(0, 1.1 * max(limit, *left))
     axes.invert_yaxis()
     axes.set_xlabel(f"GiB on each of {plan.gpus} GPUs")
-    axes.set_title(f"{Path(plan.recipe).name}: {plan.shape.name}", fontsize=10, loc="left")
+    axes.set_title(_title(plan), fontsize=10, loc="left", pad=16)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside lower center", ncols=4, fontsize=8)
     buffer = io.BytesIO()
