@@ -418,6 +418,7 @@ def test_a_run_whose_answers_cannot_be_read_stops_early(
             f"path={sgd}",
             f"output_dir={tmp_path / 'out'}",
             f"endpoint.base_url={server.url}",
+            "endpoint.concurrency=8",
         ]
         assert main(["cra", "generate", "-c", recipe, *changes]) == 1
         asked = len(server.requests)
