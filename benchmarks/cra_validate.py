@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from coalm_oumi.data.cra import sgd, transcript
+from coalm_oumi.data.cra.annotation import annotated_turns
 from coalm_oumi.data.cra.validate import validate
-from coalm_oumi.data.sources.sgd import annotated_turns
 from coalm_oumi.formats.calls import FunctionCall
 
 

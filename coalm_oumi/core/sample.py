@@ -59,6 +59,17 @@ class Sample:
         return cls(**columns)  # pyright: ignore[reportArgumentType]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A sample that a source leaves out on purpose. The manifest counts these by reason.
+
+    Attributes:
+        reason: Why, in the same words for every sample that is left out for this reason.
+    """
+
+    reason: str
+
+
 COLUMNS = tuple(field.name for field in fields(Sample))
 """All columns of a sample."""
 

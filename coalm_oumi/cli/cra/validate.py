@@ -32,7 +32,7 @@ def validate(
     folder = output or transcripts.parent / "validation"
     questions = {}
     for case in cases:
-        known = [function for function, _ in case.catalogue.values()]
+        known = [function for variants in case.catalogue.values() for function, _ in variants]
         questions[case.dialogue_id] = judging.question(case.text, known)
     write_jsonl(
         folder / "judge_input.jsonl",

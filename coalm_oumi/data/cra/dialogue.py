@@ -1,13 +1,19 @@
 """The turns of a CRA dialogue, and the samples that they give (paper, Figures 6 and 7)."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.sample import Sample
+from coalm_oumi.core.sample import LeftOut, Sample
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.rendering import prompts
+
+Target = Literal["action", "response", "decision"]
+"""What a sample trains: Figure 6, Figure 7, or the agent's own choice between the two."""
+
+PAPER_TARGETS: tuple[Target, ...] = ("action", "response")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +40,14 @@ class CraTurn:
         thought: Thought1, the reasoning about the user's words.
         api: The API step, if one is taken.
         system: The response.
+        left_out: The samples that are not to be made of the turn, each with the reason.
     """
 
     user: str
     thought: str
     api: ApiStep | None
     system: str
+    left_out: Mapping[Target, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +65,82 @@ class CraDialogue:
     turns: Sequence[CraTurn]
 
 
-def samples(dialogue: CraDialogue) -> Iterator[Sample]:
-    """Yields two samples a turn with an API step, action and response, and one without."""
+def samples(
+    dialogue: CraDialogue, targets: Sequence[Target] = PAPER_TARGETS
+) -> Iterator[Sample | LeftOut]:
+    """Yields the samples of a dialogue, turn by turn.
+
+    A turn with an API step gives an `action` sample (Figure 6), every turn a `response` sample
+    (Figure 7). A `decision` sample, which is beyond the paper, gives the model the user's turn
+    alone: its target is the thought, and then the action or the response.
+
+    Args:
+        dialogue: The dialogue.
+        targets: Which kinds of samples to make.
+
+    Yields:
+        The samples; `LeftOut` in place of a sample that must not be made. One reason is checked
+        here: a call whose function or argument the sample's own prompt does not list is never a
+        target.
+    """
     history: list[str] = []
     for turn in dialogue.turns:
-        heard = [f"User: {turn.user}", f"Thought: {turn.thought}"]
-        acted = list(heard)
+        user, thought, response = (
+            f"User: {turn.user}",
+            f"Thought: {turn.thought}",
+            f"System: {turn.system}",
+        )
+        steps = [user, thought]
+        made: dict[Target, tuple[str, Sequence[str], str]] = {}
         if turn.api is not None:
             action = f"Action: {calls.to_python(turn.api.call)}"
-            instruction = prompts.render(
-                "cra_action", functions=dialogue.functions, history=history
-            )
-            yield _sample(dialogue, instruction, heard, action)
-            acted += [
-                action,
-                f"Observation: {turn.api.observation}",
-                f"Thought: {turn.api.thought}",
-            ]
-        response = f"System: {turn.system}"
-        yield _sample(dialogue, prompts.render("cra_response", history=history), acted, response)
-        history += [*acted, response]
+            made["action"] = ("cra_action", steps, action)
+            made["decision"] = ("cra_decision", [user], f"{thought}\n{action}")
+            observed = f"Observation: {turn.api.observation}"
+            steps = [*steps, action, observed, f"Thought: {turn.api.thought}"]
+        else:
+            made["decision"] = ("cra_decision", [user], f"{thought}\n{response}")
+        made["response"] = ("cra_response", steps, response)
+        for target, (template, lines, output) in made.items():
+            if target not in targets:
+                continue
+            reason = _left_out(turn, target, dialogue.functions)
+            if reason is not None:
+                yield LeftOut(f"{target}: {reason}")
+                continue
+            instruction = prompts.render(template, functions=dialogue.functions, history=history)
+            yield _sample(dialogue, instruction, lines, output)
+        history += [*steps, response]
+
+
+def call_fault(call: FunctionCall, functions: Sequence[Function]) -> str | None:
+    """Checks a call against the functions that a prompt lists, and returns what is wrong with it.
+
+    A call is right if one of the listed functions has its name, all its arguments, and no
+    required argument that it lacks.
+    """
+    variants = [function for function in functions if function.name == call.name]
+    if not variants:
+        return "the call uses a function that its prompt does not list"
+    known = [function for function in variants if _knows(function, call)]
+    if not known:
+        return "the call uses an argument that its prompt does not list"
+    if all(set(function.required) - set(call.arguments) for function in known):
+        return "the call lacks a required argument"
+    return None
+
+
+def _knows(function: Function, call: FunctionCall) -> bool:
+    return set(call.arguments) <= {*function.required, *function.optional}
+
+
+def _left_out(turn: CraTurn, target: Target, functions: Sequence[Function]) -> str | None:
+    """Returns why a sample must not be made; None if it may."""
+    if target in turn.left_out:
+        return turn.left_out[target]
+    if target == "response" or turn.api is None:
+        return None
+    return call_fault(turn.api.call, functions)
 
 
 def _sample(dialogue: CraDialogue, instruction: str, lines: Sequence[str], output: str) -> Sample:

@@ -64,6 +64,8 @@ class GenerateConfig(Options):
         endpoint: The fields of `coalm_oumi.llm.chat.Endpoint`.
         sampling: Parameters of the chat completions API. `max_tokens` bounds each answer.
         functions: Which functions a prompt lists: `all`, as in Table 6, or `dialogue`.
+        signatures: What a prompt lists of a function: its `required` arguments, as in Table 6, or
+            the optional ones with their defaults as well (`full`).
         limit: Take a seeded choice of that many dialogues; all, if not given.
         seed: Seeds the choice.
     """
@@ -73,6 +75,7 @@ class GenerateConfig(Options):
     endpoint: dict[str, Any] = Field(default_factory=dict)
     sampling: dict[str, Any] = Field(default_factory=dict)
     functions: str = "all"
+    signatures: sgd.Signatures = "required"
     limit: int | None = None
     seed: int = 0
 
@@ -158,6 +161,7 @@ class Generation:
                 # A longer limit for answers that were cut off is not another run.
                 "sampling": {k: v for k, v in self._sampling.items() if k not in _LIMITS},
                 "functions": config.functions,
+                "signatures": config.signatures,
                 "split": resolve(config.path).name,
                 "prompt": prompts.fingerprint("cra_generate"),
             },
@@ -475,7 +479,7 @@ def read_requests(config: GenerateConfig) -> tuple[list[Request], list[str]]:
         except CoalmError as error:
             rejected.append(f"{where}: {error}")
             continue
-        functions = sgd.functions(services, used, scope)
+        functions = sgd.functions(services, used, scope, config.signatures)
         prompt = prompts.render("cra_generate", functions=functions, user_inputs=said)
         requests.append(Request(name, prompt, said))
     if config.limit is not None:

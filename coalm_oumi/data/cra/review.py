@@ -259,7 +259,8 @@ def _functions(case: Case) -> list[Json]:
             },
             "is_called": function.name in case.text,
         }
-        for function, values in case.catalogue.values()
+        for variants in case.catalogue.values()
+        for function, values in variants
     ]
     return sorted(functions, key=lambda function: not function["is_called"])
 

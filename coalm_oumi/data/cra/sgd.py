@@ -1,7 +1,8 @@
 """Reads Schema-Guided Dialogue as it is published: what CRA dialogues are made from."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -9,9 +10,24 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.files.jsontext import read_json, read_json_list
+from coalm_oumi.formats.calls import FunctionCall
 
 Scope = Literal["all", "dialogue"]
 """Which functions a prompt lists: all services', as in Figure 6, or the dialogue's services'."""
+
+Signatures = Literal["required", "full"]
+"""What a prompt lists of a function: its required arguments, as the paper, or the optional too."""
+
+Kind = Literal["integer", "boolean", "string"]
+"""The type of a slot's values."""
+
+TODAY = "2019-03-01"
+"""The day on which all of SGD's dialogues take place: the date that its calls give for "today"."""
+
+_COUNT = re.compile(r"(?:the )?(?:number|amount) of |party size\b", re.IGNORECASE)
+"""How the schema describes a slot that counts, such as `Number of days in the reservation`."""
+
+_INTEGER = re.compile(r"0|[1-9]\d{0,14}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,22 +36,40 @@ class Service:
 
     Attributes:
         functions: Its functions (SGD calls them intents), by name.
+        bookings: Which of them change something, such as a reservation. The others search.
         values: The possible values of its categorical slots, by slot.
+        kinds: The type of each slot's values, by slot.
     """
 
     functions: Mapping[str, Function]
+    bookings: frozenset[str]
     values: Mapping[str, Sequence[str]]
+    kinds: Mapping[str, Kind]
+
+    def typed(self, values: Mapping[str, Json]) -> dict[str, Json]:
+        """Gives values their types: SGD writes each as text, Figure 6 `number_of_seats=2`.
+
+        Args:
+            values: Values by slot. Those that do not look like their slot's type stay as they are.
+        """
+        return {name: _typed(self.kinds.get(name), value) for name, value in values.items()}
 
 
 Services = Mapping[str, Service]
 """The services of a split, by name, in the order of its schema."""
+
+Variant = tuple[Function, Mapping[str, Sequence[str]]]
+"""A function, and the possible values of its categorical arguments."""
+
+Catalogue = Mapping[str, Sequence[Variant]]
+"""What may be called, by name. Services share names: SGD has two functions `FindBus`."""
 
 
 def check_scope(scope: str) -> Scope:
     """Returns a scope that a configuration names.
 
     Raises:
-        CoalmError: It is none.
+        CoalmError: There is no such scope.
     """
     if scope not in get_args(Scope):
         raise CoalmError(f"functions: `{scope}` is neither `all` nor `dialogue`")
@@ -51,26 +85,8 @@ def read_services(folder: Path) -> Services:
     file = folder / "schema.json"
     content = read_json(file)
     try:
-        return {
-            service["service_name"]: Service(
-                functions={
-                    intent["name"]: Function(
-                        name=intent["name"],
-                        description=intent["description"],
-                        required=tuple(intent["required_slots"]),
-                        optional=dict(intent["optional_slots"]),
-                    )
-                    for intent in service["intents"]
-                },
-                values={
-                    slot["name"]: tuple(slot["possible_values"])
-                    for slot in service["slots"]
-                    if slot["is_categorical"]
-                },
-            )
-            for service in content
-        }
-    except (KeyError, TypeError) as error:
+        return {service["service_name"]: _service(service) for service in content}
+    except (KeyError, TypeError, AttributeError) as error:
         raise CoalmError(f"{file}: not an SGD schema: {error!r}") from error
 
 
@@ -120,19 +136,107 @@ def user_inputs(record: Json) -> list[str]:
     return [" ".join(text.split()) for text in said]
 
 
-def functions(services: Services, used: Sequence[str], scope: Scope) -> list[Function]:
-    """Lists functions by name. Of two with one name, the dialogue's own service decides."""
-    return [function for function, _ in catalogue(services, used, scope).values()]
+def functions(
+    services: Services, used: Sequence[str], scope: Scope, signatures: Signatures = "full"
+) -> list[Function]:
+    """Lists functions in the schema's order, one per service that has it (Table 6 lists 53).
+
+    Args:
+        services: The split's schema.
+        used: The dialogue's own services.
+        scope: Which services' functions to list.
+        signatures: `required` lists the functions without their optional arguments.
+    """
+    listed = [
+        function
+        for name, service in services.items()
+        if scope == "all" or name in used
+        for function in service.functions.values()
+    ]
+    if signatures == "required":
+        return [replace(function, optional={}) for function in listed]
+    return listed
 
 
-def catalogue(
-    services: Services, used: Sequence[str], scope: Scope
-) -> Mapping[str, tuple[Function, Mapping[str, Sequence[str]]]]:
-    """Returns functions by name, each with the possible values of its categorical arguments."""
-    names = list(used) if scope == "dialogue" else [*services, *used]
-    merged = {
-        name: (function, services[service].values)
-        for service in names
-        for name, function in services[service].functions.items()
-    }
-    return dict(sorted(merged.items()))
+def distinct(functions: Sequence[Function]) -> list[Function]:
+    """Drops functions whose signature another one has (Figure 6 lists 51 of the 53)."""
+    return list({function.signature(): function for function in reversed(functions)}.values())[::-1]
+
+
+def catalogue(services: Services, used: Sequence[str], scope: Scope) -> Catalogue:
+    """Returns the functions that a dialogue may call, with all their arguments, by name."""
+    variants: dict[str, list[Variant]] = {}
+    for name, service in services.items():
+        if scope == "all" or name in used:
+            for function in service.functions.values():
+                variants.setdefault(function.name, []).append((function, service.values))
+    return dict(sorted(variants.items()))
+
+
+def find_service(services: Services, used: Sequence[str], call: FunctionCall) -> Service | None:
+    """Finds the service that a call is made to: the one whose arguments fit it best.
+
+    Args:
+        services: The split's schema.
+        used: The dialogue's own services, which go first.
+        call: The call.
+
+    Returns:
+        The service; None if no service has a function of this name.
+    """
+    names = [*(name for name in used if name in services), *services]
+    offering = [services[name] for name in names if call.name in services[name].functions]
+    if not offering:
+        return None
+    return min(offering, key=lambda service: misfit(call, service.functions[call.name]))
+
+
+def misfit(call: FunctionCall, function: Function) -> int:
+    """Counts the arguments that a call lacks, or that a function does not have."""
+    known = {*function.required, *function.optional}
+    missing = sum(name not in call.arguments for name in function.required)
+    return missing + sum(name not in known for name in call.arguments)
+
+
+def _service(record: Json) -> Service:
+    slots = record["slots"]
+    kinds = {slot["name"]: _kind(slot) for slot in slots}
+    return Service(
+        functions={
+            intent["name"]: Function(
+                name=intent["name"],
+                description=intent["description"],
+                required=tuple(intent["required_slots"]),
+                optional={
+                    name: _typed(kinds.get(name), default)
+                    for name, default in intent["optional_slots"].items()
+                },
+            )
+            for intent in record["intents"]
+        },
+        bookings=frozenset(
+            intent["name"] for intent in record["intents"] if intent.get("is_transactional")
+        ),
+        values={
+            slot["name"]: tuple(slot["possible_values"]) for slot in slots if slot["is_categorical"]
+        },
+        kinds=kinds,
+    )
+
+
+def _kind(slot: Json) -> Kind:
+    """Reads the type of a slot from its possible values, or else from its description."""
+    values = slot["possible_values"]
+    if values and set(values) <= {"True", "False"}:
+        return "boolean"
+    if values:
+        return "integer" if all(_INTEGER.fullmatch(value) for value in values) else "string"
+    return "integer" if _COUNT.match(slot.get("description", "")) else "string"
+
+
+def _typed(kind: Kind | None, value: Json) -> Json:
+    if kind == "integer" and isinstance(value, str) and _INTEGER.fullmatch(value):
+        return int(value)
+    if kind == "boolean" and value in ("True", "False"):
+        return value == "True"
+    return value

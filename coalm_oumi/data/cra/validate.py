@@ -14,7 +14,9 @@ from coalm_oumi.core.jsontext import Json
 from coalm_oumi.data.cra import transcript
 from coalm_oumi.data.cra.dialogue import CraTurn
 from coalm_oumi.data.cra.evidence import Evidence, gather
+from coalm_oumi.data.cra.sgd import Catalogue
 from coalm_oumi.data.cra.transcript import Field, TranscriptError
+from coalm_oumi.formats.calls import FunctionCall
 
 Dimension = Literal["format", "undefined_function", "argument_type", "hallucination", "reasoning"]
 """The four of Appendix D, after the format that lets a dialogue be read at all."""
@@ -49,9 +51,6 @@ DIMENSION_OF: Mapping[Kind, Dimension] = {
 }
 
 _BOOLEANS = ("true", "false")
-
-Catalogue = Mapping[str, tuple[Function, Mapping[str, Sequence[str]]]]
-"""What may be called, by name: the function, and the possible values of categorical arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,22 @@ def _call_faults(
     if call.name not in catalogue:
         message = f"`{call.name}` is not a function"
         return [Finding("undefined_function", message, number, name.start, name.end)]
-    function, values = catalogue[call.name]
+    # Services share names: the call is held against the variant that it fits best.
+    found = [
+        _variant_faults(turn.api.call, number, arguments, function, values, known)
+        for function, values in catalogue[call.name]
+    ]
+    return min(found, key=len)
+
+
+def _variant_faults(
+    call: FunctionCall,
+    number: int,
+    arguments: Field,
+    function: Function,
+    values: Mapping[str, Sequence[str]],
+    known: Evidence,
+) -> list[Finding]:
     faults: list[Finding] = []
     for required in function.required:
         if required not in call.arguments:

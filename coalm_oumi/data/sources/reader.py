@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.options import Options
-from coalm_oumi.core.sample import Domain, Sample
+from coalm_oumi.core.sample import Domain, LeftOut, Sample
 from coalm_oumi.files.resources import resolve
 
 
@@ -58,17 +58,6 @@ class Rejected:
     def __str__(self) -> str:
         """Writes both on one line."""
         return f"{self.where}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A sample that a source leaves out on purpose. The manifest counts these by reason.
-
-    Attributes:
-        reason: Why, in the same words for every sample that is left out for this reason.
-    """
-
-    reason: str
 
 
 class RecordError(CoalmError):

@@ -1,30 +1,24 @@
 """Schema-Guided Dialogue to CRA samples (paper, section 4.1, Figures 6 and 7).
 
-The thoughts come from recorded CRA transcripts where there are any, and else from templates over
-SGD's own annotations: the calls, results and dialogue acts are in the data, so the mixture can be
-built without an API key.
+The thoughts come from recorded CRA transcripts where there are any. Elsewhere they come from
+templates over SGD's own annotations, so that the mixture can be built without an API key.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import Field
 
-from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.core.options import Options
-from coalm_oumi.core.sample import Sample
+from coalm_oumi.core.sample import LeftOut, Sample
 from coalm_oumi.data.cra import dialogue as cra
+from coalm_oumi.data.cra import listing, transcript
 from coalm_oumi.data.cra import sgd as raw
-from coalm_oumi.data.cra import transcript
-from coalm_oumi.data.cra.dialogue import ApiStep, CraDialogue, CraTurn
-from coalm_oumi.data.cra.sgd import Scope, Services
+from coalm_oumi.data.cra.annotation import annotated_turns
+from coalm_oumi.data.cra.dialogue import CraDialogue, Target
+from coalm_oumi.data.cra.sgd import Scope, Signatures
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
-from coalm_oumi.data.sources.reader import Record, RecordError, Rejected, Source, SourcePath
-from coalm_oumi.formats.calls import FunctionCall
-from coalm_oumi.rendering import prompts
+from coalm_oumi.data.sources.reader import Record, Rejected, Source, SourcePath
 
 
 class SgdOptions(Options):
@@ -35,16 +29,26 @@ class SgdOptions(Options):
             These dialogues take their turns from there.
         functions: Which functions a prompt lists: those of all services, as in Figure 6, or only
             those of the dialogue's services.
-        max_results: How many results of a call an observation keeps. All, if not given.
+        signatures: What a prompt lists of a function: its required arguments, as in Figure 6, or
+            the optional ones with their defaults as well (`full`).
+        max_results: How many results of a call an observation keeps; null keeps all. Those that
+            the system speaks of later are kept first.
+        closings: The share of the turns to make samples of in which the system only says goodbye or
+            asks for more. They are an eighth of all turns and nearly the same everywhere.
+        targets: Which samples a turn gives: `action` (Figure 6), `response` (Figure 7), and, beyond
+            the paper, `decision`, whose target is the thought with the action or the response.
     """
 
     transcripts: SourcePath | None = None
     functions: Scope = "all"
-    max_results: int | None = Field(None, ge=0)
+    signatures: Signatures = "required"
+    max_results: int | None = Field(2, ge=1)
+    closings: float = Field(1.0, ge=0, le=1)
+    targets: list[Target] = Field(default_factory=lambda: list(cra.PAPER_TARGETS), min_length=1)
 
 
 class Sgd:
-    """Reads one split of SGD: two samples a turn with a call, one a turn without."""
+    """Reads one split of SGD: two samples per turn with a call, one per turn without."""
 
     def __init__(self, path: Path, options: SgdOptions | None = None) -> None:
         """Opens the split.
@@ -56,18 +60,16 @@ class Sgd:
         Raises:
             CoalmError: A file is missing or is not of SGD's shape.
         """
-        options = options or SgdOptions()
+        self._options = options or SgdOptions()
         self._path = path
-        self._functions: Scope = options.functions
-        self._max_results = options.max_results
         self._services = raw.read_services(path)
-        self._transcripts = options.transcripts
-        self._recorded = transcript.read(options.transcripts) if options.transcripts else {}
+        file = self._options.transcripts
+        self._recorded = transcript.read(file) if file else {}
         self._files = raw_files(path, "dialogues_*.json", of="one split of SGD")
         self.size = total_size(self._files)
 
     def records(self) -> Iterator[Record | Rejected]:
-        """Yields the dialogues, and the recorded transcripts of no dialogue.
+        """Yields the dialogues, and the recorded transcripts that belong to no dialogue.
 
         Raises:
             CoalmError: A file is not a JSON list.
@@ -78,113 +80,34 @@ class Sgd:
                 unmatched.discard(str(record.content.get("dialogue_id")))
             yield record
         for name in sorted(unmatched):
-            where = f"{self._transcripts}: {name}"
+            where = f"{self._options.transcripts}: {name}"
             yield Rejected(where, f"no dialogue of this id is in {self._path}")
 
-    def samples(self, record: Record) -> list[Sample]:
+    def samples(self, record: Record) -> list[Sample | LeftOut]:
         """Renders one dialogue.
 
         Raises:
             CoalmError: It is not of SGD's shape, or its recorded transcript cannot be parsed.
         """
-        name, used = raw.identify(record.content, self._services)
-        turns = (
-            transcript.parse(self._recorded[name])
-            if name in self._recorded
-            else annotated_turns(record.content, self._services, self._max_results)
+        options, services = self._options, self._services
+        name, used = raw.identify(record.content, services)
+        functions = raw.distinct(
+            raw.functions(services, used, options.functions, options.signatures)
         )
-        functions = raw.functions(self._services, used, self._functions)
-        return list(cra.samples(CraDialogue(f"sgd/{self._path.name}/{name}", functions, turns)))
+        if name in self._recorded:
+            turns = listing.fit_turns(
+                transcript.parse(self._recorded[name]), services, used, functions
+            )
+        else:
+            turns = annotated_turns(
+                record.content,
+                services,
+                listed=functions,
+                max_results=options.max_results,
+                closings=options.closings,
+            )
+        dialogue = CraDialogue(f"sgd/{self._path.name}/{name}", functions, turns)
+        return list(cra.samples(dialogue, options.targets))
 
 
 SOURCE = Source("cra", Sgd, SgdOptions)
-
-
-class _Act(NamedTuple):
-    act: str
-    slots: Sequence[str]
-
-
-def annotated_turns(
-    record: Json, services: Services, max_results: int | None = None
-) -> list[CraTurn]:
-    """Makes turns of a dialogue's own annotations, with templated thoughts.
-
-    Args:
-        record: The dialogue, as SGD has it.
-        services: The split's schema.
-        max_results: How many results of a call an observation keeps. All, if not given.
-
-    Raises:
-        CoalmError: It is not annotated as SGD is.
-    """
-    turns = record.get("turns")
-    if not isinstance(turns, list) or not turns:
-        raise RecordError("`turns` is missing or empty")
-    try:
-        speakers = [turn["speaker"] for turn in turns]
-        if speakers[: len(turns) // 2 * 2] != ["USER", "SYSTEM"] * (len(turns) // 2):
-            raise RecordError("the speakers do not alternate, user first")
-        return [
-            _annotated_turn(user, system, services, max_results)
-            for user, system in zip(turns[::2], turns[1::2], strict=False)
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RecordError(f"not SGD's annotation: {error!r}") from error
-
-
-def _annotated_turn(
-    user: Json, system: Json, services: Services, max_results: int | None
-) -> CraTurn:
-    for turn in (user, system):
-        if not isinstance(turn["utterance"], str) or not turn["utterance"].strip():
-            raise RecordError("an utterance is missing or empty")
-    acts = _acts(system)
-    called = [frame for frame in system["frames"] if "service_call" in frame]
-    if not called:
-        thought = prompts.render("cra_thought_reply", acts=acts)
-        return CraTurn(user["utterance"], thought, None, system["utterance"])
-    frame = called[0]
-    call = FunctionCall(frame["service_call"]["method"], frame["service_call"]["parameters"])
-    results = frame.get("service_results", [])
-    function = services[frame["service"]].functions.get(call.name)
-    if function is None:
-        raise RecordError(f"`{call.name}` is not a function of {frame['service']}")
-    return CraTurn(
-        user=user["utterance"],
-        thought=prompts.render("cra_thought_action", goal=_goal(function), call=call),
-        api=ApiStep(
-            call=call,
-            observation=dumps(results[:max_results]),
-            thought=prompts.render(
-                "cra_thought_observation",
-                acts=acts,
-                results=len(results),
-                failed=any(act.act == "NOTIFY_FAILURE" for act in acts),
-            ),
-        ),
-        system=system["utterance"],
-    )
-
-
-def _acts(system: Json) -> list[_Act]:
-    """Groups a system turn's slots by act, in order of first mention."""
-    slots: dict[str, list[str]] = {}
-    for frame in system["frames"]:
-        for action in frame["actions"]:
-            named = slots.setdefault(action["act"], [])
-            # An offered intent stands among the values; every other act is about its slot.
-            mentioned = action["values"] if action["act"] == "OFFER_INTENT" else [action["slot"]]
-            named += [_spaced(slot) for slot in mentioned if slot and slot not in named]
-    return [_Act(act, names) for act, names in slots.items()]
-
-
-def _goal(function: Function) -> str:
-    """Makes a description such as "Find a bus" the tail of "The user wants to"."""
-    text = function.description.rstrip(". ") or _spaced(function.name)
-    return text[0].lower() + text[1:]
-
-
-def _spaced(name: str) -> str:
-    """Writes `FindBus` and `leaving_date` as words."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").lower()

@@ -1,7 +1,7 @@
 """Reads from a sample's prompt what an answer may rest on: the functions, and what was said."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,13 +27,13 @@ class Context:
     """What an answer may rest on.
 
     Attributes:
-        functions: The functions that the prompt lists, by name; None where it lists none that can
-            be read.
+        functions: The functions that the prompt lists, by name, since two may share a name; None
+            where it lists none that can be read.
         evidence: What the user, the tools and the system's replies have said so far. The agent's
             own thoughts and calls are no evidence.
     """
 
-    functions: Mapping[str, Function] | None
+    functions: Mapping[str, Sequence[Function]] | None
     evidence: Evidence
 
 
@@ -49,7 +49,7 @@ def context(sample: Sample) -> Context:
     )
 
 
-def _functions(text: str) -> Mapping[str, Function] | None:
+def _functions(text: str) -> Mapping[str, Sequence[Function]] | None:
     """Reads the JSON list of Figure 5, or the numbered signatures of Figure 6."""
     try:
         tools = loads(text)
@@ -59,7 +59,10 @@ def _functions(text: str) -> Mapping[str, Function] | None:
         if not isinstance(tools, list):
             return None
         found = [_from_tool(tool) for tool in tools if isinstance(tool, dict)]
-    return {function.name: function for function in found} or None
+    by_name: dict[str, list[Function]] = {}
+    for function in found:
+        by_name.setdefault(function.name, []).append(function)
+    return by_name or None
 
 
 def _from_signature(name: str, arguments: str) -> Function:

@@ -96,11 +96,10 @@ def _share(verdicts: list[bool], *, due: bool) -> float:
 def _is_valid(call: FunctionCall, expected: Answer, given: Context) -> bool:
     if given.functions is None or any(same_call(call, other) for other in expected.calls):
         return True
-    function = given.functions.get(call.name)
-    return (
-        function is not None
-        and set(function.required) <= set(call.arguments)
+    return any(
+        set(function.required) <= set(call.arguments)
         and set(call.arguments) <= {*function.required, *function.optional}
+        for function in given.functions.get(call.name, ())
     )
 
 
@@ -115,5 +114,7 @@ def _values(answer: Answer) -> Iterator[tuple[str, str, Json]]:
 
 
 def _is_default(function: str, name: str, value: Json, given: Context) -> bool:
-    known = (given.functions or {}).get(function)
-    return known is not None and name in known.optional and same_value(known.optional[name], value)
+    return any(
+        name in known.optional and same_value(known.optional[name], value)
+        for known in (given.functions or {}).get(function, ())
+    )

@@ -7,28 +7,30 @@ from hypothesis import strategies as st
 
 from coalm_oumi.core.function import Function
 from coalm_oumi.data.cra import sgd, transcript
+from coalm_oumi.data.cra.annotation import annotated_turns
 from coalm_oumi.data.cra.evidence import Evidence, gather
 from coalm_oumi.data.cra.rates import Agreement, Rate
 from coalm_oumi.data.cra.validate import DIMENSION_OF, validate
-from coalm_oumi.data.sources import sgd as source
 from tests.conftest import REPO
 
 SAMPLES = REPO / "coalm_oumi/data/samples"
 
 CATALOGUE = {
-    "BookTable": (
-        Function(
-            "BookTable",
-            "Book a table",
-            ("restaurant", "time", "seats"),
-            {"date": "2019-03-01", "serves_alcohol": "dontcare", "price": "moderate"},
-        ),
-        {
-            "seats": ("1", "2", "3", "4"),
-            "serves_alcohol": ("True", "False"),
-            "price": ("cheap", "moderate"),
-        },
-    )
+    "BookTable": [
+        (
+            Function(
+                "BookTable",
+                "Book a table",
+                ("restaurant", "time", "seats"),
+                {"date": "2019-03-01", "serves_alcohol": "dontcare", "price": "moderate"},
+            ),
+            {
+                "seats": ("1", "2", "3", "4"),
+                "serves_alcohol": ("True", "False"),
+                "price": ("cheap", "moderate"),
+            },
+        )
+    ]
 }
 DIALOGUE = """\
 User: A table at P.f. Chang's for two of us on the 5th, please.
@@ -183,7 +185,7 @@ def annotated(folder: Path):
     services = sgd.read_services(folder)
     for _, record in sgd.records(folder):
         name, used = sgd.identify(record, services)
-        turns = source.annotated_turns(record, services)
+        turns = annotated_turns(record, services)
         yield name, transcript.write(turns), sgd.catalogue(services, used, "all")
 
 

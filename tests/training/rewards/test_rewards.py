@@ -128,14 +128,14 @@ def test_scores(of: Sample, text: str, expected: tuple[float, ...]):
 
 def test_functions_are_read_from_the_prompt():
     assert context(CALL).functions == {
-        "weather": Function("weather", "", ("city",), {"days": 1, "unit": None}),
-        "Stock Price": Function("Stock Price", "", ("symbol",), {"day": None}),
+        "weather": [Function("weather", "", ("city",), {"days": 1, "unit": None})],
+        "Stock Price": [Function("Stock Price", "", ("symbol",), {"day": None})],
     }
     assert context(ACTION).functions == {
-        "FindBus": Function(
-            "FindBus", "", ("origin", "date"), {"class": "it's, (any)", "seats": 1}
-        ),
-        "Stop": Function("Stop", ""),
+        "FindBus": [
+            Function("FindBus", "", ("origin", "date"), {"class": "it's, (any)", "seats": 1})
+        ],
+        "Stop": [Function("Stop", "")],
     }
     assert context(REPLY).functions is None
 

@@ -1,0 +1,359 @@
+"""Makes CRA turns of SGD's own annotations: calls, results and dialogue acts are in the data.
+
+The thoughts come from templates (`prompts/cra_thought_*.jinja`), so no API key is needed. They say
+what the user has said in the turn, name the function but none of its arguments, and agree with the
+observation.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.function import Function
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.data.cra import listing, observation
+from coalm_oumi.data.cra.dialogue import ApiStep, CraTurn, Target
+from coalm_oumi.data.cra.evidence import Evidence
+from coalm_oumi.data.cra.listing import ListedCall
+from coalm_oumi.data.cra.sgd import TODAY, Service, Services
+from coalm_oumi.formats.calls import FunctionCall
+from coalm_oumi.rendering import prompts
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_FLAG = re.compile(r"^(?:has|is|are|serves|offers|good for|allows) ")
+"""What the name of a slot with a yes or no begins with, such as `has_wifi`."""
+
+_UNNAMED = re.compile(r"date|time|number|count|size|price|fare|rent|phone|passengers|travelers")
+"""Slots whose values say nothing of what a conversation is about."""
+
+_DETAILS = re.compile(
+    r"(?<=\w)(?<!^search)(?<!^look) (?:in|at|by|with|to|from|for|on|and|based|between|using) .*",
+    re.IGNORECASE,
+)
+"""What follows the object of a function's description: "Find a restaurant" ends before it."""
+
+NOTHING_TELLS_THE_DAY = "the thought says what day it is, which nothing in the prompt tells"
+
+
+_ORDER = {"INFORM_INTENT": 0, "INFORM": 1, "THANK_YOU": 3, "GOODBYE": 3}
+"""How acts of one turn are ordered; those that are not named here go between."""
+
+CLOSING = "a closing turn beyond the share of them that is kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """A slot in a dialogue act, with its value in the speaker's words, or empty.
+
+    Attributes:
+        slot: The slot's name as words.
+        value: The value as the speaker says it.
+        canonical: The value as calls and results have it.
+        is_flag: Whether the value is a yes or no.
+    """
+
+    slot: str
+    value: str
+    canonical: str
+    is_flag: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One dialogue act of a turn, for the templates.
+
+    Attributes:
+        name: SGD's name of it, such as `INFORM`.
+        details: The slots that it is about.
+        goal: What the function that it is about does, as words; empty if it is about none.
+    """
+
+    name: str
+    details: Sequence[Detail]
+    goal: str = ""
+
+
+@dataclass(slots=True)
+class _Dialogue:
+    """What has happened so far.
+
+    Attributes:
+        name: The dialogue's id, which seeds the choice of phrases.
+        services: The split's schema.
+        listed: The functions that the prompt lists; None for all, with all their arguments.
+        max_results: How many results an observation keeps; None for all.
+        closings: The share of closing turns to make samples of.
+        heard: Everything that was said and observed.
+        calls: The calls so far, as they were written.
+        topic: What was offered, chosen or booked last.
+    """
+
+    name: str
+    services: Services
+    listed: Sequence[Function] | None
+    max_results: int | None
+    closings: float
+    heard: list[str] = field(default_factory=list)
+    calls: list[FunctionCall] = field(default_factory=list)
+    topic: str = ""
+
+    def has_heard(self, text: str) -> bool:
+        """Returns True if a text was said or observed before, in any case."""
+        return any(text.casefold() in heard.casefold() for heard in self.heard)
+
+    def pick(self, turn: int) -> int:
+        """Returns a number that chooses between phrases, the same in every build."""
+        return int.from_bytes(hashlib.sha256(f"{self.name}/{turn}".encode()).digest()[:4], "big")
+
+
+def annotated_turns(
+    record: Json,
+    services: Services,
+    *,
+    listed: Sequence[Function] | None = None,
+    max_results: int | None = None,
+    closings: float = 1.0,
+) -> list[CraTurn]:
+    """Makes turns of a dialogue's own annotations, with templated thoughts.
+
+    Args:
+        record: The dialogue, as SGD has it.
+        services: The split's schema.
+        listed: The functions that the prompts list, which calls are fitted to; None keeps calls
+            as they are annotated.
+        max_results: How many results of a call an observation keeps; None for all.
+        closings: The share of the turns to make samples of in which the system only says goodbye
+            or asks for more.
+
+    Raises:
+        CoalmError: The record is not annotated as SGD is.
+    """
+    turns = record.get("turns")
+    if not isinstance(turns, list) or not turns:
+        raise CoalmError("`turns` is missing or empty")
+    try:
+        speakers = [turn["speaker"] for turn in turns]
+        if speakers[: len(turns) // 2 * 2] != ["USER", "SYSTEM"] * (len(turns) // 2):
+            raise CoalmError("the speakers do not alternate, user first")
+        dialogue = _Dialogue(
+            str(record.get("dialogue_id")), services, listed, max_results, closings
+        )
+        made = []
+        for number in range(0, len(turns) - 1, 2):
+            made.append(_turn(dialogue, turns, number))
+        return made
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CoalmError(f"not SGD's annotation: {error!r}") from error
+
+
+def _turn(dialogue: _Dialogue, turns: Sequence[Json], number: int) -> CraTurn:
+    user, system = turns[number], turns[number + 1]
+    for turn in (user, system):
+        if not isinstance(turn["utterance"], str) or not turn["utterance"].strip():
+            raise CoalmError("an utterance is missing or empty")
+    dialogue.heard.append(user["utterance"])
+    said, aims = _acts(dialogue, user), _acts(dialogue, system)
+    frame = next((frame for frame in system["frames"] if "service_call" in frame), None)
+    context = {
+        "said": said,
+        "aims": aims,
+        "topic": dialogue.topic,
+        "is_booking": False,
+        "function": _active_function(user, dialogue.services),
+        "pick": dialogue.pick(number),
+    }
+    if frame is None:
+        known = {
+            detail.canonical
+            for act in aims
+            for detail in act.details
+            if detail.canonical and dialogue.has_heard(detail.canonical)
+        }
+        thought = prompts.render("cra_thought_reply", known=known, **context)
+        left_out: dict[Target, str] = {}
+        is_closing = {act.name for act in aims} <= {"GOODBYE", "REQ_MORE"}
+        if is_closing and context["pick"] % 1000 >= dialogue.closings * 1000:
+            left_out = {"response": CLOSING, "decision": CLOSING}
+        made = CraTurn(user["utterance"], thought, None, system["utterance"], left_out)
+    else:
+        made = _called_turn(dialogue, turns, number, frame, context)
+    dialogue.heard.append(system["utterance"])
+    dialogue.topic = _topic(aims) or _topic(said) or dialogue.topic
+    return made
+
+
+def _called_turn(
+    dialogue: _Dialogue,
+    turns: Sequence[Json],
+    number: int,
+    frame: Json,
+    context: Mapping[str, Json],
+) -> CraTurn:
+    user, system = turns[number], turns[number + 1]
+    service = dialogue.services[frame["service"]]
+    method = frame["service_call"]["method"]
+    if method not in service.functions:
+        raise CoalmError(f"`{method}` is not a function of {frame['service']}")
+    call = FunctionCall(method, service.typed(frame["service_call"]["parameters"]))
+    listed = ListedCall(call)
+    if dialogue.listed is not None:
+        listed = listing.fit(call, service, dialogue.listed, earlier=dialogue.calls)
+    dialogue.calls.append(listed.call)
+    results = frame.get("service_results", [])
+    dates = _unclear_dates(dialogue, listed.call, _wordings(user, frame["service"]))
+    context = {**context, "function": method, "is_booking": method in service.bookings}
+    thought = prompts.render(
+        "cra_thought_action",
+        call=listed.call,
+        unlisted=[_spaced(name) for name in listed.unlisted],
+        dates=dates,
+        today=TODAY,
+        **context,
+    )
+    observed = observation.write(
+        results,
+        listed.call,
+        service,
+        turns[number + 1 :: 2],
+        max_results=dialogue.max_results,
+    )
+    dialogue.heard += [thought, observed]
+    reflection = prompts.render(
+        "cra_thought_observation",
+        results=len(results),
+        failed=any(act.name == "NOTIFY_FAILURE" for act in context["aims"]),
+        differences=_differences(listed.call, results, service),
+        known={
+            detail.canonical
+            for act in context["aims"]
+            for detail in act.details
+            if detail.canonical and detail.canonical.casefold() in observed.casefold()
+        },
+        **context,
+    )
+    return CraTurn(
+        user=user["utterance"],
+        thought=thought,
+        api=ApiStep(listed.call, observed, reflection),
+        system=system["utterance"],
+        left_out={**({"decision": NOTHING_TELLS_THE_DAY} if dates else {}), **listed.left_out},
+    )
+
+
+def _acts(dialogue: _Dialogue, turn: Json) -> list[Act]:
+    """Groups a turn's slots by act, in order of first mention."""
+    details: dict[tuple[str, str], list[Detail]] = {}
+    for frame in turn["frames"]:
+        service = dialogue.services[frame["service"]]
+        for action in frame["actions"]:
+            goal = ""
+            if action["slot"] == "intent":
+                goal = _goal(service.functions.get(action["canonical_values"][0]))
+            elif action["act"] in ("AFFIRM_INTENT", "NEGATE_INTENT"):
+                goal = _goal(service.functions.get(_intent(frame)))
+            found = details.setdefault((action["act"], goal), [])
+            if action["slot"] and action["slot"] not in ("intent", "count"):
+                found += _details(action, service)
+    acts = [Act(name, found, goal) for (name, goal), found in details.items()]
+    # The templates say the first two only: what the user wants, then the details, then thanks.
+    return sorted(acts, key=lambda act: _ORDER.get(act.name, 2))
+
+
+def _details(action: Json, service: Service) -> list[Detail]:
+    is_flag = service.kinds.get(action["slot"]) == "boolean"
+    slot = _spaced(action["slot"])
+    if is_flag:
+        slot = _FLAG.sub("", slot)
+    canonical = action.get("canonical_values") or action["values"]
+    if not action["values"]:
+        return [Detail(slot, "", "", is_flag)]
+    return [
+        Detail(slot, value, exact, is_flag)
+        for value, exact in zip(action["values"], canonical, strict=False)
+    ]
+
+
+def _topic(acts: Sequence[Act]) -> str:
+    """Returns the first thing that an offer or a confirmation names."""
+    named = [
+        detail
+        for act in acts
+        if act.name in ("OFFER", "CONFIRM", "SELECT")
+        for detail in act.details
+        if detail.value and not detail.is_flag and not _UNNAMED.search(detail.slot)
+    ]
+    # A restaurant's name is a better topic than its city.
+    named.sort(key=lambda detail: not detail.slot.endswith(("name", "title")))
+    return named[0].value if named else ""
+
+
+def _intent(frame: Json) -> str:
+    return frame.get("state", {}).get("active_intent", "")
+
+
+def _active_function(user: Json, services: Services) -> str:
+    """Returns the function that the user is heading for; empty if there is none."""
+    for frame in reversed(user["frames"]):
+        if _intent(frame) in services[frame["service"]].functions:
+            return _intent(frame)
+    return ""
+
+
+def _wordings(user: Json, service: str) -> Mapping[str, Sequence[str]]:
+    """Returns how the speakers have put each slot's value, as SGD tracks it."""
+    for frame in user["frames"]:
+        if frame["service"] == service:
+            return frame.get("state", {}).get("slot_values", {})
+    return {}
+
+
+def _unclear_dates(
+    dialogue: _Dialogue, call: FunctionCall, wordings: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str]]:
+    """Finds the dates of a call that what was heard does not give in full.
+
+    Returns:
+        For each, how the user put it (empty if the user did not), and the date.
+    """
+    known = Evidence()
+    for text in dialogue.heard:
+        known |= Evidence.of(text)
+    unclear: dict[str, str] = {}
+    for name, value in call.arguments.items():
+        if not isinstance(value, str) or not _DATE.fullmatch(value):
+            continue
+        _, month, day = map(int, value.split("-"))
+        is_said = any((month, day) == date[1:] for date in known.dates)
+        if not is_said:
+            said = [word for word in wordings.get(name, ()) if dialogue.has_heard(word)]
+            unclear.setdefault(value, said[-1] if said else "")
+    return [(wording, date) for date, wording in unclear.items()]
+
+
+def _differences(
+    call: FunctionCall, results: Sequence[Mapping[str, Json]], service: Service
+) -> list[tuple[str, Json, Json]]:
+    """Compares a call with its first result: the argument, what was asked, and what came."""
+    if not results:
+        return []
+    first = service.typed(results[0])
+    return [
+        (_spaced(name), value, first[name])
+        for name, value in call.arguments.items()
+        if name in first and first[name] != value
+    ]
+
+
+def _goal(function: Function | None) -> str:
+    """Makes a description such as "Find a bus to a city" the tail of "The user wants to"."""
+    if function is None:
+        return ""
+    text = _DETAILS.sub("", function.description.rstrip(". ")) or _spaced(function.name)
+    return text[0].lower() + text[1:]
+
+
+def _spaced(name: str) -> str:
+    """Writes `FindBus` and `leaving_date` as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").lower()

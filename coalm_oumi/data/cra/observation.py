@@ -1,0 +1,100 @@
+"""Writes the results of an annotated SGD call as an observation, cut to what the dialogue needs.
+
+Figures 6 and 7 show one or two results, with the fields that the system speaks of and without the
+arguments of the call. SGD returns up to ten results of some eight fields.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.data.cra.sgd import Service
+from coalm_oumi.formats.calls import FunctionCall
+
+Turn = Json
+"""A turn of a dialogue, as SGD has it."""
+
+
+def write(
+    results: Sequence[Mapping[str, Json]],
+    call: FunctionCall,
+    service: Service,
+    later: Sequence[Turn],
+    *,
+    max_results: int | None,
+) -> str:
+    """Writes results as JSON, with the schema's types.
+
+    Args:
+        results: What the call returned.
+        call: The call.
+        service: The service that returned it.
+        later: The system's turns from that of the call on.
+        max_results: How many results to keep at most; None keeps all, with all their fields.
+
+    Returns:
+        The list of results. It holds those that the system speaks of until its next call, or else
+        the first. Where others are left out, it is an object that says how many there were, as
+        the system tells the user: `{"count": 10, "results": [...]}`.
+    """
+    typed = [service.typed(result) for result in results]
+    if max_results is None:
+        return dumps(typed)
+    chosen = sorted(_spoken_of(results, _offers(later))[:max_results]) or [0][: len(typed)]
+    spoken = _slots_spoken_of(later)
+    shown = [_cut(typed[index], call, spoken) for index in chosen]
+    return dumps(shown if len(shown) == len(typed) else {"count": len(typed), "results": shown})
+
+
+def _cut(result: Mapping[str, Json], call: FunctionCall, spoken: set[str]) -> Mapping[str, Json]:
+    """Keeps the fields that the system speaks of, and those that differ from what was asked."""
+    kept = {
+        name: value
+        for name, value in result.items()
+        if (name in spoken and name not in call.arguments)
+        or (name in call.arguments and call.arguments[name] != value)
+    }
+    return kept or result
+
+
+def _slots_spoken_of(turns: Sequence[Turn]) -> set[str]:
+    return {
+        action["slot"]
+        for turn in turns
+        for frame in turn["frames"]
+        for action in frame["actions"]
+        if action["values"]
+    }
+
+
+def _offers(turns: Sequence[Turn]) -> list[Mapping[str, Sequence[str]]]:
+    """Collects what the system offers from a call's turn on, until the turn of its next call."""
+    offers: list[Mapping[str, Sequence[str]]] = []
+    for number, turn in enumerate(turns):
+        if number and any("service_call" in frame for frame in turn["frames"]):
+            break
+        for frame in turn["frames"]:
+            offered = {
+                action["slot"]: action.get("canonical_values") or action["values"]
+                for action in frame["actions"]
+                if action["act"] == "OFFER" and action["slot"]
+            }
+            if offered:
+                offers.append(offered)
+    return offers
+
+
+def _spoken_of(
+    results: Sequence[Mapping[str, Json]], offers: Sequence[Mapping[str, Sequence[str]]]
+) -> list[int]:
+    """Finds the positions of the results that offers speak of, in the order of the offers."""
+    found: dict[int, None] = {}
+    for offer in offers:
+        fitting = [index for index, result in enumerate(results) if _fits(result, offer)]
+        # An offer names as many results as its longest list of values, such as three movies.
+        found |= dict.fromkeys(fitting[: max(map(len, offer.values()), default=0)])
+    return list(found)
+
+
+def _fits(result: Mapping[str, Json], offer: Mapping[str, Sequence[str]]) -> bool:
+    known = {slot: values for slot, values in offer.items() if slot in result and values}
+    return bool(known) and all(result[slot] in values for slot, values in known.items())
