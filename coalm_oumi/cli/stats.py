@@ -35,6 +35,8 @@ def stats(
     lengths = counts.count_tokens(path, loaded, workers=workers)
     rows = counts.summarize(lengths, window=window)
     show(counts.as_table(rows, window=window))
+    for remark in counts.remarks(rows):
+        print(remark)
     folder = path if path.is_dir() else path.parent
     for file in counts.write(folder, lengths, rows, window=window):
         print(file)

@@ -124,7 +124,12 @@ def _call_faults(
         _variant_faults(turn.api.call, number, arguments, function, values, known)
         for function, values in catalogue[call.name]
     ]
-    return min(found, key=len)
+    return min(found, key=_misfit)
+
+
+def _misfit(faults: Sequence[Finding]) -> tuple[int, int]:
+    """Orders variants: first by what is wrong with names and types, then by all faults."""
+    return sum(fault.kind != "hallucination" for fault in faults), len(faults)
 
 
 def _variant_faults(

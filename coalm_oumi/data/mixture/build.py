@@ -121,11 +121,13 @@ class _Plan:
         rows: The rows of each split, in order.
         counts: How many each split has of each source.
         duplicates: How many samples of each source were dropped as duplicates.
+        left_out: How many samples of each source the configuration leaves out, by reason.
     """
 
     rows: Mapping[str, list[int]]
     counts: Mapping[str, Mapping[str, int]]
     duplicates: Mapping[str, int]
+    left_out: Mapping[str, Mapping[str, int]]
 
 
 def _open(name: str, source: SourceConfig) -> list[Reader]:
@@ -181,18 +183,25 @@ def _plan(rendered: _Rendered, config: BuildConfig) -> _Plan:
     fraction, seed = config.validation_fraction, config.seed
     groups: dict[str, dict[str, list[int]]] = {split: {} for split in SPLITS}
     duplicates: dict[str, int] = {}
+    left_out: dict[str, dict[str, int]] = {}
     for name, rows in rendered.rows.items():
         table = rendered.table.select(rows)
         dialogues, digests = (column(table, key, name) for key in ("dialogue_id", DIGEST))
-        limited = _limit(dialogues, config.sources[name].limit, seed)
-        kept = first_sayings((digests[row], dialogues[row]) for row in limited)
-        duplicates[name] = kept.count(False)
+        source = config.sources[name]
+        limited = _limit(dialogues, source.limit, seed)
+        is_first = first_sayings((digests[row], dialogues[row]) for row in limited)
+        distinct = [row for row, keep in zip(limited, is_first, strict=True) if keep]
+        chosen_rows = _at_most(dialogues, distinct, source.max_samples, seed)
+        duplicates[name] = len(limited) - len(distinct)
+        left_out[name] = {
+            "beyond `limit`": len(rows) - len(limited),
+            "beyond `max_samples`": len(distinct) - len(chosen_rows),
+        }
         for split in SPLITS:
             groups[split][name] = []
-        for row, keep in zip(limited, kept, strict=True):
-            if keep:
-                held_out = in_validation(dialogues[row], fraction=fraction, seed=seed)
-                groups["validation" if held_out else "train"][name].append(rows[row])
+        for row in chosen_rows:
+            held_out = in_validation(dialogues[row], fraction=fraction, seed=seed)
+            groups["validation" if held_out else "train"][name].append(rows[row])
     for split, chosen in groups.items():
         if not any(chosen.values()) and (split == "train" or fraction > 0):
             raise CoalmError(
@@ -204,6 +213,7 @@ def _plan(rendered: _Rendered, config: BuildConfig) -> _Plan:
         rows={s: interleave(list(chosen.values()), seed=seed) for s, chosen in groups.items()},
         counts={s: {name: len(g) for name, g in chosen.items()} for s, chosen in groups.items()},
         duplicates=duplicates,
+        left_out=left_out,
     )
 
 
@@ -214,6 +224,27 @@ def _limit(dialogues: np.ndarray, limit: int | None, seed: int) -> Sequence[int]
     names = list(dict.fromkeys(dialogues))
     chosen = set(random.Random(seed).sample(names, min(limit, len(names))))
     return [row for row, name in enumerate(dialogues) if name in chosen]
+
+
+def _at_most(
+    dialogues: np.ndarray, rows: Sequence[int], most: int | None, seed: int
+) -> Sequence[int]:
+    """Returns the rows of a seeded choice of whole dialogues with so many samples together.
+
+    The dialogues are taken in a shuffled order, each if it still fits.
+    """
+    if most is None or len(rows) <= most:
+        return rows
+    sizes = Counter(dialogues[row] for row in rows)
+    names = list(sizes)
+    random.Random(seed).shuffle(names)
+    chosen: set[str] = set()
+    total = 0
+    for name in names:
+        if total + sizes[name] <= most:
+            chosen.add(name)
+            total += sizes[name]
+    return [row for row in rows if dialogues[row] in chosen]
 
 
 def _fingerprint(sources: Mapping[str, SourceConfig]) -> str:
@@ -246,7 +277,14 @@ def _manifest(config: BuildConfig, rendered: _Rendered, plan: _Plan) -> Json:
             name: [{"where": item.where, "reason": item.reason} for item in items]
             for name, items in rendered.rejected.items()
         },
-        "left_out": {name: dict(counts) for name, counts in rendered.left_out.items()},
+        "left_out": {
+            name: {
+                reason: count
+                for reason, count in {**rendered.left_out[name], **plan.left_out[name]}.items()
+                if count
+            }
+            for name in rendered.left_out
+        },
         "duplicates": plan.duplicates,
         "prompts": prompts.fingerprint(),
     }

@@ -31,11 +31,14 @@ class SourceConfig(Options):
             the small raw files that ship with the package, one that starts with `hub:` on the
             Hugging Face Hub.
         limit: Take a seeded choice of that many dialogues; all, if not given.
+        max_samples: Take a seeded choice of dialogues with at most that many samples together; all,
+            if not given.
         options: The source's own options, which its module defines.
     """
 
     path: Paths
     limit: int | None = None
+    max_samples: int | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -76,8 +79,9 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
         if name not in source_names():
             known = ", ".join(source_names())
             raise CoalmError(f"{file}: unknown source `{name}`; use some of {known}")
-        if source.limit is not None and source.limit <= 0:
-            raise CoalmError(f"{file}: {name}: limit: {source.limit} is not positive")
+        for key, most in (("limit", source.limit), ("max_samples", source.max_samples)):
+            if most is not None and most <= 0:
+                raise CoalmError(f"{file}: {name}: {key}: {most} is not positive")
     for domain in config.without:
         if domain not in DOMAINS:
             raise CoalmError(

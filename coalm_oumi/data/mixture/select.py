@@ -9,6 +9,7 @@ import numpy as np
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.sample import DOMAINS
+from coalm_oumi.data.mixture.marks import UNKNOWN, with_origin
 from coalm_oumi.data.mixture.store import check_split
 
 
@@ -53,6 +54,8 @@ def select(
     Raises:
         CoalmError: An unknown domain, source or split, a column that is missing, or no row left.
     """
+    if domains is not None or sources is not None or weights or validation_fraction:
+        table = with_origin(table, place)
     keep = np.ones(len(table), dtype=bool)
     if split is not None:
         keep &= _split_mask(table, place, split, validation_fraction, seed)
@@ -61,7 +64,7 @@ def select(
             if domain not in DOMAINS:
                 raise CoalmError(f"unknown domain `{domain}`; use some of {', '.join(DOMAINS)}")
         found = column(table, "domain", place)
-        unknown = ~np.isin(found, DOMAINS)
+        unknown = ~np.isin(found, [*DOMAINS, UNKNOWN])
         if unknown.any():
             row = int(unknown.argmax())
             raise CoalmError(

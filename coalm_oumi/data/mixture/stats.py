@@ -15,10 +15,30 @@ from coalm_oumi.core import paper
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.sample import TEXT_COLUMNS
+from coalm_oumi.data.mixture.marks import with_origin
 from coalm_oumi.data.mixture.store import read_all
 from coalm_oumi.files.atomic import write_bytes
 from coalm_oumi.files.jsontext import write_json
 from coalm_oumi.rendering import terminal
+
+PUBLISHED_SAMPLES = {"snips": 13_084, "hammer": 202_500, "toolace": 13_819, "sgd": 82_236}
+"""The samples of the published mixture by its data card on the hub: 311,639 together.
+
+Table 1 prints 13,028 for SNIPS, whose standard training split has 13,084 utterances.
+"""
+
+NOTES = {
+    "snips": (
+        "SNIPS cannot average Table 1's 942 tokens: every sample is Figure 4's instruction, which "
+        "is nearly all of it, with one utterance and its state. That makes 379 tokens for the "
+        "figure's own sample."
+    ),
+    "sgd": (
+        "SGD's average depends on how many results an observation keeps (`max_results`), on the "
+        "functions' signatures, and on the thoughts."
+    ),
+}
+"""What explains a difference to Table 1, by source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +78,7 @@ def count_tokens(path: Path, tokenizer: Any, *, workers: int = 1) -> dict[str, n
     Raises:
         CoalmError: No such mixture, or it does not say its samples' sources.
     """
-    table = read_all(path)
+    table = with_origin(read_all(path), str(path))
     if "source" not in table.column_names:
         raise CoalmError(f"{path}: no column `source`, so there is nothing to tell apart")
     lengths = table.map(
@@ -135,6 +155,19 @@ def write(
     )
     write_bytes(folder / "stats.png", _histogram(lengths, window))
     return [folder / "stats.json", folder / "stats.png"]
+
+
+def remarks(rows: Sequence[SourceStats]) -> list[str]:
+    """Explains, in sentences, the averages that are more than 10% from Table 1's."""
+    said: list[str] = []
+    for row in rows:
+        known = paper_table().get(row.source)
+        if known is None or row.source not in NOTES:
+            continue
+        mean = known["tokens"] / known["samples"]
+        if abs(row.tokens_per_sample - mean) > 0.1 * mean:
+            said.append(NOTES[row.source])
+    return said
 
 
 def _lengths(batch: Mapping[str, list[str]], tokenizer: Any) -> dict[str, list[int]]:

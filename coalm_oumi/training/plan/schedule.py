@@ -1,6 +1,8 @@
 """Steps, hours and cost of a run, from the size of its data and the model's arithmetic."""
 
 import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,9 +80,10 @@ def data_size(
     """Finds out how much a recipe trains on.
 
     Args:
-        config: The recipe. Counts are from the manifest that `coalm build` left in its
-            `dataset_path`, lengths from what `coalm stats` left there. Without these, from the
-            paper's Table 1, of the recipe's `domains` and `sources`.
+        config: The recipe. Counts are from the data that its `dataset_path` names: the manifest
+            that `coalm build` left there, or the records themselves. Without a path they are from
+            the card of the published mixture, and from the paper's Table 1 if the data is not
+            built yet. Lengths are from what `coalm stats` left there, and else from Table 1.
         samples: Samples in an epoch, instead.
         tokens: Tokens in a sample, instead.
 
@@ -92,6 +95,10 @@ def data_size(
     train = config.data.train
     found: list[tuple[float, float]] = []
     origins: set[str] = set()
+    rows = paper_table()
+    paper_mean = sum(row["tokens"] for row in rows.values()) / sum(
+        row["samples"] for row in rows.values()
+    )
     for dataset in () if samples and tokens else train.datasets:
         if dataset.dataset_name != "coalm-oumi/mixture":
             raise CoalmError(
@@ -99,25 +106,21 @@ def data_size(
                 "only; give --samples and --tokens-per-sample"
             )
         kwargs = dataset.dataset_kwargs or {}
-        rows = paper_table()
-        kept = {
-            source: kwargs.get("weights", {}).get(source, 1)
-            for source, row in rows.items()
-            if row["domain"] in (kwargs.get("domains") or [row["domain"]])
-            and source in (kwargs.get("sources") or [source])
-        }
-        counts = {source: row["samples"] for source, row in rows.items()}
+        counts, origin = _counts(dataset.dataset_path, kwargs)
+        origins.add(origin)
         means = {source: row["tokens"] / row["samples"] for source, row in rows.items()}
-        folder = Path(dataset.dataset_path) if dataset.dataset_path else None
-        if folder is not None and (folder / MANIFEST).is_file():
-            counts = read_json(folder / MANIFEST)["samples"]["train"]
-            origins.add(str(folder / MANIFEST))
-        else:
-            origins.add("the paper's Table 1")
-        if folder is not None and (folder / "stats.json").is_file():
-            measured = read_json(folder / "stats.json")["sources"]
+        stats = Path(dataset.dataset_path or "") / "stats.json"
+        if dataset.dataset_path and stats.is_file():
+            measured = read_json(stats)["sources"]
             means |= {row["source"]: row["tokens_per_sample"] for row in measured}
-        found += [(counts[s] * w, means[s]) for s, w in kept.items() if counts.get(s)]
+        weights = kwargs.get("weights") or {}
+        for (source, domain), count in counts.items():
+            is_chosen = domain in (kwargs.get("domains") or [domain]) and source in (
+                kwargs.get("sources") or [source]
+            )
+            if is_chosen and count:
+                mean = means.get(source, paper_mean)
+                found.append((count * weights.get(source, 1), mean))
     total = sum(count for count, _ in found)
     if found and tokens is None:
         tokens = sum(count * mean for count, mean in found) / total
@@ -129,6 +132,41 @@ def data_size(
         samples, tokens = math.ceil(samples * tokens / longest), float(longest)
         origins.add("packed")
     return DataSize(samples, tokens, ", ".join(sorted(origins)) or "as given")
+
+
+def _counts(
+    path: str | None, kwargs: Mapping[str, Any]
+) -> tuple[Mapping[tuple[str, str], float], str]:
+    """Counts the training samples of a data set by source and domain.
+
+    Returns:
+        The counts, and where they are from.
+    """
+    from coalm_oumi.data.mixture.marks import with_origin
+    from coalm_oumi.data.mixture.select import column
+    from coalm_oumi.data.mixture.stats import PUBLISHED_SAMPLES, paper_table
+    from coalm_oumi.data.mixture.store import read_samples, split_files
+
+    domains = {source: row["domain"] for source, row in paper_table().items()}
+    if path is None:
+        counts = {(name, domains[name]): count for name, count in PUBLISHED_SAMPLES.items()}
+        return counts, "the card of the published mixture"
+    if not Path(path).exists():
+        counts = {(name, row["domain"]): row["samples"] for name, row in paper_table().items()}
+        return counts, f"the paper's Table 1, since {path} is not built yet"
+    manifest = Path(path) / MANIFEST
+    if manifest.is_file() and set(read_json(manifest)["samples"]["train"]) <= set(domains):
+        train = read_json(manifest)["samples"]["train"]
+        return {(name, domains[name]): count for name, count in train.items()}, str(manifest)
+    files, is_split = split_files(Path(path), "train")
+    table = with_origin(read_samples(files), path)
+    names = ["source", "domain"]
+    if not set(names) <= set(table.column_names):
+        pairs: Iterable[tuple[str, str]] = [("own data", "")] * len(table)
+    else:
+        pairs = zip(*(column(table, name, path) for name in names), strict=True)
+    kept = 1.0 if is_split else 1.0 - kwargs.get("validation_fraction", 0.0)
+    return {pair: count * kept for pair, count in Counter(pairs).items()}, path
 
 
 def flops_per_token(shape: ModelShape, *, tokens: float) -> float:
