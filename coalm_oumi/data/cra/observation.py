@@ -39,7 +39,8 @@ def write(
     typed = [service.typed(result) for result in results]
     if max_results is None:
         return dumps(typed)
-    chosen = sorted(_spoken_of(results, _offers(later))[:max_results]) or [0][: len(typed)]
+    spoken_of = _spoken_of(results, _offers(later)) or list(range(len(typed)))[:1]
+    chosen = sorted(spoken_of[:max_results])
     spoken = _slots_spoken_of(later)
     shown = [_cut(typed[index], call, spoken) for index in chosen]
     return dumps(shown if len(shown) == len(typed) else {"count": len(typed), "results": shown})

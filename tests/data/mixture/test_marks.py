@@ -76,7 +76,11 @@ def test_a_conversation_is_held_out_as_a_whole():
     kept = select(table, **{**OPTIONS, "split": "train"}, validation_fraction=0.3)
     assert len(held_out) + len(kept) == len(table)
     conversations = [
-        {text.split("I want number ")[1].split("\n")[0] for text in texts if "I want" in text}
+        {
+            text.split("I want number ")[1].split("\n")[0]
+            for text in texts
+            if "I want number" in text
+        }
         for texts in (
             [f"{row['instruction']}\n{row['input']}" for row in split] for split in (held_out, kept)
         )

@@ -395,7 +395,7 @@ def test_thoughts_say_what_was_said_and_agree_with_observations(shared: Path):
                         _, month, day = map(int, str(value).split("-"))
                         said = Evidence.of(f"{heard}\n{turn.thought}").dates
                         grounded += any(date[1:] == (month, day) for date in said)
-                heard += f"\n{turn.api.observation}"
+                heard += f"\n{turn.thought}\n{turn.api.observation}"
             heard += f"\n{turn.system}"
     assert dates > 500
     assert grounded == dates
