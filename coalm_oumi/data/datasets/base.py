@@ -16,6 +16,7 @@ from datasets.fingerprint import Hasher
 from filelock import FileLock
 from oumi.core.datasets import BaseSftDataset
 from oumi.core.types.conversation import Conversation, Message, Role
+from oumi.datasets.sft.alpaca import AlpacaDataset
 from oumi.utils.logging import logger
 from typing_extensions import override
 
@@ -57,6 +58,7 @@ class SampleDataset(BaseSftDataset):
         max_length: int | None = None,
         too_long: TooLong = "drop",
         completion_mask: bool = False,
+        include_system_prompt: bool = False,
         **oumi: Any,
     ) -> None:
         """Loads and selects the samples.
@@ -75,6 +77,8 @@ class SampleDataset(BaseSftDataset):
             too_long: What to do with a longer sample: `drop` or `error`.
             completion_mask: Mark the target by a column `completion_mask` in place of `labels`.
                 TRL packs samples with the first, and drops the second.
+            include_system_prompt: Send the system prompt of Oumi's own Alpaca datasets ("Below is
+                an instruction that describes a task ..."). Inference has to send it as well.
             **oumi: What Oumi passes to a dataset: path, split, tokenizer and so on.
 
         Raises:
@@ -93,6 +97,7 @@ class SampleDataset(BaseSftDataset):
         self._longest = max_length
         self._too_long = too_long
         self._completion_mask = completion_mask
+        self._include_system_prompt = include_system_prompt
         super().__init__(**oumi)
         if self._tokenizer is not None:
             pin_template_date(self._tokenizer)
@@ -138,15 +143,21 @@ class SampleDataset(BaseSftDataset):
     @override
     def transform_conversation(self, example: Any) -> Conversation:
         """Makes one sample a conversation of one user turn and the target."""
-        return Conversation(
-            messages=[
-                Message(
-                    role=Role.USER,
-                    content=user_message(example["instruction"], example["input"]),
-                ),
-                Message(role=Role.ASSISTANT, content=example["output"]),
-            ]
-        )
+        messages = [
+            Message(role=Role.USER, content=user_message(example["instruction"], example["input"])),
+            Message(role=Role.ASSISTANT, content=example["output"]),
+        ]
+        if system := self._system_prompt(example["input"]):
+            messages.insert(0, Message(role=Role.SYSTEM, content=system))
+        return Conversation(messages=messages)
+
+    def _system_prompt(self, text: str) -> str:
+        """Returns the system prompt of a sample with this input; empty if none is sent."""
+        if not self._include_system_prompt:
+            return ""
+        if text:
+            return AlpacaDataset.system_prompt_with_context
+        return AlpacaDataset.system_prompt_without_context
 
     @override
     @reported_by_oumi
@@ -158,8 +169,8 @@ class SampleDataset(BaseSftDataset):
         """
         if not tokenize or not isinstance(sample, Conversation):
             return super().tokenize(sample, tokenize)
-        user, target = (str(message.content) for message in sample.messages)
-        (encoded,) = encode(self._tokenizer, [user], [target])
+        *system, user, target = (str(message.content) for message in sample.messages)
+        (encoded,) = encode(self._tokenizer, [user], [target], system or None)
         if len(encoded.input_ids) > self._max_length:
             raise CoalmError(
                 self._too_long_message(
@@ -227,8 +238,10 @@ class SampleDataset(BaseSftDataset):
     def _encode_batch(self, batch: pa.Table, indices: Sequence[int]) -> pa.Table:
         instructions, inputs, outputs = (batch[name].to_pylist() for name in TEXT_COLUMNS)
         users = [user_message(*pair) for pair in zip(instructions, inputs, strict=True)]
+        systems = [self._system_prompt(text) for text in inputs]
+        samples = encode(self._tokenizer, users, outputs, systems)
         kept: list[Encoded] = []
-        for index, encoded in zip(indices, encode(self._tokenizer, users, outputs), strict=True):
+        for index, encoded in zip(indices, samples, strict=True):
             length = len(encoded.input_ids)
             if length <= self._max_length:
                 kept.append(encoded)
@@ -270,6 +283,7 @@ class SampleDataset(BaseSftDataset):
                 self._max_length,
                 self._too_long,
                 self._completion_mask,
+                self._include_system_prompt,
                 trial,
                 tokens.VERSION,
             )

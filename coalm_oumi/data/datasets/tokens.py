@@ -41,7 +41,12 @@ def user_message(instruction: str, input_text: str) -> str:
     return prompts.render("alpaca", instruction=instruction, input=input_text)
 
 
-def encode(tokenizer: Any, users: Sequence[str], targets: Sequence[str]) -> list[Encoded]:
+def encode(
+    tokenizer: Any,
+    users: Sequence[str],
+    targets: Sequence[str],
+    systems: Sequence[str] | None = None,
+) -> list[Encoded]:
     """Tokenises a batch of one-turn conversations.
 
     The prompt is tokenised as the chat template writes it for generation, and the target apart from
@@ -54,6 +59,7 @@ def encode(tokenizer: Any, users: Sequence[str], targets: Sequence[str]) -> list
         tokenizer: A tokenizer with a chat template.
         users: What the user says, one text per sample.
         targets: What the assistant answers, one text per sample.
+        systems: A system prompt per sample; none if not given.
 
     Raises:
         CoalmError: The chat template does not keep prompt and target apart, or does not close
@@ -61,7 +67,9 @@ def encode(tokenizer: Any, users: Sequence[str], targets: Sequence[str]) -> list
     """
     closing = end_of_turn(tokenizer)
     _check_round_trip(tokenizer)
-    prompt_ids = _tokenize(tokenizer, [generation_prompt(tokenizer, user) for user in users])
+    systems = systems or [""] * len(users)
+    prompts = [generation_prompt(tokenizer, *pair) for pair in zip(users, systems, strict=True)]
+    prompt_ids = _tokenize(tokenizer, prompts)
     target_ids = _tokenize(tokenizer, [target.strip() for target in targets], only_text=True)
     return [
         Encoded([*prompt, *target, *closing], prompt_length=len(prompt))

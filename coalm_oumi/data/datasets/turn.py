@@ -27,13 +27,21 @@ def pin_template_date(tokenizer: Any) -> None:
         tokenizer.chat_template = {name: pin_date(text) for name, text in templates.items()}
 
 
-def generation_prompt(tokenizer: Any, user: str) -> str:
+def generation_prompt(tokenizer: Any, user: str, system: str = "") -> str:
     """Returns the text that a model reads before it answers.
+
+    Args:
+        tokenizer: A tokenizer with a chat template.
+        user: What the user says.
+        system: A system prompt; none if empty.
 
     Raises:
         CoalmError: There is no chat template, or it cannot write a plain conversation.
     """
-    return _render(tokenizer, [{"role": "user", "content": user}], add_generation_prompt=True)
+    messages = [{"role": "user", "content": user}]
+    if system:
+        messages.insert(0, {"role": "system", "content": system})
+    return _render(tokenizer, messages, add_generation_prompt=True)
 
 
 def end_of_turn(tokenizer: Any) -> list[int]:

@@ -145,6 +145,21 @@ def test_conversations_are_one_turn_and_the_target(mixture: Path):
     assert conversation.messages[1].content == row["output"]
 
 
+def test_oumis_system_prompt_is_an_option(mixture: Path, tokenizer):
+    options = {"dataset_path": str(mixture), "tokenizer": tokenizer}
+    plain = MixtureDataset(**options)
+    prompted = MixtureDataset(**options, include_system_prompt=True)
+    conversation = prompted.conversation(0)
+    assert [m.role for m in conversation.messages] == [Role.SYSTEM, Role.USER, Role.ASSISTANT]
+    assert str(conversation.messages[0].content).startswith("Below is an instruction")
+    together = prompted.to_hf()
+    assert prompted[0] == together[0]
+    read = tokenizer.decode(together[0]["input_ids"])
+    assert "Below is an instruction" in read
+    without = tokenizer.decode(plain.to_hf()[0]["input_ids"])
+    assert "Below is an instruction" not in without
+
+
 def test_one_sample_and_the_batch_agree(mixture: Path, tokenizer):
     dataset = MixtureDataset(
         dataset_name="coalm-oumi/mixture", dataset_path=str(mixture), tokenizer=tokenizer
