@@ -216,6 +216,7 @@ def _called_turn(
         results,
         listed.call,
         service,
+        frame["service"],
         turns[number + 1 :: 2],
         max_results=dialogue.max_results,
     )

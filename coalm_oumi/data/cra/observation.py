@@ -18,6 +18,7 @@ def write(
     results: Sequence[Mapping[str, Json]],
     call: FunctionCall,
     service: Service,
+    name: str,
     later: Sequence[Turn],
     *,
     max_results: int | None,
@@ -28,6 +29,7 @@ def write(
         results: What the call returned.
         call: The call.
         service: The service that returned it.
+        name: The service's name.
         later: The system's turns from that of the call on.
         max_results: How many results to keep at most; None keeps all, with all their fields.
 
@@ -41,7 +43,7 @@ def write(
         return dumps(typed)
     spoken_of = _spoken_of(results, _offers(later)) or list(range(len(typed)))[:1]
     chosen = sorted(spoken_of[:max_results])
-    spoken = _slots_spoken_of(later)
+    spoken = _slots_spoken_of(later, name)
     shown = [_cut(typed[index], call, spoken) for index in chosen]
     return dumps(shown if len(shown) == len(typed) else {"count": len(typed), "results": shown})
 
@@ -57,13 +59,13 @@ def _cut(result: Mapping[str, Json], call: FunctionCall, spoken: set[str]) -> Ma
     return kept or result
 
 
-def _slots_spoken_of(turns: Sequence[Turn]) -> set[str]:
+def _slots_spoken_of(turns: Sequence[Turn], service: str) -> set[str]:
     return {
         action["slot"]
         for turn in turns
         for frame in turn["frames"]
         for action in frame["actions"]
-        if action["values"]
+        if action["values"] and frame["service"] == service
     }
 
 

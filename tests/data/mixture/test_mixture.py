@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import datasets
@@ -81,6 +82,24 @@ def test_duplicates_of_another_dialogue_are_dropped():
     rows = [sample(1), sample(1, "sgd"), sample(2), sample(1)]
     kept = deduplicated(rows)
     assert [row.dialogue_id for row in kept] == ["snips/1", "snips/2", "snips/1"]
+
+
+def test_a_source_is_cut_to_whole_dialogues(tmp_path: Path, repo: Path):
+    def built(*changes: str) -> tuple[dict, Counter[str]]:
+        options = [f"output_dir={tmp_path}", "without=[tod,la]", "sources.sgd.limit=null", *changes]
+        folder = build(load_config(repo / "recipes/data/demo.yaml", options))
+        rows = [row for file in folder.glob("*.parquet") for row in pq.read_table(file).to_pylist()]
+        manifest = json.loads((folder / "manifest.json").read_text())
+        return manifest, Counter(row["dialogue_id"] for row in rows)
+
+    _, whole = built()
+    manifest, cut = built("sources.sgd.max_samples=100")
+    assert 90 <= cut.total() <= 100
+    assert all(whole[name] == count for name, count in cut.items())
+    assert manifest["left_out"]["sgd"]["beyond `max_samples`"] == whole.total() - cut.total()
+    _, again = built("sources.sgd.max_samples=100")
+    _, other = built("sources.sgd.max_samples=100", "seed=1")
+    assert again == cut != other
 
 
 @pytest.mark.parametrize("domain", ["tod", "la", "cra"])
