@@ -27,7 +27,7 @@ def repo() -> Path:
     return REPO
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real public data beside the checkout."""
     if not SHARED.is_dir():
