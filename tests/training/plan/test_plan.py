@@ -92,9 +92,9 @@ def test_a_model_that_is_nowhere_is_one_line(tmp_path: Path):
 
 
 def test_the_papers_hours_imply_the_default_utilisation():
-    """Section 4.2 and Table 1: 311,583 samples of 678 tokens, three epochs, 8 H100, 8 and 60 h."""
+    """Section 4.2 and the card: 311,639 samples of 678 tokens, three epochs, 8 H100, 8 and 60 h."""
     data = data_size(read_recipe(RECIPE))
-    assert (data.samples, round(data.tokens)) == (311_583, 678)
+    assert (data.samples, round(data.tokens)) == (311_639, 678)
     implied = {
         name: implied_mfu(
             shape_of(name), data, gpu_by_name("h100"), gpus=8, epochs=3, hours=float(hours)
@@ -295,14 +295,12 @@ def test_data_of_a_build_and_of_an_ablation(mixture: Path):
     assert built.samples == sum(counts.values())
     assert built.origin == f"{mixture}/manifest.json"
     without = read_recipe(RECIPE, ["data.train.datasets[0].dataset_kwargs.domains=[tod,cra]"])
-    assert data_size(without).samples == 13_028 + 82_236
+    assert data_size(without).samples == 13_084 + 82_236
     packed = data_size(read_recipe(RECIPE, ["training.trainer_kwargs.packing=true"]))
-    assert packed == DataSize(
-        51_559, 4096.0, "packed, the paper's Table 1, since data/coalm_it is not built yet"
-    )
-    published = data_size(read_recipe(RECIPE, ["data.train.datasets[0].dataset_path=null"]))
-    assert published.samples == 311_639
-    assert published.origin == "the card of the published mixture"
+    assert packed == DataSize(51_572, 4096.0, "packed, the card of the published mixture")
+    unbuilt = data_size(read_recipe(RECIPE, ["data.train.datasets[0].dataset_path=data/nosuch"]))
+    assert unbuilt.samples == 311_583
+    assert unbuilt.origin == "the paper's Table 1, since data/nosuch is not built yet"
 
 
 def test_own_data_is_counted(tmp_path: Path):
