@@ -73,6 +73,7 @@ DIFFERENCES = {
         "model.tokenizer_pad_token",
         "data.train.datasets.0.dataset_path",
         "training.max_steps",
+        "training.learning_rate",
         "training.num_train_epochs",
         "training.enable_gradient_checkpointing",
         "training.gradient_checkpointing_kwargs.use_reentrant",
