@@ -94,3 +94,20 @@ def native_model(engine: Any) -> tuple[Any, Any] | None:
     if not isinstance(engine, NativeTextInferenceEngine):
         return None
     return engine._model, engine._tokenizer
+
+
+def replace_sft_trainer(config: type, trainer: type) -> None:
+    """Has Oumi's trainer type `TRL_SFT` build our subclass of TRL's SFT trainer.
+
+    Oumi takes the class by name from TRL and registers no trainers, and neither lets a recipe pass
+    `autocast_adapter_dtype` to peft or leave TRL's metrics out. It can go when Oumi looks
+    `training.trainer_type` up in its registry.
+
+    Args:
+        config: The subclass of `trl.SFTConfig`.
+        trainer: The subclass of `trl.SFTTrainer`.
+    """
+    import trl
+
+    trl.SFTConfig = config
+    trl.SFTTrainer = trainer

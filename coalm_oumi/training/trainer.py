@@ -1,0 +1,167 @@
+"""TRL's SFT trainer with three more options, which a recipe sets under `training.trainer_kwargs`.
+
+Neither Oumi nor TRL has a hook for them; see `coalm_oumi.core.compat.replace_sft_trainer`. Without
+the options, this is TRL's trainer.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import transformers
+import trl
+from typing_extensions import override
+
+from coalm_oumi.core.compat import reported_by_oumi
+from coalm_oumi.core.errors import CoalmError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+# The trainer may be installed twice: the classes that this module extends stay TRL's own.
+_TrlConfig: type[trl.SFTConfig] = getattr(trl.SFTConfig, "original", trl.SFTConfig)
+_TrlTrainer: type[trl.SFTTrainer] = getattr(trl.SFTTrainer, "original", trl.SFTTrainer)
+
+
+@dataclass
+class CoalmSftConfig(_TrlConfig):
+    """TRL's options and ours.
+
+    Attributes:
+        adapter_dtype: The type of the adapters: `float32`, or `bfloat16` like the base. None leaves
+            them as peft makes them, in float32: then each LoRA layer casts its input, which is a
+            quarter of the kernels of a step. In bfloat16 the optimizer rounds each update.
+        max_row_tokens: A padding-free row of more tokens is computed in parts of whole samples, one
+            after the other, whose gradients add up to the row's. It bounds the memory of a step.
+        token_metrics: False leaves out entropy and accuracy of the tokens. Computing them reads a
+            number from the GPU several times a step, and each time the host waits for it.
+    """
+
+    original = _TrlConfig
+
+    adapter_dtype: str | None = field(
+        default=None, metadata={"help": "Type of the adapters: float32 or bfloat16."}
+    )
+    max_row_tokens: int | None = field(
+        default=None, metadata={"help": "Tokens of a padding-free row to compute at once."}
+    )
+    token_metrics: bool = field(
+        default=True, metadata={"help": "Log entropy and accuracy of the tokens."}
+    )
+
+    @reported_by_oumi
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            CoalmError: One has a value that it cannot have.
+        """
+        super().__post_init__()
+        if self.adapter_dtype not in (None, *_DTYPES):
+            raise CoalmError(
+                f"training.trainer_kwargs.adapter_dtype: `{self.adapter_dtype}` is neither "
+                f"{' nor '.join(_DTYPES)}"
+            )
+        if self.max_row_tokens is None:
+            return
+        if self.max_row_tokens < 1:
+            raise CoalmError("training.trainer_kwargs.max_row_tokens: must be positive")
+        if not self.padding_free:
+            raise CoalmError(
+                "training.trainer_kwargs.max_row_tokens: only a padding-free row has parts; add "
+                "padding_free: true"
+            )
+        if self.fsdp:
+            raise CoalmError(
+                "training.trainer_kwargs.max_row_tokens: FSDP needs the same number of forward "
+                "passes on every GPU, and rows differ; set per_device_train_batch_size to 1 instead"
+            )
+
+
+class CoalmSftTrainer(_TrlTrainer):
+    """TRL's trainer with the options of `CoalmSftConfig`."""
+
+    original = _TrlTrainer
+    args: CoalmSftConfig
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Builds the trainer, and casts the adapters if a recipe asks for it."""
+        super().__init__(*args, **kwargs)
+        dtype = getattr(self.args, "adapter_dtype", None)
+        if dtype is not None:
+            _cast_trained(self.model, _DTYPES[dtype])
+
+    @override
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """Computes loss and gradients of a batch, part by part if its row is too long.
+
+        The loss of each part is divided by the targets of the whole step (`num_items_in_batch`), so
+        that the parts add up.
+        """
+        budget = getattr(self.args, "max_row_tokens", None)
+        parts = [inputs]
+        if budget is not None and inputs["input_ids"].shape[1] > budget:
+            if num_items_in_batch is None:
+                raise CoalmError(
+                    "training.trainer_kwargs.max_row_tokens: this model does not take the number "
+                    "of targets of a step, so parts of a row cannot be weighed"
+                )
+            parts = split_row(inputs, budget)
+        losses: list[torch.Tensor] = []
+        for part in parts[:-1]:
+            # DDP exchanges gradients once, with the last part.
+            with self.accelerator.no_sync(model):
+                losses.append(super().training_step(model, part, num_items_in_batch))
+        losses.append(super().training_step(model, parts[-1], num_items_in_batch))
+        return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
+
+    @override
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Computes the loss, and TRL's metrics of it unless a recipe leaves them out."""
+        if getattr(self.args, "token_metrics", True) or not model.training:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        inputs = {**inputs, "use_cache": False}
+        if self.args.use_liger_kernel:
+            inputs["skip_logits"] = True
+            inputs["use_token_scaling"] = self.args.loss_type == "dft"
+        # The method of TRL's parent: what TRL adds to it are the metrics.
+        return transformers.Trainer.compute_loss(
+            self, model, inputs, return_outputs, num_items_in_batch
+        )
+
+
+def split_row(inputs: Mapping[str, torch.Tensor], budget: int) -> list[dict[str, torch.Tensor]]:
+    """Splits a padding-free row into parts of whole samples.
+
+    Args:
+        inputs: Tensors of shape (1, tokens): `input_ids`, `labels` and `position_ids`, which start
+            from 0 at each sample.
+        budget: The tokens of a part. A sample that is longer makes a part alone.
+
+    Returns:
+        The parts, in order. Each has at least one sample.
+    """
+    starts: list[int] = (inputs["position_ids"][0] == 0).nonzero().flatten().tolist()
+    ends = [*starts[1:], inputs["position_ids"].shape[1]]
+    bounds = [0]
+    for start, end in zip(starts, ends, strict=True):
+        if end - bounds[-1] > budget and start > bounds[-1]:
+            bounds.append(start)
+    bounds.append(ends[-1])
+    return [
+        {name: values[:, first:last] for name, values in inputs.items()}
+        for first, last in itertools.pairwise(bounds)
+    ]
+
+
+def _cast_trained(model: Any, dtype: torch.dtype) -> None:
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
