@@ -39,13 +39,19 @@ MODEL = {"model.model_name", "model.tokenizer_pad_token", "training.output_dir"}
 ONE_GPU = MODEL | {
     "training.per_device_train_batch_size",
     "training.gradient_accumulation_steps",
+    "training.enable_gradient_checkpointing",
+    "training.gradient_checkpointing_kwargs.use_reentrant",
 }
 ABLATION = {
     "data.train.datasets.0.dataset_kwargs.domains",
     "data.train.datasets.0.dataset_path",
     "training.output_dir",
 }
-PUBLISHED = {
+RECOMPUTED = {
+    "training.enable_gradient_checkpointing",
+    "training.gradient_checkpointing_kwargs.use_reentrant",
+}
+PUBLISHED = RECOMPUTED | {
     "fsdp",
     "model.enable_liger_kernel",
     "peft",
@@ -61,7 +67,7 @@ PUBLISHED = {
     "training.output_dir",
     "training.per_device_train_batch_size",
     "training.save_steps",
-    "training.trainer_kwargs.save_total_limit",
+    "training.trainer_kwargs",
     "training.warmup_ratio",
     "training.warmup_steps",
     "training.weight_decay",
@@ -75,22 +81,21 @@ DIFFERENCES = {
         "training.max_steps",
         "training.learning_rate",
         "training.num_train_epochs",
-        "training.enable_gradient_checkpointing",
-        "training.gradient_checkpointing_kwargs.use_reentrant",
         "training.ddp_find_unused_parameters",
         "training.logging_steps",
         "training.save_steps",
         "training.try_resume_from_last_checkpoint",
-        "training.trainer_kwargs.save_total_limit",
+        "training.trainer_kwargs",
         "training.output_dir",
     },
-    "coalm_70b": {"model.model_name", "training.output_dir", "training.save_steps", "fsdp"},
+    "coalm_70b": RECOMPUTED
+    | {"model.model_name", "training.output_dir", "training.save_steps", "fsdp"},
     "coalm_405b": {
         "model.model_name",
         "model.device_map",
         "training.output_dir",
         "training.save_steps",
-        "training.enable_gradient_checkpointing",
+        "training.gradient_checkpointing_kwargs.use_reentrant",
         "training.trainer_kwargs.fsdp",
         "training.trainer_kwargs.fsdp_config",
         "peft.q_lora",
@@ -109,7 +114,17 @@ DIFFERENCES = {
     "coalm_llama3.2_1b": ONE_GPU - {"model.tokenizer_pad_token"},
     "coalm_smollm2_360m": ONE_GPU,
     "coalm_smollm2_135m": ONE_GPU,
-    "coalm_8b_throughput": {
+    "coalm_8b_padding_free": {
+        "model.model_max_length",
+        "data.train.collator_name",
+        "data.train.datasets.0.dataset_kwargs.max_length",
+        "training.per_device_train_batch_size",
+        "training.output_dir",
+        "training.trainer_kwargs.padding_free",
+        "training.trainer_kwargs.max_row_tokens",
+    },
+    "coalm_8b_throughput": RECOMPUTED
+    | {
         "model.attn_implementation",
         "model.enable_liger_kernel",
         "data.train.collator_name",

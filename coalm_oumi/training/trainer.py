@@ -57,6 +57,10 @@ class CoalmSftConfig(_TrlConfig):
         Raises:
             CoalmError: One has a value that it cannot have.
         """
+        if not torch.cuda.is_available():
+            # Transformers refuses TF32 where there is no GPU. A recipe that is tried out on a CPU
+            # computes float32 as it is.
+            self.tf32 = None
         super().__post_init__()
         if self.adapter_dtype not in (None, *_DTYPES):
             raise CoalmError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.rendering.coalm_template import with_coalm
+from coalm_oumi.training.tokenizer_folder import save_tokenizer
 
 if TYPE_CHECKING:
     from oumi.core.configs import TrainingConfig
@@ -70,7 +71,7 @@ def merge(
         tokenizer = transformers.AutoTokenizer.from_pretrained(adapter)
         if isinstance(tokenizer.chat_template, str):
             tokenizer.chat_template = with_coalm(tokenizer.chat_template)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
     return lost
 
 
@@ -94,7 +95,7 @@ def _rounded_away(tuned: Any) -> float:
 def quantize(recipe: "TrainingConfig", output: Path) -> None:
     """Quantises a recipe's model by the recipe's own QLoRA settings and writes it.
 
-    Training then reads 4 bits a weight, where it would read 16 and quantise them in each process.
+    Training then reads 4 bits per weight instead of 16, and does not quantise them in each process.
 
     Args:
         recipe: A training configuration with `peft.q_lora`.
@@ -122,7 +123,7 @@ def quantize(recipe: "TrainingConfig", output: Path) -> None:
         except (OSError, ValueError) as error:
             raise CoalmError(f"{name}: unavailable ({str(error).splitlines()[0]})") from error
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
 
 
 @contextmanager

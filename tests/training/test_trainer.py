@@ -167,6 +167,13 @@ def test_the_type_of_the_adapters(dtype: str | None, tiny_model: Path, tokenizer
     assert torch.isfinite(trainer.training_step(trainer.model, batch, torch.tensor(56)))
 
 
+def test_tf32_is_for_gpus(tmp_path: Path):
+    assert not torch.cuda.is_available()
+    assert (
+        CoalmSftConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, tf32=True).tf32 is None
+    )
+
+
 def test_oumi_builds_our_trainer():
     import trl
     from oumi.core.registry import REGISTRY

@@ -189,7 +189,7 @@ def _weights(shape: ModelShape, setup: Setup) -> tuple[int, int]:
 
 def _boundary(shape: ModelShape, setup: Setup) -> int:
     """Bytes of a layer's input, which is all that checkpointing keeps of the layer."""
-    return setup.micro_batch * setup.tokens * shape.hidden * setup.activation_bytes
+    return setup.tokens_at_once * shape.hidden * setup.activation_bytes
 
 
 def _activations(shape: ModelShape, setup: Setup) -> tuple[int, int]:
@@ -206,9 +206,9 @@ def _activations(shape: ModelShape, setup: Setup) -> tuple[int, int]:
     norm = size * hidden if fused else 4 * hidden
     if whole and not fused:
         norm += size * hidden  # the normalised input, for the gradient of the norm's weight
-    # Queries, keys, values, output and log-sum-exp. Under a mask for padding, which a batch of one
-    # has not, Transformers repeats keys and values for each query head.
-    key = shape.key if setup.micro_batch == 1 else shape.query
+    # Queries, keys, values, output and log-sum-exp. Under a mask, Transformers repeats keys and
+    # values for each query head.
+    key = shape.query if setup.masked else shape.key
     attention = size * (2 * shape.query + 2 * key) + 4 * shape.heads
     mlp = size * wide * (2 if fused else 3)  # gate and up, and silu(gate), which Liger recomputes
     if copies:
@@ -222,7 +222,7 @@ def _activations(shape: ModelShape, setup: Setup) -> tuple[int, int]:
     layer = 2 * norm + attention + mlp + inputs + between
     # The embeddings' output, the final norm, and the input of the output layer where it is trained.
     outside = size * hidden + norm + (size * hidden if whole else 0)
-    sequence = setup.micro_batch * setup.tokens
+    sequence = setup.tokens_at_once
     return sequence * outside, sequence * layer
 
 
@@ -236,7 +236,7 @@ def _workspace(shape: ModelShape, setup: Setup, *, sharded: bool) -> int:
         gradient += setup.trained_bytes * shape.hidden
         if shape.adapted and setup.trained_bytes != size:
             gradient += (setup.trained_bytes + size) * wide
-    total = setup.micro_batch * setup.tokens * gradient
+    total = setup.tokens_at_once * gradient
     if not shape.adapted and sharded:
         total += setup.activation_bytes * (shape.layer_parameters + shape.root_parameters)
     if setup.four_bit:
@@ -266,7 +266,7 @@ def _gathered(shape: ModelShape, setup: Setup, *, sharded: bool) -> tuple[int, i
 
 def _logits(shape: ModelShape, setup: Setup) -> int:
     """Bytes at the loss, where the logits are turned into their own gradient."""
-    sequence, size = setup.micro_batch * setup.tokens, setup.activation_bytes
+    sequence, size = setup.tokens_at_once, setup.activation_bytes
     if setup.loss == "liger":
         # Its chunks are as many tokens as make the logits no larger than the hidden states.
         chunk = sequence / math.ceil(shape.vocabulary / shape.hidden)

@@ -127,9 +127,9 @@ def data_size(
     samples = samples or round(total)
     if not samples or not tokens:
         raise CoalmError("the recipe names no data; give --samples and --tokens-per-sample")
-    longest = config.model.model_max_length
-    if longest and (train.pack or config.training.trainer_kwargs.get("packing")):
-        samples, tokens = math.ceil(samples * tokens / longest), float(longest)
+    row = config.model.model_max_length
+    if row and (train.pack or config.training.trainer_kwargs.get("packing")):
+        samples, tokens = math.ceil(samples * tokens / row), float(row)
         origins.add("packed")
     return DataSize(samples, tokens, ", ".join(sorted(origins)) or "as given")
 

@@ -37,6 +37,8 @@ class Setup:
     Attributes:
         tokens: Tokens of the longest sequence in a batch.
         micro_batch: Sequences that one GPU takes at once.
+        row_budget: Where the sequences of a batch lie in one row without padding, the tokens of it
+            that are computed at once (`max_row_tokens`), 0 for all; None where they are padded.
         accumulation: Micro-batches to a step.
         weight_bytes: Bytes of a frozen or trained weight that is not quantised, at rest.
         activation_bytes: Bytes of a number in the residual stream.
@@ -56,6 +58,7 @@ class Setup:
 
     tokens: int
     micro_batch: int
+    row_budget: int | None
     accumulation: int
     weight_bytes: int
     activation_bytes: int
@@ -72,6 +75,17 @@ class Setup:
     loss: Loss
 
     @property
+    def tokens_at_once(self) -> int:
+        """The most tokens that one forward pass sees. A sequence is never cut."""
+        whole = self.micro_batch * self.tokens
+        return min(whole, max(self.row_budget, self.tokens)) if self.row_budget else whole
+
+    @property
+    def masked(self) -> bool:
+        """True if attention gets a mask, for padding or between the samples of a row."""
+        return self.micro_batch > 1
+
+    @property
     def optimizer_bytes(self) -> float:
         """Bytes of optimizer state to a trained parameter."""
         copies, beside = _OPTIMIZER_BYTES[self.optimizer]
@@ -85,6 +99,7 @@ def read_setup(config: "TrainingConfig") -> Setup:
         CoalmError: It trains in a way that the plan does not know.
     """
     training, peft, fsdp = config.training, config.peft, read_fsdp(config)
+    kwargs = training.trainer_kwargs
     if training.trainer_type.value not in ("trl_sft", "hf"):
         raise CoalmError(
             f"training.trainer_type {training.trainer_type.name}: the plan knows supervised "
@@ -92,8 +107,12 @@ def read_setup(config: "TrainingConfig") -> Setup:
         )
     if config.deepspeed.enable_deepspeed:
         raise CoalmError("deepspeed.enable_deepspeed: the plan knows DDP and FSDP only")
-    if config.model.model_max_length is None:
-        raise CoalmError("model.model_max_length: set it, memory depends on it")
+    tokens = longest(config)
+    if tokens is None:
+        raise CoalmError(
+            "model.model_max_length: set it, or max_length in the dataset_kwargs of every dataset; "
+            "memory depends on it"
+        )
     if training.optimizer not in _OPTIMIZER_BYTES:
         raise CoalmError(
             f"training.optimizer {training.optimizer}: the plan knows {', '.join(_OPTIMIZER_BYTES)}"
@@ -109,6 +128,8 @@ def read_setup(config: "TrainingConfig") -> Setup:
         size = 4
     if not training.use_peft:
         trained = size
+    elif kwargs.get("adapter_dtype") == "bfloat16":
+        trained = 2
     elif quantised and not config.fsdp.mixed_precision:
         trained = 2  # TRL casts the adapters of a quantised model to bfloat16
     else:
@@ -116,8 +137,9 @@ def read_setup(config: "TrainingConfig") -> Setup:
     if not training.use_peft and config.fsdp.enable_fsdp and config.fsdp.mixed_precision:
         trained = 4
     return Setup(
-        tokens=config.model.model_max_length,
+        tokens=tokens,
         micro_batch=training.per_device_train_batch_size,
+        row_budget=(kwargs.get("max_row_tokens") or 0) if kwargs.get("padding_free") else None,
         accumulation=training.gradient_accumulation_steps,
         weight_bytes=trained if not training.use_peft else size,
         activation_bytes=2 if config.fsdp.enable_fsdp and config.fsdp.mixed_precision else size,
@@ -133,6 +155,17 @@ def read_setup(config: "TrainingConfig") -> Setup:
         whole_at_start=fsdp.sharding != "none" and _loads_whole(config, quantised=quantised),
         loss=_loss(config),
     )
+
+
+def longest(config: "TrainingConfig") -> int | None:
+    """Returns the tokens of the longest sequence, or None where a recipe bounds none.
+
+    The model's length is the trainer's. A recipe without it gives each dataset its own.
+    """
+    if config.model.model_max_length is not None:
+        return config.model.model_max_length
+    lengths = [data.dataset_kwargs.get("max_length") for data in config.data.train.datasets]
+    return max(lengths) if lengths and all(lengths) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from coalm_oumi.training.plan.build import Plan
 from coalm_oumi.training.plan.gpus import gpu_by_name
 from coalm_oumi.training.plan.memory import MOMENTS, peak
 from coalm_oumi.training.plan.schedule import DataSize, implied_mfu, paper_training
+from coalm_oumi.training.plan.setup import Setup
 from coalm_oumi.training.plan.shape import ModelShape
 
 _GIB = 2**30
@@ -87,6 +88,12 @@ def _head(plan: Plan) -> Iterator[str]:
         f"{'DDP' if setup.sharding == 'none' else 'FSDP: ' + setup.sharding + ' sharding'}, "
         f"loss: {setup.loss}"
     )
+
+
+def _row(setup: Setup) -> str:
+    if setup.row_budget is None:
+        return ""
+    return f" in a row without padding, {setup.tokens_at_once} at once"
 
 
 def _memory(plan: Plan) -> Table:

@@ -44,6 +44,8 @@ QLORA = [
     *FSDP,
 ]
 
+RECOMPUTE = "training.enable_gradient_checkpointing=true"
+
 
 def shape_of(name: str, peft: PeftParams | None = LORA):
     return measure(name, read_config(name), peft)
@@ -163,7 +165,7 @@ def test_without_sharding_more_gpus_do_not_help_and_the_mend_is_fsdp():
     (line,) = bad(made)
     assert "does not fit on 8 x h100" in line
     assert "fsdp.enable_fsdp=true" in line
-    fixed = plan("model.model_name=meta-llama/Llama-3.3-70B-Instruct", *FSDP)
+    fixed = plan("model.model_name=meta-llama/Llama-3.3-70B-Instruct", *FSDP, RECOMPUTE)
     assert fixed.ok
     assert fixed.smallest == 4
 
@@ -175,7 +177,7 @@ def test_a_batch_that_cannot_be_split():
     (line,) = bad(plan(gpus=16))
     assert "--global-batch 16" in line
     assert not bad(plan(gpus=16, global_batch=16))
-    many = ["training.per_device_train_batch_size=16", "model.model_max_length=512"]
+    many = ["training.per_device_train_batch_size=16", "model.model_max_length=512", RECOMPUTE]
     (line,) = bad(plan(*many, gpus=1))
     assert "-> training.per_device_train_batch_size=1, or say --global-batch 16" in line
 
@@ -187,7 +189,7 @@ def test_a_recipe_whose_batch_is_another_on_these_gpus():
 
 
 def test_bfloat16_on_a_gpu_without_it():
-    (line,) = bad(plan(gpu="v100"))
+    (line,) = bad(plan(RECOMPUTE, gpu="v100"))
     assert "model.torch_dtype_str: v100 has no bfloat16" in line
 
 
@@ -211,11 +213,25 @@ def test_fsdp_may_be_the_trainers_own():
         "fsdp_config.activation_checkpointing=true",
     )]  # fmt: skip
     own += ["training.enable_gradient_checkpointing=false"]
-    ours, theirs = plan(*QLORA), plan(*QLORA, "fsdp.enable_fsdp=false", *own)
+    ours, theirs = plan(*QLORA, RECOMPUTE), plan(*QLORA, "fsdp.enable_fsdp=false", *own)
     assert theirs.setup.checkpointing
     assert theirs.setup.sharding == "full"
     assert theirs.moments["loss"].activations == ours.moments["loss"].activations
     assert theirs.moments["loss"].constants == ours.moments["loss"].constants
+
+
+def test_a_row_without_padding_is_planned_by_its_budget():
+    """The variants of one, two, four and eight GPUs keep the paper's batch, and fit."""
+    recipe = REPO / "recipes/variants/coalm_8b_padding_free.yaml"
+    for gpus in (1, 2, 4, 8):
+        made = plan(f"training.per_device_train_batch_size={8 // gpus}", recipe=recipe, gpus=gpus)
+        assert made.ok, bad(made)
+        assert made.setup.tokens_at_once == 4096
+    whole = plan("training.trainer_kwargs.max_row_tokens=null", recipe=recipe, gpus=1)
+    assert whole.setup.tokens_at_once == 8 * 4096
+    assert "does not fit" in bad(whole)[0]
+    adapters = plan("training.trainer_kwargs.adapter_dtype=bfloat16", recipe=recipe, gpus=1)
+    assert adapters.moments["loss"].activations < made.moments["loss"].activations
 
 
 def test_offloaded_weights_wait_on_the_cpu():
@@ -226,7 +242,8 @@ def test_offloaded_weights_wait_on_the_cpu():
 
 
 def test_without_a_number_the_gpus_make_the_batch():
-    made = plan("training.per_device_train_batch_size=2", "training.gradient_accumulation_steps=4")
+    batch = ["training.per_device_train_batch_size=2", "training.gradient_accumulation_steps=4"]
+    made = plan(*batch, RECOMPUTE)
     assert (made.gpus, made.ok) == (1, True)
 
 
