@@ -70,3 +70,10 @@ $(VLLM)/.installed: .ci/vllm_requirements.py
 # The tests against a real vLLM. They are skipped where its environment is absent.
 test-vllm: $(BIN)/.installed vllm-env
 	$(BIN)/python -m pytest tests/serving -m vllm
+
+# Resolves the GPU stack anew, from PyPI. It keeps the three lines of its head.
+constraints-gpu.txt: pyproject.toml
+	head -3 $@ > $@.new
+	uv pip compile pyproject.toml --extra gpu --python-version 3.11 \
+	  --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --quiet >> $@.new
+	mv $@.new $@
