@@ -61,6 +61,9 @@ class CoalmSftConfig(_TrlConfig):
             # Transformers refuses TF32 where there is no GPU. A recipe that is tried out on a CPU
             # computes float32 as it is.
             self.tf32 = None
+        if not self.token_metrics:
+            # Oumi sets this always. Looking for NaN in each step waits for the GPU as well.
+            self.logging_nan_inf_filter = False
         super().__post_init__()
         if self.adapter_dtype not in (None, *_DTYPES):
             raise CoalmError(
