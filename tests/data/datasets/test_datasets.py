@@ -328,7 +328,7 @@ def test_one_rank_tokenises_for_all(mixture: Path, demo_model: Path, tmp_path: P
     ]
     tokenised = sorted(int(rank.communicate()[0].split()[-1]) for rank in ranks)
     assert tokenised[0] == 0
-    assert tokenised[1] >= 325
+    assert tokenised[1] >= 322
     assert len(list((tmp_path / "coalm_oumi").glob("*.arrow"))) == 1
 
 
