@@ -200,7 +200,7 @@ def misfit(call: FunctionCall, function: Function) -> int:
 
 def _service(record: Json) -> Service:
     slots = record["slots"]
-    kinds = {slot["name"]: _kind(slot) for slot in slots}
+    kinds: dict[str, Kind] = {slot["name"]: _kind(slot) for slot in slots}
     return Service(
         functions={
             intent["name"]: Function(

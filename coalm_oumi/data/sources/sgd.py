@@ -42,8 +42,8 @@ class SgdOptions(Options):
     transcripts: SourcePath | None = None
     functions: Scope = "all"
     signatures: Signatures = "required"
-    max_results: int | None = Field(2, ge=0)
-    closings: float = Field(1.0, ge=0, le=1)
+    max_results: int | None = Field(default=2, ge=0)
+    closings: float = Field(default=1.0, ge=0, le=1)
     targets: list[Target] = Field(default_factory=lambda: list(cra.PAPER_TARGETS), min_length=1)
 
 
