@@ -15,6 +15,8 @@ from coalm_oumi.core.errors import CoalmError
 if TYPE_CHECKING:
     import datasets
     from oumi.core.datasets import BaseSftDataset
+    from oumi.core.types.conversation import Conversation
+    from oumi.inference import RemoteInferenceEngine
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -111,3 +113,55 @@ def replace_sft_trainer(config: type, trainer: type) -> None:
 
     trl.SFTConfig = config
     trl.SFTTrainer = trainer
+
+
+def semaphore_of(engine: "RemoteInferenceEngine") -> Any:
+    """Returns the semaphore that Oumi bounds concurrent requests with, for one event loop."""
+    from oumi.inference.adaptive_semaphore import PoliteAdaptiveSemaphore
+
+    params = engine._remote_params
+    return PoliteAdaptiveSemaphore(
+        capacity=params.num_workers, politeness_policy=params.politeness_policy
+    )
+
+
+def most_at_once(engine: "RemoteInferenceEngine") -> int:
+    """Returns how many requests Oumi sends at the same time."""
+    return engine._remote_params.num_workers
+
+
+async def query_remote(
+    engine: "RemoteInferenceEngine", conversation: "Conversation", semaphore: Any, session: Any
+) -> "Conversation":
+    """Asks one question through Oumi's remote engine.
+
+    Oumi 0.9 offers whole batches only, which return when their slowest question is answered. It
+    also appends each answer to a scratch file, and on a full disk counts that as a fault of the
+    server, lowers its concurrency and pays for the answer again. Here nothing is written.
+
+    Args:
+        engine: Oumi's.
+        conversation: The question.
+        semaphore: From `semaphore_of`.
+        session: What requests are posted with, such as an `aiohttp.ClientSession`.
+
+    Returns:
+        The conversation with the answer.
+    """
+    engine._save_conversation_to_scratch = _save_nothing  # pyright: ignore[reportAttributeAccessIssue]
+    return await engine._query_api(conversation, semaphore, session)
+
+
+def _save_nothing(conversation: "Conversation", output_filepath: str | None) -> None:
+    """Takes the place of Oumi's scratch file."""
+
+
+def models_request(engine: "RemoteInferenceEngine") -> tuple[str, dict[str, str]]:
+    """Returns the address of a server's model list, and the headers to ask for it with."""
+    params = engine._remote_params
+    url = params.api_url or ""
+    if url.endswith("/chat/completions"):
+        url = url.removesuffix("/chat/completions") + "/models"
+    elif url:
+        url = engine.get_models_api_url()
+    return url, engine._get_request_headers(params)

@@ -1,45 +1,49 @@
 """Puts questions to a model through Oumi's engines, and records each answer as it comes."""
 
-import copy
+import asyncio
+import contextlib
 import dataclasses
+import itertools
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+import signal
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from oumi.core.async_utils import safe_asyncio_run
 from oumi.core.types.conversation import Conversation, Message, Role
 from oumi.utils.logging import logger
 from tqdm import tqdm
 
+from coalm_oumi.core import compat
 from coalm_oumi.core.digest import digest
-from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.errors import CoalmError, WriteError
+from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.files.journal import Journal
+from coalm_oumi.llm.batches import BatchEngine
+from coalm_oumi.llm.failure import Cause, Generated
+from coalm_oumi.llm.http import public_url
+from coalm_oumi.llm.remote import RemoteEngine, served_model
+from coalm_oumi.llm.weights import fingerprint
 
 if TYPE_CHECKING:
-    from oumi.core.configs import EvaluationConfig, InferenceConfig
+    from oumi.core.configs import EvaluationConfig
     from oumi.core.inference import BaseInferenceEngine
-    from oumi.core.inference.base_inference_engine import FailureDetail, InferenceResult
 
-CHUNK = 256
-"""How many questions an engine that schedules them itself (vLLM, an API) gets at a time."""
+_R = TypeVar("_R")
 
-_TOO_LONG = re.compile(
-    r"too long|too many tokens|(?:model|context)[ _]length|context window|max_model_len",
-    re.IGNORECASE,
-)
-_REFUSALS = (400, 413, 422)
+PATIENCE = 8
+"""So many failures in a row, or as many as are asked at the same time, end a run."""
 
-_RECORD = "coalm_record"
-"""Under this name Oumi's conversations carry the key of their answer's record."""
-
-_FEW = 3
-"""So many questions may all fail for unrelated reasons."""
+GRACE_SECONDS = 5.0
+"""A run that ends early waits so long for the answers that are under way, since they are paid for.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Question:
     """What is asked of the model.
 
     Attributes:
-        key: Names the sample, and the turn and step within it where there are several.
+        key: Names the sample, and the turn and step within it if there are several.
         messages: The conversation so far.
         tools: The functions in OpenAI's form, for the chat template's own tool calling.
     """
@@ -62,122 +66,48 @@ class Question:
             conversation_id=self.key,
             messages=list(self.messages),
             tools=None if self.tools is None else list(self.tools),
-            metadata={_RECORD: _key(self)},
         )
 
 
-class Cause(Enum):
-    """Why a question has no answer."""
-
-    TOO_LONG = "longer than the model's context"
-    REFUSED = "refused for what it says"
-    BROKEN = "the engine broke at it"
-    UNASKED = "nothing can be asked: no connection, no access, no such model, a busy server"
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """What the model wrote, or why it did not.
-
-    Attributes:
-        text: The text, None if there is none. Native tool calls are the JSON list of Figure 5.
-        usage: Its tokens, as far as the engine counts them.
-        cause: Why there is no text.
-        error: The same in the engine's words.
-        is_cut: True if the engine says that the text reached `max_new_tokens`.
-    """
-
-    text: str | None
-    usage: Usage = field(default_factory=Usage)
-    cause: Cause | None = None
-    error: str = ""
-    is_cut: bool = False
-
-
-def generate(
-    engine: "BaseInferenceEngine",
-    questions: Sequence[Question],
-    engine_config: "InferenceConfig | None" = None,
-) -> list[Generated]:
-    """Asks one of Oumi's inference engines, all at once.
-
-    An engine that answers a batch as a whole also fails as a whole: then each half is asked alone,
-    so that one question that breaks it (too long for the model) does not break the others.
-
-    Args:
-        engine: Oumi's.
-        questions: What to ask.
-        engine_config: What the engine was built from, with the file that it writes answers to as
-            they come; None for no such file.
-    """
-    found = engine.infer_partial([question.conversation() for question in questions], engine_config)
-    answers = [_failed(found.failures.get(index)) for index in range(len(questions))]
-    for index, conversation in found.successful:
-        answers[index] = _answered(conversation) or answers[index]
-    if len(questions) > 1 and _failed_whole(found):
-        half = len(questions) // 2
-        halves = questions[:half], questions[half:]
-        return [answer for part in halves for answer in generate(engine, part, engine_config)]
-    return answers
-
-
-def _answered(conversation: Conversation) -> Generated | None:
-    if conversation.messages[-1].role != Role.ASSISTANT:
-        return None
-    counted = conversation.metadata.get("usage") or {}
-    usage = Usage(counted.get("prompt_tokens", 0), counted.get("completion_tokens", 0))
-    is_cut = conversation.metadata.get("finish_reason") == "length"
-    return Generated(_text(conversation.messages[-1]), usage, is_cut=is_cut)
-
-
-def _failed_whole(found: "InferenceResult") -> bool:
-    from oumi.core.inference.base_inference_engine import InferenceErrorType
-
-    broke = InferenceErrorType.ENGINE_FAILURE
-    return not found.successful and all(d.error_type is broke for d in found.failures.values())
-
-
-def _failed(detail: "FailureDetail | None") -> Generated:
-    from oumi.core.inference.base_inference_engine import InferenceErrorType
-
-    if detail is None:
-        return Generated(None, cause=Cause.BROKEN, error="the inference engine gave no answer")
-    if _TOO_LONG.search(detail.error_message) and (detail.status_code or 400) in _REFUSALS:
-        cause = Cause.TOO_LONG
-    elif detail.status_code in _REFUSALS and not detail.is_retryable:
-        cause = Cause.REFUSED
-    elif detail.error_type in (
-        # Oumi's remote engine reports a connection that failed to the last try as RUNTIME.
-        InferenceErrorType.API_STATUS,
-        InferenceErrorType.CONNECTION,
-        InferenceErrorType.RUNTIME,
-        InferenceErrorType.CONFIG,
-    ):
-        cause = Cause.UNASKED
-    else:
-        cause = Cause.BROKEN
-    return Generated(None, cause=cause, error=detail.error_message)
-
-
-def is_hopeless(answers: Sequence[Generated]) -> bool:
-    """Returns True if no further question could be answered, whatever it asks."""
-    causes = {answer.cause for answer in answers}
-    if not causes or None in causes:
-        return False
-    return causes == {Cause.UNASKED} or (len(answers) > _FEW and Cause.TOO_LONG not in causes)
+class ServerGoneError(CoalmError):
+    """The model answers nothing any more, so that asking on is useless."""
 
 
 class RecordedModel:
     """A model whose raw answers are recorded, so that none is asked for or paid for twice.
 
-    The record lies under `<output_dir>/raw`. Its name holds a hash of model, engine and generation
-    parameters, and each answer stands under its sample and a hash of its prompt: where one of them
-    changes, the question is asked again. A killed run resumes, and takes over
-    the single answers that had come from an API by then.
+    The record lies under `<output_dir>/raw`. Its name holds a hash of the model, its weights or
+    what the server says it serves, engine and generation parameters. Each answer stands under its
+    sample and a hash of its prompt. If one of them changes, the question is asked again. An
+    interrupted run resumes with the answers that it has.
 
-    Example:
+    Independent questions go through `ask`:
+
         >>> with RecordedModel(engine, config, "api_bank.l1") as model:
         ...     texts = model.ask(questions)
+
+    Conversations are coroutines that await `answer`. `run` holds them side by side and yields the
+    result of each when it ends. None waits for another: a server is asked each next question as
+    soon as the conversation's own answer is there, and an engine in this process gets everything
+    that waits as one batch. Other work that takes long (a simulated user on a server, a search)
+    is awaited in the same event loop, or in a thread with `asyncio.to_thread`.
+
+        >>> async def lead(dialogue):
+        ...     episode = Episode(dialogue)
+        ...     while not episode.ended:
+        ...         answer = await model.answer(episode.question())
+        ...         episode.take(answer)      # answer.text is None if answer.cause says why
+        ...     return episode.result()
+        >>> with RecordedModel(engine, config, "multiwoz") as model:
+        ...     for result in model.run((lead(d) for d in dialogues), at_once=64):
+        ...         journal.append(result.name, result.record)
+
+    `run` takes coroutines from the iterable only as they can start. It stops asking, keeps what
+    has come and raises if one of them raises, if a record cannot be written, at Ctrl-C, or if the
+    model answers nothing any more.
+
+    Attributes:
+        made_by: What the answers depend on besides their prompts, for records that build on them.
     """
 
     def __init__(
@@ -191,18 +121,50 @@ class RecordedModel:
             name: Names the task.
 
         Raises:
-            CoalmError: Another process writes this record.
+            CoalmError: Another process writes this record, or it cannot be written.
         """
-        depends_on = made_by(config)
-        file = Path(config.output_dir) / "raw" / f"{name}.{digest(depends_on)}.jsonl"
-        self._incoming = file.with_suffix(".incoming.jsonl")
-        batch = config.generation.batch_size or 1
-        self._engine = engine
-        self._batch = batch if config.inference_engine == "NATIVE" else None
-        self._chunk = self._batch or max(batch, CHUNK)
-        self._engine_config = _with_output(config, self._incoming) if _is_remote(engine) else None
-        self._journal = Journal(file, made_by=depends_on)
-        self._take_over()
+        folder = Path(config.output_dir) / "raw"
+        self._unreachable = ""
+        self._is_remote = _is_remote(engine)
+        self.made_by = made_by(config)
+        if self._is_remote:
+            self.made_by["serves"] = self._served(engine, config, folder, name)
+            self._backend = RemoteEngine(engine)  # pyright: ignore[reportArgumentType]
+            self._patience = max(PATIENCE, compat.most_at_once(engine))  # pyright: ignore[reportArgumentType]
+        else:
+            batch = config.generation.batch_size or 1
+            schedules = config.inference_engine == "VLLM"
+            self._backend = BatchEngine(engine, None if schedules else batch)
+            self._patience = max(PATIENCE, batch)
+        file = folder / f"{name}.{digest(self.made_by)}.jsonl"
+        written = file.stat().st_mtime if file.is_file() else time.time()
+        self._journal = Journal(file, made_by=self.made_by)
+        self._written = time.strftime("%Y-%m-%d %H:%M", time.localtime(written))
+        self._old = set(self._journal.records)
+        self._reused: set[str] = set()
+        self._answered = 0  # in all, and in the current call of `run`
+        self._answered_here = 0
+        self._failed_in_row = 0
+        self._last_failure: Generated | None = None
+        self._is_stopping = False
+
+    def _served(self, engine: Any, config: "EvaluationConfig", folder: Path, name: str) -> Json:
+        """Asks the server what it serves. Without it, the answers that are recorded can be used."""
+        try:
+            return safe_asyncio_run(served_model(engine, config.model.model_name))
+        except ConnectionError as error:
+            self._unreachable = str(error)
+        found = [served for served in _recorded(folder, name, self.made_by) if served]
+        if not found:
+            return None
+        if len(found) > 1:
+            raise CoalmError(
+                f"{self._unreachable}; {folder} holds answers of {len(found)} models that were "
+                f"served as {config.model.model_name}: start the server, so that it can say which "
+                "it serves"
+            )
+        logger.warning(f"{self._unreachable}; only recorded answers can be used")
+        return found[0]
 
     def __enter__(self) -> "RecordedModel":
         """Returns the model itself."""
@@ -214,125 +176,288 @@ class RecordedModel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Closes the record."""
-        self._journal.close()
+        """Closes the record, and says how many answers came from it."""
+        if self._reused:
+            logger.info(
+                f"reused {len(self._reused):,} recorded answers of {self._journal.path} (last "
+                f"written {self._written}), and asked for {self._answered:,}"
+            )
+        try:
+            self._journal.close()
+        except WriteError:
+            if error is None:  # else the first fault is the one to report
+                raise
+
+    def run(
+        self, work: Iterable[Coroutine[Any, Any, _R]], *, at_once: int | None = None
+    ) -> Iterator[_R]:
+        """Runs coroutines that await `answer`, and yields the result of each when it ends.
+
+        Args:
+            work: The coroutines. A generator is drawn from only as they can start.
+            at_once: The most that are under way at a time; None for all. The engine bounds how
+                many questions are asked at a time.
+
+        Raises:
+            ServerGoneError: The model answers nothing any more. Recorded answers are kept.
+            WriteError: An answer cannot be recorded. Those before it are kept.
+            KeyboardInterrupt: Ctrl-C. The answers that were under way are kept if they come soon.
+        """
+        yield from self._drive(work, at_once)
+        if self._failed_in_row and not self._answered_here and not self._is_alive():
+            raise self._gone_error()
+
+    def _drive(
+        self, work: Iterable[Coroutine[Any, Any, _R]], at_once: int | None = None
+    ) -> Iterator[_R]:
+        run = self._run(iter(work), at_once)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            yield from run
+            return
+        with ThreadPoolExecutor(max_workers=1) as pool:  # a notebook has a loop of its own
+            yield from pool.submit(list, run).result()
+
+    def _run(self, work: Iterator[Coroutine[Any, Any, _R]], at_once: int | None) -> Iterator[_R]:
+        loop = asyncio.new_event_loop()
+        ended: asyncio.Queue[asyncio.Task[_R]] = asyncio.Queue()
+        live: set[asyncio.Task[_R]] = set()
+        self._is_stopping = False
+        self._failed_in_row, self._answered_here = 0, 0
+        first_error: BaseException | None = None
+        grace: list[asyncio.TimerHandle] = []
+
+        def stop(message: str = "") -> None:
+            """Asks nothing more, and gives the answers under way a little time."""
+            if self._is_stopping:
+                return
+            self._is_stopping = True
+            under_way = [task for task in live if task in self._backend.at_server]
+            if message:
+                logger.warning(message.format(len(under_way)))
+            for task in live.difference(under_way):
+                task.cancel()
+            give_up = (task.cancel for task in under_way)
+            grace.extend(loop.call_later(GRACE_SECONDS, cancel) for cancel in give_up)
+
+        def interrupt() -> None:
+            nonlocal first_error
+            first_error = first_error or KeyboardInterrupt()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second ends the process
+            stop(
+                "stopping; waiting up to "
+                f"{GRACE_SECONDS:g} s for {{}} answers under way (Ctrl-C again ends at once)"
+            )
+
+        opened = self._backend.open()
+        with _on_interrupt(loop, interrupt):
+            try:
+                loop.run_until_complete(opened.__aenter__())
+                while True:
+                    free = None if at_once is None else at_once - len(live)
+                    for coroutine in itertools.islice(() if self._is_stopping else work, free):
+                        task = loop.create_task(coroutine)
+                        task.add_done_callback(ended.put_nowait)
+                        live.add(task)
+                    if not live:
+                        break
+                    task = loop.run_until_complete(ended.get())
+                    live.discard(task)
+                    if task.cancelled():
+                        continue
+                    if error := task.exception():
+                        first_error = first_error or error
+                        stop()
+                    else:
+                        yield task.result()
+                    if self._failed_in_row >= self._patience and not self._is_stopping:
+                        if loop.run_until_complete(self._probe()):
+                            self._failed_in_row = 0
+                        else:
+                            first_error = first_error or self._gone_error()
+                            stop()
+                if first_error is not None:
+                    raise first_error
+            finally:
+                for handle in grace:
+                    handle.cancel()
+                for task in live:
+                    task.cancel()
+                if live:
+                    loop.run_until_complete(asyncio.wait(live))
+                with contextlib.suppress(Exception):
+                    loop.run_until_complete(opened.__aexit__(None, None, None))
+                loop.close()
+
+    async def answer(self, question: Question) -> Generated:
+        """Returns the answer to one question, recorded before or asked now.
+
+        To be awaited in a coroutine that `run` runs.
+
+        Raises:
+            ServerGoneError: The model answers nothing any more.
+            WriteError: The answer cannot be recorded.
+        """
+        key = _key(question)
+        if key in self._journal:
+            if key in self._old:
+                self._reused.add(key)
+            record = self._journal.records[key]
+            return Generated(
+                record["text"],
+                Usage(**record["usage"]),
+                finish_reason=record.get("finish_reason", ""),
+            )
+        if self._is_stopping:
+            raise asyncio.CancelledError
+        if self._unreachable:
+            raise ServerGoneError(f"{self._unreachable}; is the server up? Run the command again")
+        generated = await self._backend.ask(question.conversation())
+        self._note(generated, is_known=_failure_key(key) in self._journal)
+        if generated.text is not None:
+            record: dict[str, Json] = {
+                "text": generated.text,
+                "usage": dataclasses.asdict(generated.usage),
+            }
+            if generated.finish_reason:
+                record["finish_reason"] = generated.finish_reason
+            self._journal.append(key, record)
+        return generated
 
     def ask(self, questions: Sequence[Question], *, progress: bool = True) -> list[str]:
-        """Returns an answer to each question, recorded before or generated now.
+        """Returns an answer to each question, recorded before or asked now.
 
-        A question that the engine refuses for good, such as a prompt longer than the model's
-        context, has an empty answer. The next run asks it again, and is not stopped where nothing
-        but these is refused.
+        A question that the engine refuses, such as a prompt longer than the model's context, has an
+        empty answer and is asked again by the next run. A question at which the engine fails
+        otherwise raises an error once all others are answered; if it fails again in the next run,
+        and others do not, it has an empty answer too.
 
         Raises:
             CoalmError: The engine failed at some questions. The answers to the others are kept.
         """
-        keys = [_key(question) for question in questions]
-        open_ = self._open(questions, keys)
-        done = len(keys) - len(open_)
-        shown = progress and bool(open_)
-        refused: dict[int, str] = {}
-        with tqdm(total=len(keys), initial=done, desc="answers", disable=not shown) as bar:
-            for first in range(0, len(open_), self._chunk):
-                chunk = open_[first : first + self._chunk]
-                answers = self.attempt([questions[n] for n in chunk])
-                self._check([questions[n] for n in chunk], answers)
-                for n, answer in zip(chunk, answers, strict=True):
-                    if answer.text is None:
-                        refused[n] = answer.error
-                        if _refusal_key(keys[n]) not in self._journal:
-                            self._journal.append(_refusal_key(keys[n]), {"error": answer.error})
-                bar.update(len(chunk))
-        if refused:
-            first, error = next(iter(refused.items()))
-            logger.warning(
-                f"{len(refused)} of {len(keys)} questions were refused and count as answered with "
-                f"nothing, first {questions[first].key}: {error}"
-            )
-        return [
-            "" if n in refused else self._journal.records[key]["text"] for n, key in enumerate(keys)
-        ]
+        answers: list[Generated | None] = [None] * len(questions)
+        done = sum(_key(question) in self._journal for question in questions)
+        shown = progress and done < len(questions)
+
+        async def one(place: int) -> None:
+            answers[place] = await self.answer(questions[place])
+
+        try:
+            with tqdm(total=len(questions), desc="answers", disable=not shown) as bar:
+                for _ in self._drive(one(place) for place in range(len(questions))):
+                    bar.update()
+        except ServerGoneError as error:
+            if lost := self._unexplained(questions, answers):
+                raise self._failure(lost, len(questions)) from error
+            raise
+        self._accept_failures(questions, answers)
+        return [answer.text or "" if answer else "" for answer in answers]
 
     def attempt(self, questions: Sequence[Question]) -> list[Generated]:
-        """Returns what came of each question: recorded before, or asked now.
+        """Returns what came of each question: recorded before, or asked now."""
 
-        All at once, or batch by batch where that is what the engine does, recorded each time.
-        """
-        keys = [_key(question) for question in questions]
-        open_ = self._open(questions, keys)
-        found: dict[int, Generated] = {}
-        size = self._batch or max(len(open_), 1)
-        for first in range(0, len(open_), size):
-            chunk = open_[first : first + size]
-            answers = generate(self._engine, [questions[n] for n in chunk], self._engine_config)
-            for n, answer in zip(chunk, answers, strict=True):
-                found[n] = answer
-                self._record(keys[n], answer)
-            self._incoming.unlink(missing_ok=True)
-        return [found[n] if n in found else self._recorded(key) for n, key in enumerate(keys)]
+        async def one(place: int) -> tuple[int, Generated]:
+            return place, await self.answer(questions[place])
 
-    def _record(self, key: str, answer: Generated) -> None:
-        if answer.text is not None:
-            record = {"text": answer.text, "usage": dataclasses.asdict(answer.usage)}
-            if answer.is_cut:
-                record["is_cut"] = True
-            self._journal.append(key, record)
+        found = dict(self.run(one(place) for place in range(len(questions))))
+        return [found[place] for place in range(len(questions))]
 
-    def _take_over(self) -> None:
-        """Records what came before a kill of answers that Oumi's engine was still collecting.
+    def _note(self, generated: Generated, *, is_known: bool) -> None:
+        """Counts what tells a model that is gone from questions that cannot be answered."""
+        if generated.cause is None:
+            self._answered += 1
+            self._answered_here += 1
+        if generated.cause in (None, Cause.TOO_LONG):
+            self._failed_in_row = 0
+        elif not is_known:
+            self._failed_in_row += 1
+            self._last_failure = generated
 
-        It writes each into a scratch file as it comes, and all into one file at the end.
-        """
-        scratch = self._incoming.parent / "scratch"
-        files = [*scratch.glob(f"{self._incoming.stem}_*"), self._incoming]
-        for file in filter(Path.exists, files):
-            for line in file.read_bytes().splitlines():
-                try:
-                    conversation = Conversation.from_dict(json.loads(line))
-                except ValueError:  # cut short by the kill
-                    continue
-                key, answer = conversation.metadata.get(_RECORD), _answered(conversation)
-                if key and answer and key not in self._journal:
-                    self._record(key, answer)
-            self._journal.sync()
-            file.unlink()
+    async def _probe(self) -> bool:
+        """Asks something that every model can answer. This alone decides that a model is gone."""
+        question = Question("probe", [Message(role=Role.USER, content="Hello!")])
+        return (await self._backend.ask(question.conversation())).text is not None
 
-    def _open(self, questions: Sequence[Question], keys: Sequence[str]) -> list[int]:
-        """Returns the places of those that have no answer yet.
+    def _is_alive(self) -> bool:
+        return self._answered_here > 0 or all(self._drive([self._probe()]))
 
-        The native engine pads each batch to its longest prompt; with the longest first, memory runs
-        out at once or never.
-        """
-        found = [n for n, key in enumerate(keys) if key not in self._journal]
-        lengths = {n: sum(len(str(m.content)) for m in questions[n].messages) for n in found}
-        return sorted(found, key=lambda n: lengths[n], reverse=True)
+    def _gone_error(self) -> ServerGoneError:
+        error = self._last_failure.error if self._last_failure else "no answer"
+        return ServerGoneError(
+            f"the model answers nothing, not even a greeting: {error}; the answers so far are kept "
+            f"in {self._journal.path}: run the command again to go on"
+        )
 
-    def _recorded(self, key: str) -> Generated:
-        record = self._journal.records[key]
-        is_cut = record.get("is_cut", False)
-        return Generated(record["text"], Usage(**record["usage"]), is_cut=is_cut)
-
-    def _check(self, questions: Sequence[Question], answers: Sequence[Generated]) -> None:
-        """Refuses to go on after failures that are no matter of the questions."""
-        refusals = (Cause.TOO_LONG, Cause.REFUSED)
-        news = [
+    def _unexplained(
+        self, questions: Sequence[Question], answers: Sequence[Generated | None]
+    ) -> list[tuple[Question, Generated]]:
+        """Returns the failures that an earlier run has not met, and that no context explains."""
+        return [
             (question, answer)
             for question, answer in zip(questions, answers, strict=True)
-            if answer.cause not in refusals or _refusal_key(_key(question)) not in self._journal
+            if answer is not None
+            and answer.cause not in (None, Cause.TOO_LONG)
+            and _failure_key(_key(question)) not in self._journal
         ]
-        hopeless = is_hopeless([answer for _, answer in news])
-        tolerated = () if hopeless else (None, *refusals)
-        lost = [
-            f"{question.key}: {answer.error}"
-            for question, answer in news
-            if answer.cause not in tolerated
+
+    def _accept_failures(
+        self, questions: Sequence[Question], answers: Sequence[Generated | None]
+    ) -> None:
+        """Lets failures of single questions pass, and no fault of the model as a whole.
+
+        Raises:
+            CoalmError: The model is gone, or the engine failed at a question for the first time.
+        """
+        failed = [
+            (question, answer)
+            for question, answer in zip(questions, answers, strict=True)
+            if answer is not None and answer.cause is not None
         ]
-        if lost:
-            raise CoalmError(
-                f"the inference engine failed at {len(lost)} of {len(questions)} questions, first "
-                f"at {lost[0]}; the other answers are kept in {self._journal.path}: run the "
-                "command again to go on"
-            )
+        if not failed:
+            return
+        news = self._unexplained(questions, answers)
+        lasting = [pair for pair in failed if pair[1].cause not in (Cause.TOO_LONG, Cause.REFUSED)]
+        if (news or lasting) and not self._is_alive():
+            raise self._failure(news or lasting, len(questions))
+        for question, answer in news:
+            self._journal.append(_failure_key(_key(question)), {"error": answer.error})
+        if lost := [pair for pair in news if pair[1].cause is not Cause.REFUSED]:
+            raise self._failure(lost, len(questions))
+        question, answer = failed[0]
+        logger.warning(
+            f"{len(failed)} of {len(questions)} questions were refused and count as answered with "
+            f"nothing, first {question.key}: {answer.error}"
+        )
+
+    def _failure(self, lost: Sequence[tuple[Question, Generated]], total: int) -> CoalmError:
+        question, answer = lost[0]
+        return CoalmError(
+            f"the inference engine failed at {len(lost)} of {total} questions, first at "
+            f"{question.key}: {answer.error}; the other answers are kept in {self._journal.path}: "
+            "run the command again to go on"
+        )
+
+
+def is_hopeless(answers: Sequence[Generated]) -> bool:
+    """Returns True if every question of several failed, and not for its length."""
+    causes = {answer.cause for answer in answers}
+    return bool(causes) and not causes & {None, Cause.TOO_LONG, Cause.REFUSED}
+
+
+@contextlib.contextmanager
+def _on_interrupt(loop: asyncio.AbstractEventLoop, handle: Callable[[], None]) -> Iterator[None]:
+    """Handles Ctrl-C inside the event loop, where it cannot cut a record in two."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if is_main else None
+    if before in (None, signal.SIG_IGN):
+        yield
+        return
+    loop.add_signal_handler(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _is_remote(engine: "BaseInferenceEngine") -> bool:
@@ -342,34 +467,13 @@ def _is_remote(engine: "BaseInferenceEngine") -> bool:
     return isinstance(engine, RemoteInferenceEngine)
 
 
-def _with_output(config: "EvaluationConfig", file: Path) -> "InferenceConfig":
-    """Returns what an engine was built from, and a file to write to."""
-    from oumi.core.configs import InferenceConfig
-
-    return InferenceConfig(
-        model=config.model,
-        generation=config.generation,
-        engine=config.inference_engine,
-        # A copy: the engine fills in what is missing, and what answers depend on is read from ours.
-        remote_params=copy.deepcopy(config.inference_remote_params),
-        output_path=str(file),
-    )
-
-
-def _text(message: Message) -> str:
-    if not message.tool_calls:
-        return str(message.content or "")
-    return dumps(
-        [_call(call.function.name, call.function.arguments) for call in message.tool_calls]
-    )
-
-
-def _call(name: str, arguments: str) -> Json:
-    """Writes a native call. Arguments that are not JSON stay the text that they are."""
-    try:
-        return {"name": name, "arguments": json.loads(arguments or "{}")}
-    except ValueError:
-        return {"name": name, "arguments": arguments}
+def _recorded(folder: Path, name: str, made: Mapping[str, Json]) -> Iterator[Json]:
+    """Yields what was served when answers of the same run were recorded."""
+    for file in sorted(folder.glob(f"{name}.*.jsonl")):
+        with contextlib.suppress(ValueError, OSError, AttributeError), file.open("rb") as stream:
+            found = json.loads(stream.readline()).get("made_by")
+            if isinstance(found, dict) and {**found, "serves": None} == {**made, "serves": None}:
+                yield found.get("serves")
 
 
 def _key(question: Question) -> str:
@@ -377,28 +481,28 @@ def _key(question: Question) -> str:
     return f"{question.key}#{digest(content)}"
 
 
-def _refusal_key(key: str) -> str:
+def _failure_key(key: str) -> str:
     return f"{key} refused"
 
 
 def made_by(config: "EvaluationConfig") -> dict[str, Json]:
-    """Says what a model's answers depend on besides the prompt, its weights included."""
+    """Returns what a model's answers depend on besides the prompt, its weights included.
+
+    `RecordedModel.made_by` holds what a server serves too.
+    """
     model = _plain(dataclasses.asdict(config.model))
-    folders = [config.model.model_name, config.model.adapter_model]
     remote = config.inference_remote_params
     return {
         "model": model,
-        "weights": [digest(_files(Path(f))) for f in folders if f and Path(f).is_dir()],
+        "weights": [
+            found
+            for name in (config.model.model_name, config.model.adapter_model)
+            if (found := fingerprint(name))
+        ],
         "generation": _plain(dataclasses.asdict(config.generation)),
         "engine": str(config.inference_engine),
-        "api_url": remote.api_url if remote else None,
+        "api_url": public_url(remote.api_url) if remote and remote.api_url else None,
     }
-
-
-def _files(folder: Path) -> list[Json]:
-    """Tells a model trained anew from one that lay in the same folder before."""
-    found = ((file, file.stat()) for file in sorted(folder.iterdir()) if file.is_file())
-    return [[file.name, stat.st_size, stat.st_mtime_ns] for file, stat in found]
 
 
 def _plain(values: Mapping[str, Json]) -> dict[str, Json]:

@@ -134,7 +134,7 @@ def test_questions_that_were_refused_once_may_be_refused_again(tmp_path: Path):
             assert ask(engine, run, *questions) == ["yes", *[""] * 5]
         assert len(server.requests) == 6 + 5
         more = [question(f"more {n}", f"something longer {n}") for n in range(8)]
-        with pytest.raises(CoalmError, match="failed at 8 of 8 questions"):
+        with pytest.raises(CoalmError, match="failed at 8 of 14 questions"):
             ask(engine, run, *questions, *more)
 
 
@@ -216,9 +216,8 @@ def test_answers_that_came_before_a_kill_are_not_paid_for_twice(tmp_path: Path):
 
     with ChatServer(respond) as server:
         process = subprocess.Popen([sys.executable, "-c", ASK, server.url, tmp_path], cwd=REPO)
-        scratch = tmp_path / "raw" / "scratch"
         deadline = time.monotonic() + 60
-        while sum(len(f.read_bytes().splitlines()) for f in scratch.glob("*")) < 5:
+        while sum(len(f.read_bytes().splitlines()) for f in tmp_path.glob("raw/*.jsonl")) < 1 + 5:
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
         process.kill()
@@ -228,32 +227,6 @@ def test_answers_that_came_before_a_kill_are_not_paid_for_twice(tmp_path: Path):
     assert {text: asked.count(text) for text in asked} == {
         f"question {n}": 2 if n > 4 else 1 for n in range(8)
     }
-    assert not any(scratch.iterdir())
-
-
-def test_answers_that_oumi_had_collected_before_a_kill_are_taken_over(tmp_path: Path):
-    """Killed between Oumi's last file and our record, with a line cut short and an empty answer."""
-    engine = Engine()
-    ask(engine, remote(tmp_path), question("a"), question("b"))
-    (record,) = (tmp_path / "raw").glob("task.*.jsonl")
-    first, *lines = record.read_text().splitlines(keepends=True)
-    record.write_text(first)
-    said = {json.loads(line)["key"]: json.loads(line)["record"]["text"] for line in lines}
-    asked = [question(key.split("#")[0]).conversation() for key in said]
-    whole = [
-        conversation.model_copy(
-            update={
-                "messages": [*conversation.messages, Message(role=Role.ASSISTANT, content=text)]
-            }
-        )
-        for conversation, text in zip(asked, said.values(), strict=True)
-    ]
-    written = [json.dumps(c.to_dict()) for c in (whole[0], asked[1])]
-    record.with_suffix(".incoming.jsonl").write_text("\n".join([*written, '{"messages": [{']))
-    again = Engine()
-    ask(again, remote(tmp_path), question("a"), question("b"))
-    assert again.asked == [asked[1].conversation_id]
-    assert sorted(f.suffix for f in (tmp_path / "raw").iterdir()) == [".jsonl", ".lock"]
 
 
 def test_a_task_after_another_finds_its_answers_again(tmp_path: Path):

@@ -97,10 +97,17 @@ class ChatServer:
         peak: The most requests that it held at the same time.
     """
 
-    def __init__(self, respond: Callable[[Request], Reply]) -> None:
+    def __init__(self, respond: Callable[[Request], Reply], *, serves: Any = None) -> None:
+        """Starts nothing yet.
+
+        Args:
+            respond: Answers each request, except those for the list of models.
+            serves: The entry of that list for every name; None for a server without a list.
+        """
         self.requests: list[Request] = []
         self.peak = 0
         self.url = ""
+        self.serves = serves
         self._respond = respond
         self._held = 0
         self._loop = asyncio.new_event_loop()
@@ -147,6 +154,9 @@ class ChatServer:
         }
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         request = Request(method, path, headers, body)
+        if path.endswith("/models"):
+            await self._write(writer, self._models())
+            return True
         self.requests.append(request)
         self._held += 1
         self.peak = max(self.peak, self._held)
@@ -157,6 +167,15 @@ class ChatServer:
             self._held -= 1
         if reply.cut == -1:
             return False
+        await self._write(writer, reply)
+        return reply.cut is None
+
+    def _models(self) -> Reply:
+        if self.serves is None:
+            return Reply(b"{}", 404)
+        return Reply(json.dumps({"object": "list", "data": [self.serves]}).encode())
+
+    async def _write(self, writer: asyncio.StreamWriter, reply: Reply) -> None:
         lines = [
             f"HTTP/1.1 {reply.status} Scripted",
             "Content-Type: application/json",
@@ -165,7 +184,6 @@ class ChatServer:
         ]
         writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + reply.body[: reply.cut])
         await writer.drain()
-        return reply.cut is None
 
 
 class BatchApi:

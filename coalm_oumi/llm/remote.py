@@ -1,0 +1,252 @@
+"""Asks a server through Oumi's remote engines, each question for itself, over bounded exchanges.
+
+Oumi builds the request, paces and retries it and reads the answer. What Oumi 0.9 leaves open is
+decided in the session that it posts with: the bound of a reply's bytes, redirects, pauses of years,
+keys in errors, and answers that differ from the API's documentation in ways that do no harm.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from oumi.core.types.conversation import Conversation, Role
+from oumi.utils.logging import logger
+
+from coalm_oumi.core import compat
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.usage import Usage
+from coalm_oumi.llm import http
+from coalm_oumi.llm.completion import ServerSaysError, normalise, read_body
+from coalm_oumi.llm.failure import Cause, Generated, failed, is_too_long
+from coalm_oumi.llm.text import text_of
+
+if TYPE_CHECKING:
+    from oumi.inference import RemoteInferenceEngine
+
+_MODELS_SECONDS = 10.0
+_STABLE = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
+"""What of a server's model list identifies a model; times and permissions change on each request.
+"""
+
+
+class RemoteEngine:
+    """One of Oumi's remote engines, in one event loop.
+
+    Attributes:
+        at_server: The tasks whose request is under way. Their answers may be paid for already.
+    """
+
+    def __init__(self, engine: "RemoteInferenceEngine") -> None:
+        """Connects to nothing yet.
+
+        Args:
+            engine: Oumi's.
+        """
+        self._engine = engine
+        self.at_server: set[asyncio.Task[Any]] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Holds the connections while questions are asked."""
+        async with http.new_session() as session:
+            self._session = _OumisSession(session, self.at_server)
+            self._semaphore = compat.semaphore_of(self._engine)
+            yield
+
+    async def ask(self, conversation: Conversation) -> Generated:
+        """Returns the answer, or why there is none after all of Oumi's retries."""
+        session = self._session.for_conversation(conversation)
+        try:
+            answered = await compat.query_remote(
+                self._engine, conversation, self._semaphore, session
+            )
+        except _FinalError as error:
+            return error.generated
+        except ValueError as error:  # Oumi's word for a missing key or address
+            return Generated(None, cause=Cause.NO_ACCESS, error=str(error))
+        except Exception as error:
+            if session.last_failure is not None:
+                return session.last_failure
+            # What Oumi cannot convert was answered, and is paid for.
+            cause = Cause.REFUSED if session.was_answered else Cause.UNASKED
+            return Generated(None, cause=cause, error=" ".join(str(error).split()))
+        finally:
+            if task := asyncio.current_task():
+                self.at_server.discard(task)
+        return answer_of(answered) or Generated(
+            None, cause=Cause.REFUSED, error="the reply holds no answer"
+        )
+
+
+def answer_of(conversation: Conversation) -> Generated | None:
+    """Returns the answer that ends a conversation; None if the model has not spoken."""
+    last = conversation.messages[-1]
+    if last.role != Role.ASSISTANT:
+        return None
+    counted = conversation.metadata.get("usage") or {}
+    usage = Usage(counted.get("prompt_tokens") or 0, counted.get("completion_tokens") or 0)
+    reason = str(conversation.metadata.get("finish_reason") or "")
+    return Generated(text_of(last), usage, finish_reason=reason)
+
+
+class _FinalError(RuntimeError):
+    """Ends a request at once: Oumi retries every error but this kind."""
+
+    def __init__(self, generated: Generated) -> None:
+        super().__init__(generated.error)
+        self.generated = generated
+
+
+class _OumisSession:
+    """What Oumi's `_query_api` uses of aiohttp's session, over bounded exchanges."""
+
+    def __init__(self, session: aiohttp.ClientSession, at_server: set[asyncio.Task[Any]]) -> None:
+        self._session = session
+        self._at_server = at_server
+        self.was_answered = False
+        self.last_failure: Generated | None = None
+
+    def for_conversation(self, conversation: Conversation) -> "_OumisSession":
+        """Returns a session that remembers what became of one conversation."""
+        return _OumisSession(self._session, self._at_server)
+
+    def post(
+        self, url: str, *, json: Json, headers: Mapping[str, str], timeout: float
+    ) -> "_Posted":
+        return _Posted(self, url, json, headers, timeout)
+
+    async def send(
+        self, url: str, content: Json, headers: Mapping[str, str], seconds: float
+    ) -> "_OumisReply":
+        task = asyncio.current_task()
+        assert task is not None
+        self._at_server.add(task)
+        self.last_failure = None
+        try:
+            reply = await http.exchange(
+                self._session, "POST", url, headers=headers, seconds=seconds, json=content
+            )
+        except asyncio.TimeoutError:
+            self._at_server.discard(task)
+            raise asyncio.TimeoutError(f"no whole reply within {seconds:g} s") from None
+        except BaseException:
+            self._at_server.discard(task)
+            raise
+        if reply.status != 200:
+            self._at_server.discard(task)
+            return self._failed(http.error_text(reply), reply.status, reply)
+        try:
+            body = read_body(reply.body)
+        except ValueError as error:
+            return self._unreadable(str(error))
+        is_chat = isinstance(body, Mapping) and "messages" in content
+        if not is_chat or not ("choices" in body or http.error_of(body)):
+            return self._answered(body)  # the form of another API, which Oumi's engine knows
+        try:
+            messages = content["messages"]
+            return self._answered(normalise(body, messages, tools=content.get("tools")))
+        except ServerSaysError as error:
+            return self._failed(str(error), error.status, None)
+        except ValueError as error:
+            return self._unreadable(str(error))
+
+    def _answered(self, body: Json) -> "_OumisReply":
+        self.was_answered = True
+        return _OumisReply(200, body, {})
+
+    def _unreadable(self, reason: str) -> "_OumisReply":
+        # Asking again would cost the same again, and mostly give the same.
+        error = f"the reply is not a chat completion: {reason}"
+        raise _FinalError(Generated(None, cause=Cause.REFUSED, error=error))
+
+    def _failed(self, message: str, status: int, reply: http.Reply | None) -> "_OumisReply":
+        self.last_failure = failed(message, status)
+        if (reply and reply.final) or is_too_long(message, status):
+            raise _FinalError(self.last_failure)
+        pause = reply.retry_after if reply else None
+        headers = {} if pause is None else {"Retry-After": str(pause)}
+        return _OumisReply(status, {"error": {"message": message}}, headers)
+
+
+class _Posted:
+    """The asynchronous context manager that a session's `post` returns."""
+
+    def __init__(self, session: _OumisSession, *request: Any) -> None:
+        self._session = session
+        self._request = request
+
+    async def __aenter__(self) -> "_OumisReply":
+        return await self._session.send(*self._request)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+
+class _OumisReply:
+    """What Oumi's `_query_api` uses of aiohttp's response."""
+
+    content_type = "application/json"
+
+    def __init__(self, status: int, body: Json, headers: Mapping[str, str]) -> None:
+        self.status = status
+        self.headers = headers
+        self._body = body
+
+    async def json(self) -> Json:
+        return self._body
+
+    async def text(self) -> str:
+        return json.dumps(self._body)
+
+
+async def served_model(engine: "RemoteInferenceEngine", name: str) -> Json:
+    """Returns what a server says of the model that it serves under a name.
+
+    Args:
+        engine: Oumi's.
+        name: The model's name in requests.
+
+    Returns:
+        The stable fields of its entry in `/v1/models` (vLLM's `root` names the weights, llama.cpp's
+        `meta` their size); None if the server has no such list or entry.
+
+    Raises:
+        ConnectionError: The server cannot be reached.
+    """
+    url, headers = compat.models_request(engine)
+    if urlsplit(url).scheme not in ("http", "https"):
+        return None
+    try:
+        async with http.new_session() as session:
+            reply = await http.exchange(
+                session, "GET", url, headers=headers, seconds=_MODELS_SECONDS
+            )
+    except aiohttp.ClientConnectorError as error:
+        raise ConnectionError(f"{http.public_url(url)}: {error}") from error
+    except (aiohttp.ClientError, asyncio.TimeoutError):
+        return None  # it may answer questions all the same
+    if reply.status != 200:
+        logger.info(
+            f"{http.public_url(url)} does not list what it serves (status {reply.status}): the "
+            f"recorded answers of {name} are told apart by its name alone"
+        )
+        return None
+    try:
+        content = read_body(reply.body)
+    except ValueError:
+        return None
+    entries = content.get("data") if isinstance(content, Mapping) else None
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, Mapping) and entry.get("id") == name:
+            return {field: entry[field] for field in _STABLE if entry.get(field) is not None}
+    return None
