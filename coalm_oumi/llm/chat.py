@@ -6,6 +6,7 @@ counted against a budget that is never overrun.
 
 import asyncio
 import os
+import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,18 +14,26 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-import openai
+import aiohttp
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, loads
+from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.usage import Usage
+from coalm_oumi.llm import http
+from coalm_oumi.llm.completion import ServerSaysError, most_tokens, normalise, read_body
 
-_TEMPLATE = 64
-"""Tokens that a chat template may add; a generous bound."""
+_OPENAI = "https://api.openai.com/v1"
+
+_LONGEST_PAUSE = 8.0
+"""Seconds between two tries of a request, unless the server asks for more."""
 
 
 class ChatError(CoalmError):
     """A request that got no answer. The message never holds the key."""
+
+
+class ConnectionLostError(ChatError):
+    """A request of which nobody knows whether the server carried it out."""
 
 
 class BudgetError(ChatError):
@@ -41,7 +50,7 @@ class Endpoint:
         api_key_env: The environment variable that holds the key. Servers other than OpenAI's are
             asked without one where it is not set.
         concurrency: How many requests run at the same time, at most.
-        timeout: Seconds until a request is given up, and tried again.
+        timeout: Seconds from a request to the last byte of its reply. Then it is tried again.
         retries: How often a request is tried again after 429, 5xx, a timeout or a broken
             connection, each time later, or when the server's Retry-After says so.
         usd_per_million_input: The price of a million prompt tokens, in US dollars.
@@ -153,7 +162,7 @@ class ChatClient:
         self._reserved: list[float] = []
         self._settled = asyncio.Condition()
         self._slots = asyncio.Semaphore(endpoint.concurrency)
-        self._api = connect(endpoint)
+        self._server = Server(endpoint)
 
     @property
     def usd(self) -> float | None:
@@ -171,7 +180,7 @@ class ChatClient:
         trace: TracebackType | None,
     ) -> None:
         """Closes its connections."""
-        await self._api.close()
+        await self._server.close()
 
     async def complete(
         self,
@@ -195,14 +204,11 @@ class ChatClient:
         headers = {"X-Client-Request-Id": request_id} if request_id else {}
         body = {"model": self.endpoint.model, "messages": list(messages), **sampling}
         async with self._slots, self._reservation(messages, sampling):
+            content = await self._server.request("/chat/completions", json=body, headers=headers)
             try:
-                # As text: servers differ in what they add, and not all send what they should.
-                text = await self._api.post(
-                    "/chat/completions", cast_to=str, body=body, options={"headers": headers}
-                )
-                answer = read_answer(loads(text), messages)
-            except (openai.OpenAIError, ValueError) as error:
-                raise clear_error(self.endpoint, error) from None  # its request carries the key
+                answer = read_answer(content, messages)
+            except ValueError as error:
+                raise self._server.error(f"the answer is not a chat completion: {error}") from None
             self.used += answer.usage
             return answer
 
@@ -236,48 +242,115 @@ class ChatClient:
         return self.usd or 0.0
 
 
-def connect(endpoint: Endpoint) -> openai.AsyncOpenAI:
-    """Returns a client of OpenAI's own for an endpoint, with its key.
+class Server:
+    """The HTTP side of an endpoint: key, retries and bounds. To be used in one event loop."""
 
-    Raises:
-        CoalmError: The key is missing.
-    """
-    if endpoint.base_url is None and not _key(endpoint):
-        raise CoalmError(
-            f"{endpoint.model} at OpenAI: the environment variable {endpoint.api_key_env} is not "
-            "set; put the key there, or give the base URL of another server"
-        )
-    return openai.AsyncOpenAI(
-        api_key=_key(endpoint) or "none",
-        base_url=endpoint.base_url,
-        timeout=endpoint.timeout,
-        max_retries=endpoint.retries,
-    )
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Connects to nothing yet.
+
+        Raises:
+            CoalmError: The key is missing.
+        """
+        self._endpoint = endpoint
+        self._key = os.environ.get(endpoint.api_key_env, "").strip()
+        if endpoint.base_url is None and not self._key:
+            raise CoalmError(
+                f"{endpoint.model} at OpenAI: the environment variable {endpoint.api_key_env} is "
+                "not set; put the key there, or give the base URL of another server"
+            )
+        self._url = (endpoint.base_url or _OPENAI).rstrip("/")
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        if self._session:
+            await self._session.close()
+
+    async def request(
+        self,
+        path: str,
+        *,
+        method: str = "POST",
+        retries: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        max_bytes: int = http.MAX_REPLY_BYTES,
+        as_json: bool = True,
+        **content: Any,
+    ) -> Json:
+        """Sends a request until it is answered, or the retries are used up.
+
+        Args:
+            path: After the base URL.
+            method: `GET` or `POST`.
+            retries: Instead of the endpoint's.
+            headers: Others than the key's.
+            max_bytes: The bound of the reply.
+            as_json: False to return the reply's text.
+            **content: `json` or `data`, as aiohttp takes them.
+
+        Raises:
+            ConnectionLostError: No reply, or a fault of the server, after all retries.
+            ChatError: The server refuses it.
+        """
+        if self._session is None:
+            self._session = http.new_session()
+        tries = 1 + (self._endpoint.retries if retries is None else retries)
+        sent = {**(headers or {}), "Authorization": f"Bearer {self._key or 'none'}"}
+        failure: ChatError = ConnectionLostError("not asked")
+        for attempt in range(tries):
+            pause = min(0.5 * 2**attempt, _LONGEST_PAUSE) * random.uniform(0.75, 1.0)
+            try:
+                reply = await http.exchange(
+                    self._session,
+                    method,
+                    self._url + path,
+                    headers=sent,
+                    seconds=self._endpoint.timeout,
+                    max_bytes=max_bytes,
+                    **content,
+                )
+            except (TimeoutError, aiohttp.ClientError) as error:
+                reason = str(error) or "no whole reply"
+                failure = ConnectionLostError(
+                    self._line(
+                        f"{reason}. Is the server up, and are {self._endpoint.timeout:g} s enough "
+                        "for it?"
+                    )
+                )
+            else:
+                if reply.status == 200:
+                    try:
+                        return read_body(reply.body) if as_json else reply.text
+                    except ValueError as error:
+                        raise self.error(f"the answer is not a chat completion: {error}") from None
+                failure = self._refused(reply)
+                if reply.final or not _may_pass(reply.status):
+                    raise failure
+                if reply.retry_after is not None:
+                    pause = reply.retry_after
+            if attempt + 1 < tries:
+                await asyncio.sleep(pause)
+        raise failure
+
+    def error(self, message: str) -> ChatError:
+        """Returns an error on one line, without the key."""
+        return ChatError(self._line(message))
+
+    def _line(self, message: str) -> str:
+        text = f"{self._endpoint.model} at {self._endpoint.base_url or 'OpenAI'}: {message}"
+        return " ".join(http.masked(text, [self._key] if self._key else []).split())
+
+    def _refused(self, reply: http.Reply) -> ChatError:
+        message = f"{http.error_text(reply)} (status {reply.status})"
+        if reply.status == 401:
+            message += f"; is the environment variable {self._endpoint.api_key_env} right?"
+        kind = ConnectionLostError if reply.status >= 500 else ChatError
+        return kind(self._line(message))
 
 
-def clear_error(endpoint: Endpoint, error: Exception) -> ChatError:
-    """Says what went wrong on one line, without the key.
-
-    Args:
-        endpoint: Who was asked.
-        error: What the client raised. Raise the result `from None`: its request carries the key.
-    """
-    message = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, openai.AuthenticationError):
-        message += f"; is the environment variable {endpoint.api_key_env} right?"
-    elif isinstance(error, openai.APIConnectionError):
-        message += f" Is the server up, and are {endpoint.timeout:g} s enough for it?"
-    elif isinstance(error, ValueError):
-        message = f"the answer is not a chat completion: {message}"
-    key = _key(endpoint)
-    return ChatError(
-        f"{endpoint.model} at {endpoint.base_url or 'OpenAI'}: "
-        + (message.replace(key, "***") if key else message)
-    )
-
-
-def _key(endpoint: Endpoint) -> str:
-    return os.environ.get(endpoint.api_key_env, "").strip()
+def _may_pass(status: int) -> bool:
+    """Returns True if the same request may be answered later."""
+    return status in (408, 409, 425, 429) or status >= 500
 
 
 def read_answer(completion: Json, messages: Sequence[Mapping[str, Any]]) -> Answer:
@@ -291,21 +364,11 @@ def read_answer(completion: Json, messages: Sequence[Mapping[str, Any]]) -> Answ
         ValueError: It is not one.
     """
     try:
-        choice = completion["choices"][0]
-        text = choice["message"].get("content") or ""
-        # Half a surrogate pair, as JSON can hold, can be written nowhere.
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        finish_reason = choice.get("finish_reason") or "stop"
-        counted = completion.get("usage") or {
-            "prompt_tokens": most_tokens(messages),
-            "completion_tokens": len(text.encode("utf-8")),
-        }
-        usage = Usage(int(counted["prompt_tokens"]), int(counted["completion_tokens"]))
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{type(error).__name__} {error}") from error
-    return Answer(text, usage, finish_reason)
-
-
-def most_tokens(messages: Sequence[Mapping[str, Any]], **more: Json) -> int:
-    """Returns a bound of a prompt's tokens: no tokenizer makes more than one of a byte of JSON."""
-    return len(dumps([*messages, more]).encode("utf-8", "replace")) + _TEMPLATE
+        content = normalise(completion, messages)
+    except ServerSaysError as error:
+        raise ValueError(f"the server says: {error}") from error
+    choice, counted = content["choices"][0], content["usage"]
+    # Half a surrogate pair, as JSON can hold, can be written nowhere.
+    text = (choice["message"]["content"] or "").encode("utf-8", "replace").decode("utf-8")
+    usage = Usage(counted["prompt_tokens"], counted["completion_tokens"])
+    return Answer(text, usage, choice["finish_reason"])

@@ -2,15 +2,22 @@
 
 import asyncio
 import hashlib
+import json
+import re
 from collections.abc import Callable, Collection, Mapping
-from contextlib import asynccontextmanager
 from types import TracebackType
 
-import openai
-from openai.types import Batch
+import aiohttp
 
-from coalm_oumi.core.jsontext import Json, dumps, loads
-from coalm_oumi.llm.chat import Answer, ChatError, Endpoint, clear_error, connect, read_answer
+from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.llm.chat import (
+    Answer,
+    ChatError,
+    ConnectionLostError,
+    Endpoint,
+    Server,
+    read_answer,
+)
 
 PRICE = 0.5
 """The share of an ordinary request's price."""
@@ -18,6 +25,12 @@ PRICE = 0.5
 MAX_REQUESTS = 50_000
 MAX_BYTES = 100_000_000
 """The API takes 200 MB."""
+
+_MAX_RESULT_BYTES = 2 << 30
+"""The results of 50,000 requests may come as one file."""
+
+_PAGES = 100
+"""A list of batches that goes on for longer is not read to its end."""
 
 _ENDED = ("completed", "failed", "expired", "cancelled")
 _NAME = "coalm_requests"
@@ -42,7 +55,7 @@ class BatchClient:
         """
         self._endpoint = endpoint
         self._poll_seconds = poll_seconds
-        self._api = connect(endpoint)
+        self._server = Server(endpoint)
 
     async def __aenter__(self) -> "BatchClient":
         """Returns the client itself."""
@@ -55,7 +68,7 @@ class BatchClient:
         trace: TracebackType | None,
     ) -> None:
         """Closes its connections."""
-        await self._api.close()
+        await self._server.close()
 
     async def start(self, bodies: Mapping[str, Json], *, ended: Collection[str]) -> str:
         """Starts a batch, or finds the one that the same requests started before.
@@ -86,27 +99,30 @@ class BatchClient:
             for key, body in bodies.items()
         ).encode("utf-8", "replace")
         name = hashlib.sha256(lines).hexdigest()
-        async with _clear_errors(self._endpoint):
-            if found := await self._find(name, ended):
-                return found
-            file = await self._api.files.create(file=("requests.jsonl", lines), purpose="batch")
-            for attempt in range(self._endpoint.retries + 1):
-                try:
-                    # Not tried again unseen: the answer may be lost where the batch is not.
-                    batch = await self._api.with_options(max_retries=0).batches.create(
-                        input_file_id=file.id,
-                        endpoint="/v1/chat/completions",
-                        completion_window="24h",
-                        metadata={_NAME: name},
-                    )
-                except (openai.APIConnectionError, openai.InternalServerError):
-                    if attempt == self._endpoint.retries:
-                        raise
-                    await asyncio.sleep(min(2**attempt / 2, 8))
-                    if found := await self._find(name, ended):
-                        return found
-                else:
-                    return batch.id
+        if found := await self._find(name, ended):
+            return found
+        form = aiohttp.FormData()
+        form.add_field("purpose", "batch")
+        form.add_field("file", lines, filename="requests.jsonl", content_type="application/jsonl")
+        file = await self._server.request("/files", data=form, retries=0)
+        content = {
+            "input_file_id": self._field(file, "id"),
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+            "metadata": {_NAME: name},
+        }
+        for attempt in range(self._endpoint.retries + 1):
+            try:
+                # Not retried unseen: the answer may be lost when the batch is not.
+                batch = await self._server.request("/batches", json=content, retries=0)
+            except ConnectionLostError:
+                if attempt == self._endpoint.retries:
+                    raise
+                await asyncio.sleep(min(2**attempt / 2, 8))
+                if found := await self._find(name, ended):
+                    return found
+            else:
+                return self._field(batch, "id")
         raise AssertionError("unreachable")
 
     async def collect(
@@ -125,53 +141,68 @@ class BatchClient:
             BatchError: The batch failed as a whole.
             ChatError: The server does not answer.
         """
-        async with _clear_errors(self._endpoint):
-            while True:
-                batch = await self._api.batches.retrieve(batch_id)
-                if batch.request_counts:
-                    progress(batch.request_counts.completed)
-                if batch.status in _ENDED:
-                    break
-                await asyncio.sleep(self._poll_seconds)
-            if batch.status == "failed":
-                raise BatchError(
-                    f"{self._endpoint.model}: batch {batch_id} failed: {_faults(batch)}"
+        while True:
+            batch = await self._server.request(f"/batches/{batch_id}", method="GET")
+            status = self._field(batch, "status")
+            counts = batch.get("request_counts")
+            completed = counts.get("completed") if isinstance(counts, dict) else None
+            if isinstance(completed, int):
+                progress(completed)
+            if status in _ENDED:
+                break
+            await asyncio.sleep(self._poll_seconds)
+        if status == "failed":
+            raise BatchError(f"{self._endpoint.model}: batch {batch_id} failed: {_faults(batch)}")
+        results: dict[str, Answer | ChatError] = {}
+        for name in ("output_file_id", "error_file_id"):
+            if batch.get(name):
+                text = await self._server.request(
+                    f"/files/{self._field(batch, name)}/content",
+                    method="GET",
+                    max_bytes=_MAX_RESULT_BYTES,
+                    as_json=False,
                 )
-            results: dict[str, Answer | ChatError] = {}
-            for file in (batch.output_file_id, batch.error_file_id):
-                if file:
-                    content = await self._api.files.content(file)
-                    for line in content.text.splitlines():
-                        results |= self._result(line)
-            return results
+                for line in text.split("\n"):
+                    results |= self._result(line)
+        return results
 
     async def _find(self, name: str, ended: Collection[str]) -> str | None:
-        async for batch in self._api.batches.list(limit=100):
-            is_same = (batch.metadata or {}).get(_NAME) == name and batch.id not in ended
-            if is_same and batch.status in ("validating", "in_progress", "finalizing", "completed"):
-                return batch.id
+        after = ""
+        for _ in range(_PAGES):
+            page = await self._server.request(f"/batches?limit=100{after}", method="GET")
+            batches = page.get("data") if isinstance(page, dict) else None
+            for batch in batches if isinstance(batches, list) else []:
+                marks = batch.get("metadata") or {}
+                is_same = marks.get(_NAME) == name and batch.get("id") not in ended
+                states = ("validating", "in_progress", "finalizing", "completed")
+                if is_same and batch.get("status") in states:
+                    return batch["id"]
+            if not batches or not page.get("has_more"):
+                return None
+            after = f"&after={self._field(batches[-1], 'id')}"
         return None
+
+    def _field(self, content: Json, name: str) -> str:
+        """Returns a name that a server gave, which may become part of an address."""
+        value = content.get(name) if isinstance(content, dict) else None
+        if not isinstance(value, str) or not re.fullmatch(r"[\w.:-]{1,200}", value):
+            raise self._server.error(f"the reply has no usable `{name}`")
+        return value
 
     def _result(self, line: str) -> dict[str, Answer | ChatError]:
         try:
-            record = loads(line)
+            record = json.loads(line)
             key, response = str(record["custom_id"]), record.get("response") or {}
             if response.get("status_code") == 200:
                 return {key: read_answer(response["body"], [])}
             fault = record.get("error") or (response.get("body") or {}).get("error")
             return {key: ChatError(f"{self._endpoint.model}: {dumps(fault)}")}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}  # a line cut short; its request counts as not answered
 
 
-def _faults(batch: Batch) -> str:
-    data = (batch.errors and batch.errors.data) or []
-    return "; ".join(fault.message or "" for fault in data) or "no reason given"
-
-
-@asynccontextmanager
-async def _clear_errors(endpoint: Endpoint):
-    try:
-        yield
-    except openai.OpenAIError as error:
-        raise clear_error(endpoint, error) from None
+def _faults(batch: Json) -> str:
+    errors = batch.get("errors")
+    found = errors.get("data") if isinstance(errors, dict) else None
+    texts = [str(fault.get("message") or "") for fault in found or [] if isinstance(fault, dict)]
+    return " ".join("; ".join(texts).split()) or "no reason given"

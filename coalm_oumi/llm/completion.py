@@ -83,7 +83,9 @@ def normalise(content: Json, messages: Sequence[Mapping[str, Any]], **more: Json
         if isinstance(message.get(name), str):
             answer[name] = message[name]
     reason = choice.get("finish_reason")
-    written = len(dumps(answer).encode("utf-8", "replace"))
+    thoughts = answer.get("reasoning") or answer.get("reasoning_content") or ""
+    calls = dumps(tool_calls) if tool_calls else ""
+    written = len((text + thoughts + calls).encode("utf-8", "replace"))
     bound = Usage(most_tokens(messages, **more), written)
     usage = read_usage(content.get("usage"), bound)
     return {

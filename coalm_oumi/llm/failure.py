@@ -44,14 +44,14 @@ class Generated:
         usage: Its tokens, as far as the engine counts them.
         cause: Why there is no text.
         error: The same in the engine's words.
-        finish_reason: Why the text ends, as far as the engine says it: `length` if it was cut off.
+        is_cut: True if the engine says that the text reached `max_new_tokens`.
     """
 
     text: str | None
     usage: Usage = field(default_factory=Usage)
     cause: Cause | None = None
     error: str = ""
-    finish_reason: str = ""
+    is_cut: bool = False
 
 
 def is_too_long(message: str, status: int | None) -> bool:

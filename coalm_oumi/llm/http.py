@@ -11,13 +11,12 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import aiohttp
-from yarl import URL
 
 MAX_REPLY_BYTES = 32 << 20
 """An answer of 100,000 tokens with log probabilities takes less."""
@@ -96,7 +95,7 @@ async def exchange(
         left = max(deadline - time.monotonic(), 0.001)
         async with session.request(
             method,
-            URL(url, encoded=True),
+            url,
             headers=dict(headers),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=left),
@@ -114,7 +113,7 @@ async def exchange(
 
 def _redirected(url: str, target: str, status: int, method: str) -> tuple[str, str]:
     """Returns the next address, or why it is not asked: a key is for one host alone."""
-    following = str(URL(url).join(URL(target)))
+    following = urljoin(url, target)
     old, new = urlsplit(url), urlsplit(following)
     if (old.scheme, old.hostname, old.port) != (new.scheme, new.hostname, new.port):
         place = f"{new.scheme}://{new.hostname}" + (f":{new.port}" if new.port else "")
@@ -194,8 +193,8 @@ def read_retry_after(header: str | None) -> float | None:
         except (ValueError, TypeError, IndexError):
             return None
         if when.tzinfo is None:
-            when = when.replace(tzinfo=timezone.utc)
-        seconds = (when - datetime.now(timezone.utc)).total_seconds()
+            when = when.replace(tzinfo=UTC)
+        seconds = (when - datetime.now(UTC)).total_seconds()
     return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 

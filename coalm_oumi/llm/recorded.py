@@ -304,11 +304,8 @@ class RecordedModel:
             if key in self._old:
                 self._reused.add(key)
             record = self._journal.records[key]
-            return Generated(
-                record["text"],
-                Usage(**record["usage"]),
-                finish_reason=record.get("finish_reason", ""),
-            )
+            is_cut = record.get("is_cut", False)
+            return Generated(record["text"], Usage(**record["usage"]), is_cut=is_cut)
         if self._is_stopping:
             raise asyncio.CancelledError
         if self._unreachable:
@@ -320,8 +317,8 @@ class RecordedModel:
                 "text": generated.text,
                 "usage": dataclasses.asdict(generated.usage),
             }
-            if generated.finish_reason:
-                record["finish_reason"] = generated.finish_reason
+            if generated.is_cut:
+                record["is_cut"] = True
             self._journal.append(key, record)
         return generated
 

@@ -90,8 +90,8 @@ def answer_of(conversation: Conversation) -> Generated | None:
         return None
     counted = conversation.metadata.get("usage") or {}
     usage = Usage(counted.get("prompt_tokens") or 0, counted.get("completion_tokens") or 0)
-    reason = str(conversation.metadata.get("finish_reason") or "")
-    return Generated(text_of(last), usage, finish_reason=reason)
+    is_cut = conversation.metadata.get("finish_reason") == "length"
+    return Generated(text_of(last), usage, is_cut=is_cut)
 
 
 class _FinalError(RuntimeError):
@@ -131,9 +131,9 @@ class _OumisSession:
             reply = await http.exchange(
                 self._session, "POST", url, headers=headers, seconds=seconds, json=content
             )
-        except asyncio.TimeoutError:
+        except TimeoutError:
             self._at_server.discard(task)
-            raise asyncio.TimeoutError(f"no whole reply within {seconds:g} s") from None
+            raise TimeoutError(f"no whole reply within {seconds:g} s") from None
         except BaseException:
             self._at_server.discard(task)
             raise
@@ -233,7 +233,7 @@ async def served_model(engine: "RemoteInferenceEngine", name: str) -> Json:
             )
     except aiohttp.ClientConnectorError as error:
         raise ConnectionError(f"{http.public_url(url)}: {error}") from error
-    except (aiohttp.ClientError, asyncio.TimeoutError):
+    except (TimeoutError, aiohttp.ClientError):
         return None  # it may answer questions all the same
     if reply.status != 200:
         logger.info(
