@@ -3,4 +3,14 @@
 Writes are whole or not at all. May import `core`.
 """
 
-__all__ = ["atomic", "config", "download", "hub", "journal", "jsontext", "provenance", "resources"]
+__all__ = [
+    "atomic",
+    "children",
+    "config",
+    "download",
+    "hub",
+    "journal",
+    "jsontext",
+    "provenance",
+    "resources",
+]

@@ -28,6 +28,7 @@ def read_config(kind: type[T], file: Path, overrides: list[str]) -> T:
     """
     if not file.is_file():
         raise CoalmError(f"{file}: no such file; `coalm recipes --copy` writes the recipes here")
+    check_size(file)
     try:
         merged = OmegaConf.merge(OmegaConf.load(file), OmegaConf.from_dotlist(overrides))
         check_environment(merged, file)
@@ -37,6 +38,47 @@ def read_config(kind: type[T], file: Path, overrides: list[str]) -> T:
     except OmegaConfBaseException as error:
         raise CoalmError(f"{file}: {str(error).splitlines()[0]}") from error
     return kind.read(values, where=str(file))
+
+
+MAX_NODES = 100_000
+"""Keys and values of a YAML with every anchor written out; the largest recipe has under 1,000."""
+
+
+def check_size(file: Path) -> None:
+    """Refuses a YAML whose anchors stand for more text than anyone has written.
+
+    Anchors of anchors double with every line, and reading thirty such lines takes for ever.
+
+    Raises:
+        CoalmError: It is too large, is nested too deeply, or contains itself. Other faults are left
+            to whoever reads it.
+    """
+    try:
+        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except RecursionError as error:
+        raise CoalmError(f"{file}: nested too deeply") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return
+    sizes: dict[int, int] = {}
+    if root is not None and _nodes(root, sizes, 0, file) > MAX_NODES:
+        raise CoalmError(
+            f"{file}: its anchors stand for more than {MAX_NODES:,} keys and values; write out "
+            "what is meant"
+        )
+
+
+def _nodes(node: yaml.Node, sizes: dict[int, int], depth: int, file: Path) -> int:
+    """Counts a node with all that it stands for; each anchor is looked at once."""
+    if depth > 100:  # also where an anchor contains itself
+        raise CoalmError(f"{file}: nested too deeply")
+    if id(node) not in sizes:
+        inside: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            inside = node.value
+        elif isinstance(node, yaml.MappingNode):
+            inside = [part for pair in node.value for part in pair]
+        sizes[id(node)] = 1 + sum(_nodes(part, sizes, depth + 1, file) for part in inside)
+    return sizes[id(node)]
 
 
 def check_environment(config: Any, file: Path) -> None:

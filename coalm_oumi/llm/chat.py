@@ -273,7 +273,7 @@ class Server:
         method: str = "POST",
         retries: int | None = None,
         headers: Mapping[str, str] | None = None,
-        max_bytes: int = http.MAX_REPLY_BYTES,
+        max_bytes: int | None = None,
         as_json: bool = True,
         **content: Any,
     ) -> Json:
@@ -284,7 +284,7 @@ class Server:
             method: `GET` or `POST`.
             retries: Instead of the endpoint's.
             headers: Others than the key's.
-            max_bytes: The bound of the reply.
+            max_bytes: The bound of the reply, if it is not the usual one.
             as_json: False to return the reply's text.
             **content: `json` or `data`, as aiohttp takes them.
 

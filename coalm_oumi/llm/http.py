@@ -72,7 +72,7 @@ async def exchange(
     *,
     headers: Mapping[str, str],
     seconds: float,
-    max_bytes: int = MAX_REPLY_BYTES,
+    max_bytes: int | None = None,
     **content: Any,
 ) -> Reply:
     """Sends one request and reads the whole reply, within a deadline and a bound of bytes.
@@ -83,7 +83,7 @@ async def exchange(
         url: The address.
         headers: With the credentials, if any.
         seconds: The deadline from the start to the last byte of the reply.
-        max_bytes: A longer reply is cut off and final.
+        max_bytes: A longer reply is cut off and final; `MAX_REPLY_BYTES` if not given.
         **content: `json` or `data`, as aiohttp takes them.
 
     Raises:
@@ -107,7 +107,7 @@ async def exchange(
                 if refusal:
                     return _final(403, refusal)
                 continue
-            return await _read(response, headers, max_bytes)
+            return await _read(response, headers, max_bytes or MAX_REPLY_BYTES)
     return _final(403, "redirects in a circle")
 
 

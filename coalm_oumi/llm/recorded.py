@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -189,7 +190,11 @@ class RecordedModel:
                 raise
 
     def run(
-        self, work: Iterable[Coroutine[Any, Any, _R]], *, at_once: int | None = None
+        self,
+        work: Iterable[Coroutine[Any, Any, _R]],
+        *,
+        at_once: int | None = None,
+        within: AbstractAsyncContextManager[Any] | None = None,
     ) -> Iterator[_R]:
         """Runs coroutines that await `answer`, and yields the result of each when it ends.
 
@@ -197,20 +202,25 @@ class RecordedModel:
             work: The coroutines. A generator is drawn from only as they can start.
             at_once: The most that are under way at a time; None for all. The engine bounds how
                 many questions are asked at a time.
+            within: Opened in the event loop before the first coroutine starts and closed after the
+                last, such as the client of another server.
 
         Raises:
             ServerGoneError: The model answers nothing any more. Recorded answers are kept.
             WriteError: An answer cannot be recorded. Those before it are kept.
             KeyboardInterrupt: Ctrl-C. The answers that were under way are kept if they come soon.
         """
-        yield from self._drive(work, at_once)
+        yield from self._drive(work, at_once, within)
         if self._failed_in_row and not self._answered_here and not self._is_alive():
             raise self._gone_error()
 
     def _drive(
-        self, work: Iterable[Coroutine[Any, Any, _R]], at_once: int | None = None
+        self,
+        work: Iterable[Coroutine[Any, Any, _R]],
+        at_once: int | None = None,
+        within: AbstractAsyncContextManager[Any] | None = None,
     ) -> Iterator[_R]:
-        run = self._run(iter(work), at_once)
+        run = self._run(iter(work), at_once, within or contextlib.nullcontext())
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -219,7 +229,12 @@ class RecordedModel:
         with ThreadPoolExecutor(max_workers=1) as pool:  # a notebook has a loop of its own
             yield from pool.submit(list, run).result()
 
-    def _run(self, work: Iterator[Coroutine[Any, Any, _R]], at_once: int | None) -> Iterator[_R]:
+    def _run(
+        self,
+        work: Iterator[Coroutine[Any, Any, _R]],
+        at_once: int | None,
+        within: AbstractAsyncContextManager[Any],
+    ) -> Iterator[_R]:
         loop = asyncio.new_event_loop()
         ended: asyncio.Queue[asyncio.Task[_R]] = asyncio.Queue()
         live: set[asyncio.Task[_R]] = set()
@@ -250,10 +265,15 @@ class RecordedModel:
                 f"{GRACE_SECONDS:g} s for {{}} answers under way (Ctrl-C again ends at once)"
             )
 
-        opened = self._backend.open()
+        opened = contextlib.AsyncExitStack()
+
+        async def open_() -> None:
+            await opened.enter_async_context(self._backend.open())
+            await opened.enter_async_context(within)
+
         with _on_interrupt(loop, interrupt):
             try:
-                loop.run_until_complete(opened.__aenter__())
+                loop.run_until_complete(open_())
                 while True:
                     free = None if at_once is None else at_once - len(live)
                     for coroutine in itertools.islice(() if self._is_stopping else work, free):
@@ -287,7 +307,7 @@ class RecordedModel:
                 if live:
                     loop.run_until_complete(asyncio.wait(live))
                 with contextlib.suppress(Exception):
-                    loop.run_until_complete(opened.__aexit__(None, None, None))
+                    loop.run_until_complete(opened.aclose())
                 loop.close()
 
     async def answer(self, question: Question) -> Generated:
@@ -382,8 +402,8 @@ class RecordedModel:
     def _gone_error(self) -> ServerGoneError:
         error = self._last_failure.error if self._last_failure else "no answer"
         return ServerGoneError(
-            f"the model answers nothing, not even a greeting: {error}; the answers so far are kept "
-            f"in {self._journal.path}: run the command again to go on"
+            f"the model answers nothing: {error}; nor did it answer a greeting. The answers so far "
+            f"are kept in {self._journal.path}: run the command again to go on"
         )
 
     def _unexplained(
@@ -434,12 +454,6 @@ class RecordedModel:
             f"{question.key}: {answer.error}; the other answers are kept in {self._journal.path}: "
             "run the command again to go on"
         )
-
-
-def is_hopeless(answers: Sequence[Generated]) -> bool:
-    """Returns True if every question of several failed, and not for its length."""
-    causes = {answer.cause for answer in answers}
-    return bool(causes) and not causes & {None, Cause.TOO_LONG, Cause.REFUSED}
 
 
 @contextlib.contextmanager

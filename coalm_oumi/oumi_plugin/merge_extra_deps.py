@@ -1,5 +1,7 @@
 """Adds the plugin to an `OUMI_EXTRA_DEPS_FILE` that the user has set to another file."""
 
+import os
+import stat
 import sys
 from pathlib import Path
 
@@ -38,3 +40,16 @@ def merged_file(own: str, *, line: str, variable: str) -> str:
         )
         return own
     return str(path)
+
+
+def _check_private(folder: Path) -> None:
+    """Refuses a folder that others may write: Oumi imports what the file in it names.
+
+    Raises:
+        PermissionError: Others own it or may write it.
+    """
+    state = folder.stat()
+    if not hasattr(os, "getuid"):
+        return
+    if state.st_uid != os.getuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"others may write the folder {folder}")

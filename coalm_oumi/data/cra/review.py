@@ -38,6 +38,9 @@ QUESTIONS: Mapping[Dimension, str] = {
 }
 """The four dimensions of Appendix D as questions: yes is a fault."""
 
+MAX_BODY_BYTES = 64 << 10
+"""A review is four numbers and a remark; a longer request is refused unread."""
+
 _PAGE = Path(__file__).parent / "page"
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -129,11 +132,11 @@ class Reviews:
         for record in self.records():
             row = [record["dialogue_id"], *record["scores"].values(), record["feedback"]]
             writer.writerow([_plain(cell) for cell in row])
-        return text.getvalue()
+        return _writable(text.getvalue())
 
     def as_jsonl(self) -> str:
         """Writes the reviews as JSON Lines, as `coalm cra validate --people` reads them."""
-        return "".join(f"{dumps(record)}\n" for record in self.records())
+        return _writable("".join(f"{dumps(record)}\n" for record in self.records()))
 
 
 def app(reviews: Reviews) -> FastAPI:
@@ -141,6 +144,7 @@ def app(reviews: Reviews) -> FastAPI:
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     # A page elsewhere must not reach it through another name that resolves to this machine.
     server.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    server.add_middleware(_BoundedBody)
     server.add_middleware(_SafeHeaders)
 
     @server.get("/")
@@ -194,7 +198,7 @@ def app(reviews: Reviews) -> FastAPI:
             raise HTTPException(422, problem)
         scores = {name: review.scores[name] for name in QUESTIONS}
         reviews.journal.append(
-            case.dialogue_id, {"scores": scores, "feedback": review.feedback.strip()}
+            case.dialogue_id, {"scores": scores, "feedback": _writable(review.feedback.strip())}
         )
         reviews.journal.sync()
         return state()
@@ -228,6 +232,42 @@ class _SafeHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class _BoundedBody:
+    """Refuses a request that says, or turns out, to be longer than a review."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        size = int(declared) if declared.isdigit() and len(declared) < 16 else MAX_BODY_BYTES + 1
+        messages: list[Message] = []
+        received = 0
+        more = size <= MAX_BODY_BYTES
+        while more:
+            message = await receive()
+            messages.append(message)
+            received += len(message.get("body", b""))
+            more = bool(message.get("more_body")) and received <= MAX_BODY_BYTES
+        if max(size, received) > MAX_BODY_BYTES:
+            refusal = PlainTextResponse("the request is too long", status_code=413)
+            await refusal(scope, receive, send)
+            return
+
+        async def again() -> Message:
+            return messages.pop(0) if messages else await receive()
+
+        await self._app(scope, again, send)
+
+
+def _writable(text: str) -> str:
+    """Replaces halves of surrogate pairs, which JSON can hold and no file or page can."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _case(reviews: Reviews, number: int) -> Case:

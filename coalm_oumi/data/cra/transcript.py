@@ -45,7 +45,9 @@ _FENCE = re.compile(r"[ \t]*```[\w-]*[ \t]*")
 _FUNCTION = re.compile(r"[`*\"']*(?P<name>[A-Za-z_][\w.-]*)[ \t]*(?:\(.*\))?[`*\"']*", re.DOTALL)
 _CALL = re.compile(r"(?:[A-Za-z_][\w.-]*)?[ ]?\((?P<inside>.*)\)", re.DOTALL)
 _KEY = re.compile(
-    r"(?:^|,|\n)\s*(?:[-*+][ \t]+)?(?P<quote>[\"'`]?)(?P<key>[A-Za-z_][\w.-]*)(?P=quote)\s*[:=]"
+    # No newline in the space before a key: else each of many newlines would look at all the rest.
+    r"(?:^|,|\n)[ \t\r\f\v]*(?:[-*+][ \t]+)?"
+    r"(?P<quote>[\"'`]?)(?P<key>[A-Za-z_][\w.-]*)(?P=quote)\s*[:=]"
 )
 _NOTHING = {"", "none", "n/a", "null", "{}", "()", "[]", "-"}
 

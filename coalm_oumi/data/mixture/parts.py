@@ -9,6 +9,7 @@ process that renders does.
 import hashlib
 import itertools
 import multiprocessing
+import os
 import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from coalm_oumi.core.jsontext import Json, dumps, loads
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources import LeftOut, Reader, Record, Rejected, render
 from coalm_oumi.files.atomic import write_bytes
+from coalm_oumi.files.children import end_with_parent
 
 PART_RECORDS = 128
 
@@ -72,7 +74,7 @@ def renderer(readers: Mapping[str, Reader], *, workers: int) -> Iterator[Submit]
         workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_keep_readers,
-        initargs=(readers,),
+        initargs=(readers, os.getpid()),
     ) as pool:
 
         def submit_to_pool(
@@ -173,8 +175,9 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _keep_readers(readers: Mapping[str, Reader]) -> None:
+def _keep_readers(readers: Mapping[str, Reader], parent: int) -> None:
     global _readers
+    end_with_parent(parent)
     _readers = readers
 
 

@@ -17,10 +17,10 @@ from coalm_oumi.evaluation.multiwoz.models import account, endpoint, used
 from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
 from coalm_oumi.evaluation.multiwoz.result import to_record
 from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
-from coalm_oumi.evaluation.multiwoz.user import SimulatedUser, corpus
+from coalm_oumi.evaluation.multiwoz.user import Corpus, SimulatedUser
 from coalm_oumi.files.journal import Journal
 from coalm_oumi.llm.chat import Endpoint
-from coalm_oumi.llm.recorded import RecordedModel, made_by
+from coalm_oumi.llm.recorded import RecordedModel
 from coalm_oumi.rendering import prompts
 
 if TYPE_CHECKING:
@@ -62,12 +62,10 @@ def lead(
         raise CoalmError(
             f"eval_kwargs.data.format: expected one of {', '.join(FORMATS)}, found {options.format}"
         )
-    depends_on = _depends_on(options, config)
-    file = folder / f"dialogues.{digest(depends_on)}.jsonl"
     names = {dialogue.dialogue_id for dialogue in dialogues}
     with (
         RecordedModel(engine, config, folder.name) as model,
-        Journal(file, made_by=depends_on) as journal,
+        _journal(folder, _depends_on(options, model)) as journal,
     ):
         simulated = _simulated_user(options, journal)
         done = {key for key, record in journal.records.items() if not record["error"]}
@@ -75,8 +73,8 @@ def lead(
             [dialogue for dialogue in dialogues if dialogue.dialogue_id not in done],
             database=database,
             asking=Asking(FORMATS[options.format], options.max_steps, options.history),
-            ask=model.attempt,
-            user=simulated or corpus,
+            model=model,
+            user=simulated or Corpus(),
             concurrency=options.concurrency,
         )
         with tqdm(total=len(dialogues), initial=len(done & names), desc=options.label) as bar:
@@ -89,10 +87,14 @@ def lead(
     return records, _spent(records, options, config, simulated)
 
 
-def _depends_on(options: MultiwozOptions, config: "EvaluationConfig") -> dict[str, Json]:
+def _journal(folder: Path, depends_on: dict[str, Json]) -> Journal:
+    return Journal(folder / f"dialogues.{digest(depends_on)}.jsonl", made_by=depends_on)
+
+
+def _depends_on(options: MultiwozOptions, model: RecordedModel) -> dict[str, Json]:
     """Returns what a dialogue depends on. If any of it changes, dialogues are led anew."""
     return {
-        **made_by(config),
+        **model.made_by,
         "version": options.version,
         "split": options.split,
         "path": options.path,

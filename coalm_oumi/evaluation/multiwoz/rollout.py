@@ -1,10 +1,9 @@
-"""Lets agent and user talk: many dialogues step by step together, each in its own world.
+"""Lets agent and user talk: many dialogues side by side, each in its own world.
 
-All live dialogues ask the model at once, so that batching and concurrency are the engine's.
+Each goes on as soon as its own answer is there. Batching and concurrency are the engine's.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,21 +12,12 @@ from oumi.core.configs.params.environment_params import EnvironmentParams
 from coalm_oumi.agent.session import AgentSession
 from coalm_oumi.agent.toolbox import Toolbox
 from coalm_oumi.agent.turns import AgentForm, AgentTurn
-from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.user import User
 from coalm_oumi.evaluation.multiwoz.world import ENV_TYPE, TOOLS, Booking, World
-from coalm_oumi.llm.chat import ChatError
-from coalm_oumi.llm.recorded import Generated, Question, is_hopeless
-
-_FEW = 3
-"""So many dialogues may be left that all break for unrelated reasons, too long ones say."""
-
-
-Ask = Callable[[Sequence[Question]], list[Generated]]
-"""Puts questions to the model, all at once."""
+from coalm_oumi.llm.recorded import Generated, Question, RecordedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +125,7 @@ def roll_out(
     *,
     database: Database,
     asking: Asking,
-    ask: Ask,
+    model: RecordedModel,
     user: User,
     concurrency: int,
 ) -> Iterator[Rollout]:
@@ -147,51 +137,27 @@ def roll_out(
         dialogues: The dialogues.
         database: The databases they share.
         asking: How the agent is asked.
-        ask: The agent's model.
+        model: The agent's model.
         user: Who talks to it.
         concurrency: How many dialogues are live at a time.
 
     Raises:
         CoalmError: The agent's or the user's model answers nothing at all.
     """
-    waiting = iter(dialogues)
-    live: list[Episode] = []
-    silent: list[Episode] = []  # those that wait for the user
-    while True:
-        free = concurrency - len(live) - len(silent)
-        for dialogue in itertools.islice(waiting, max(free, 0)):
-            world = World(database, dialogue.dialogue_id, dialogue.goals)
-            silent.append(Episode(dialogue, world, asking))
-        utterances = user([(episode.dialogue, episode.said) for episode in silent])
-        replies = [said for episode, said in zip(silent, utterances, strict=True) if episode.said]
-        failures = [said for said in replies if isinstance(said, ChatError)]
-        if len(failures) == len(replies) > _FEW:
-            raise CoalmError(f"the user's model answers nothing: {failures[0]}")
-        for episode, utterance in zip(silent, utterances, strict=True):
-            if isinstance(utterance, str):
-                episode.hear(utterance)
-                live.append(episode)
-            else:
-                yield episode.end(str(utterance or ""))
-        silent = []
-        if live:
-            broken, silent, live = _step(live, ask)
-            yield from broken
-        elif not utterances:
-            return
 
+    async def lead(dialogue: Dialogue) -> Rollout:
+        world = World(database, dialogue.dialogue_id, dialogue.goals)
+        episode = Episode(dialogue, world, asking)
+        while True:
+            utterance = await user.say(dialogue, episode.said)
+            if not isinstance(utterance, str):
+                return episode.end(str(utterance or ""))
+            episode.hear(utterance)
+            has_replied = False
+            while not has_replied:
+                answer = await model.answer(episode.question())
+                if answer.text is None:
+                    return episode.end(answer.error)
+                has_replied = episode.take(answer)
 
-def _step(live: Sequence[Episode], ask: Ask) -> tuple[list[Rollout], list[Episode], list[Episode]]:
-    """Asks the model once for every live dialogue: those that broke, replied, and act on."""
-    answers = ask([episode.question() for episode in live])
-    if is_hopeless(answers):
-        raise CoalmError(f"the agent's model answers nothing: {answers[0].error}")
-    broken, replied, acting = [], [], []
-    for episode, answer in zip(live, answers, strict=True):
-        if answer.text is None:
-            broken.append(episode.end(answer.error))
-        elif episode.take(answer):
-            replied.append(episode)
-        else:
-            acting.append(episode)
-    return broken, replied, acting
+    yield from model.run(map(lead, dialogues), at_once=concurrency, within=user)

@@ -1,9 +1,11 @@
 """Who the agent talks to: the reference dialogue's user, or a language model with the goal."""
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
 
+from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.llm.chat import BudgetError, ChatClient, ChatError, Endpoint
@@ -12,21 +14,50 @@ from coalm_oumi.rendering import prompts
 Said = Sequence[tuple[str, str]]
 """What user and agent said in each turn so far."""
 
-User = Callable[[Sequence[tuple[Dialogue, Said]]], list[str | ChatError | None]]
-"""Says what the user says next in each of several dialogues.
-
-None ends the dialogue; an error says that this one cannot go on.
-"""
-
 _END = "dialogue ends"
 
+_FEW = 3
+"""So many utterances may fail for unrelated reasons before the user's model has said anything."""
 
-def corpus(heard: Sequence[tuple[Dialogue, Said]]) -> list[str | ChatError | None]:
-    """Says what the user of the reference dialogue said, whatever the agent answers."""
-    return [
-        dialogue.turns[len(said)].user if len(said) < len(dialogue.turns) else None
-        for dialogue, said in heard
-    ]
+
+class User(Protocol):
+    """Who talks to the agent. Opened and asked in one event loop."""
+
+    async def __aenter__(self) -> Self:
+        """Opens what it needs."""
+        ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        """Closes it."""
+        ...
+
+    async def say(self, dialogue: Dialogue, said: Said) -> str | ChatError | None:
+        """Returns what the user says next.
+
+        None ends the dialogue; an error says that this one cannot go on.
+        """
+        ...
+
+
+class Corpus:
+    """The user of the reference dialogue, who says the same whatever the agent answers."""
+
+    async def __aenter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Does nothing."""
+
+    async def say(self, dialogue: Dialogue, said: Said) -> str | None:
+        """Returns the utterance of the reference dialogue."""
+        return dialogue.turns[len(said)].user if len(said) < len(dialogue.turns) else None
 
 
 class SimulatedUser:
@@ -60,27 +91,24 @@ class SimulatedUser:
         self.used = used or Usage()
         self.used_in: dict[str, Usage] = defaultdict(Usage)
 
-    def __call__(self, heard: Sequence[tuple[Dialogue, Said]]) -> list[str | ChatError | None]:
-        """Asks for all dialogues at once. The first utterance is the reference dialogue's.
+    async def __aenter__(self) -> Self:
+        """Opens the client."""
+        self._client = ChatClient(self.endpoint, max_usd=self._max_usd, used=self.used)
+        self._answers, self._failures = 0, 0
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closes the client."""
+        self.used = self._client.used
+        await self._client.__aexit__(None, None, None)
+
+    async def say(self, dialogue: Dialogue, said: Said) -> str | ChatError | None:
+        """Asks the model. The first utterance is the reference dialogue's.
 
         Raises:
             BudgetError: No more may be spent.
+            CoalmError: The model answers nothing.
         """
-        return asyncio.run(self._say_all(heard))
-
-    async def _say_all(
-        self, heard: Sequence[tuple[Dialogue, Said]]
-    ) -> list[str | ChatError | None]:
-        async with ChatClient(self.endpoint, max_usd=self._max_usd, used=self.used) as client:
-            said = await asyncio.gather(
-                *(self._say(client, dialogue, turns) for dialogue, turns in heard)
-            )
-            self.used = client.used
-        return said
-
-    async def _say(
-        self, client: ChatClient, dialogue: Dialogue, said: Said
-    ) -> str | ChatError | None:
         if not said:
             return dialogue.turns[0].user
         if len(said) >= self._max_turns:
@@ -89,7 +117,7 @@ class SimulatedUser:
             "multiwoz_user", message=dialogue.message, reference=dialogue.turns, turns=said
         )
         try:
-            answer = await client.complete(
+            answer = await self._client.complete(
                 [{"role": "user", "content": prompt}],
                 request_id=f"{dialogue.dialogue_id}-{len(said)}",
                 temperature=0.0,
@@ -98,7 +126,11 @@ class SimulatedUser:
         except BudgetError:
             raise
         except ChatError as error:
+            self._failures += 1
+            if not self._answers and self._failures > _FEW:
+                raise CoalmError(f"the user's model answers nothing: {error}") from error
             return error
+        self._answers += 1
         self.used_in[dialogue.dialogue_id] += answer.usage
         utterance = answer.text.strip().removeprefix("User:").partition("AI Assistant:")[0].strip()
         return None if not utterance or _END in utterance.lower() else utterance

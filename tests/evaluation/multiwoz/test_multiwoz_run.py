@@ -7,13 +7,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from oumi.core.configs import EvaluationConfig
+from oumi.core.inference.base_inference_engine import InferenceResult
+from oumi.core.types.conversation import Conversation, Message, Role
 
 from coalm_oumi.agent.session import STOPPED_REPLY
 from coalm_oumi.agent.turns import Decision, StepError
@@ -24,10 +27,10 @@ from coalm_oumi.evaluation.multiwoz import data
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
-from coalm_oumi.evaluation.multiwoz.user import corpus
+from coalm_oumi.evaluation.multiwoz.user import Corpus
 from coalm_oumi.files.jsontext import read_jsonl
 from coalm_oumi.formats.calls import FunctionCall
-from coalm_oumi.llm.recorded import Generated, Question
+from coalm_oumi.llm.recorded import RecordedModel
 from tests.support.chat_server import ChatServer, Reply, Request, completion, failure
 from tests.support.multiwoz_data import TABLE, write_archive, write_databases
 
@@ -102,16 +105,24 @@ def converse(
     """Leads the dialogue about the table with a model that is a function."""
     asked: list[str] = []
 
-    def ask(questions: Sequence[Question]) -> list[Generated]:
-        prompts = [str(question.messages[-1].content) for question in questions]
-        asked.extend(prompts)
-        return [Generated(answers(prompt), Usage(1, 1)) for prompt in prompts]
+    class Engine:
+        def infer_partial(self, conversations):
+            (conversation,) = conversations
+            asked.append(str(conversation.messages[-1].content))
+            said = Message(role=Role.ASSISTANT, content=answers(asked[-1]))
+            usage = {"prompt_tokens": 1, "completion_tokens": 1}
+            answered = Conversation(
+                messages=[*conversation.messages, said], metadata={"usage": usage}
+            )
+            return InferenceResult(successful=[(0, answered)], failures={})
 
-    (rollout,) = roll_out(
-        [data.dialogue("TABLE", TABLE, Path("x"))],
-        database=Database(write_databases(tmp_path / "db")),
-        asking=Asking(form, max_steps, history), ask=ask, user=corpus, concurrency=4,
-    )  # fmt: skip
+    config = EvaluationConfig(output_dir=str(tmp_path / "out"))
+    with RecordedModel(Engine(), config, "multiwoz") as model:
+        (rollout,) = roll_out(
+            [data.dialogue("TABLE", TABLE, Path("x"))],
+            database=Database(write_databases(tmp_path / "db")),
+            asking=Asking(form, max_steps, history), model=model, user=Corpus(), concurrency=4,
+        )  # fmt: skip
     return rollout, asked
 
 
