@@ -78,6 +78,22 @@ def test_when_no_merged_copy_can_be_written(
     assert f"add the line `{PLUGIN_LINE}` to that file" in capsys.readouterr().err
 
 
+def test_a_merged_copy_is_trusted_by_its_content_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    own = tmp_path / "deps.txt"
+    own.write_text("/x/mine.py\n")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    merged = Path(merged_file(str(own), line=PLUGIN_LINE, variable=VARIABLE))
+    content = merged.read_text()
+    merged.write_text("/x/evil.py\n")
+    assert merged_file(str(own), line=PLUGIN_LINE, variable=VARIABLE) == str(merged)
+    assert merged.read_text() == content and "evil" not in content
+    merged.parent.chmod(0o777)
+    assert merged_file(str(own), line=PLUGIN_LINE, variable=VARIABLE) == str(own)
+    assert "others may write the folder" in capsys.readouterr().err
+
+
 def test_files_that_need_no_merging(tmp_path: Path):
     own = tmp_path / "deps.txt"
     own.write_text(f"# mine\n{PLUGIN_LINE}\n")

@@ -19,7 +19,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from coalm_oumi.core.digest import digest_of_text
-from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.errors import CoalmError, WriteError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.usage import Usage
@@ -280,7 +280,10 @@ class Generation:
                         stopped = error
                 else:
                     failures = 0
-                    self._record(key, answer, price=1.0)
+                    try:
+                        self._record(key, answer, price=1.0)
+                    except WriteError as error:  # the others on their way may still fit
+                        stopped = stopped or error
                     asked.append(request)
                     bar.update()
                     self._show(bar)

@@ -101,6 +101,24 @@ def test_half_a_review_is_refused(tmp_path: Path, review: dict, reason: str):
         assert not any(httpx.get(f"{url}/api/state").json()["reviewed"])
 
 
+def test_half_a_surrogate_pair_breaks_no_export(tmp_path: Path):
+    body = json.dumps({"scores": dict.fromkeys(QUESTIONS, 0), "feedback": "a\ud800b"})
+    with served(opened(tmp_path)) as url, httpx.Client(base_url=url) as client:
+        sent = {"content": body, "headers": {"Content-Type": "application/json"}}
+        assert client.put("/api/dialogues/0", **sent).status_code == 200
+        for page in ("/reviews.csv", "/reviews.jsonl", "/api/dialogues/0"):
+            assert "a?b" in client.get(page).text
+
+
+def test_a_long_request_is_refused_unread(tmp_path: Path):
+    with served(opened(tmp_path)) as url, httpx.Client(base_url=url) as client:
+        long = {"scores": FINE, "feedback": "x" * 1_000_000}
+        assert client.put("/api/dialogues/0", json=long).status_code == 413
+        pieces = (b"x" * 1000 for _ in range(1000))
+        assert client.put("/api/dialogues/0", content=pieces).status_code == 413
+        assert client.get("/api/dialogues/0").json()["review"] is None
+
+
 def test_other_sites_and_other_machines_stay_out(tmp_path: Path):
     with served(opened(tmp_path)) as url:
         assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 400

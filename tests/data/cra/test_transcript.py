@@ -1,4 +1,5 @@
 import contextlib
+import time
 
 import pytest
 from hypothesis import given
@@ -189,3 +190,15 @@ def test_any_text_is_read_or_refused_and_what_is_read_can_be_written(text: str):
         for dialogue in parse_all(text):
             assert dialogue
             assert parse(transcript.write(dialogue)) == dialogue
+
+
+@pytest.mark.parametrize("filler", ["\n", ", ", " \n", "> ", "[", "`", "f("])
+def test_text_that_loops_is_read_in_linear_time(filler: str):
+    text = (
+        f"User: hi\nThought1: t\nAPI Name: f\nAPI Input: k: a{filler * 30_000}x\n"
+        "API Result: r\nThought2: t\nSystem: s"
+    )
+    start = time.perf_counter()
+    with contextlib.suppress(TranscriptError):
+        transcript.parse_all(text)
+    assert time.perf_counter() - start < 2, "a minute and more where it is quadratic"
