@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -131,11 +132,13 @@ class RecordedModel:
         if self._is_remote:
             self.made_by["serves"] = self._served(engine, config, folder, name)
             self._backend = RemoteEngine(engine)  # pyright: ignore[reportArgumentType]
-            self._patience = max(PATIENCE, compat.most_at_once(engine))  # pyright: ignore[reportArgumentType]
+            self._at_once = compat.most_at_once(engine)  # pyright: ignore[reportArgumentType]
+            self._patience = max(PATIENCE, self._at_once)
         else:
             batch = config.generation.batch_size or 1
             schedules = config.inference_engine == "VLLM"
             self._backend = BatchEngine(engine, None if schedules else batch)
+            self._at_once = sys.maxsize
             self._patience = max(PATIENCE, batch)
         file = folder / f"{name}.{digest(self.made_by)}.jsonl"
         written = file.stat().st_mtime if file.is_file() else time.time()
@@ -240,6 +243,10 @@ class RecordedModel:
         live: set[asyncio.Task[_R]] = set()
         self._is_stopping = False
         self._failed_in_row, self._answered_here = 0, 0
+        # Here and not in Oumi's engine, so that a greeting is not asked after all that waits.
+        self._slots = asyncio.Semaphore(self._at_once)
+        self._may_ask = asyncio.Event()
+        self._may_ask.set()
         first_error: BaseException | None = None
         grace: list[asyncio.TimerHandle] = []
 
@@ -330,7 +337,9 @@ class RecordedModel:
             raise asyncio.CancelledError
         if self._unreachable:
             raise ServerGoneError(f"{self._unreachable}; is the server up? Run the command again")
-        generated = await self._backend.ask(question.conversation())
+        async with self._slots:
+            await self._may_ask.wait()
+            generated = await self._backend.ask(question.conversation())
         self._note(generated, is_known=_failure_key(key) in self._journal)
         if generated.text is not None:
             record: dict[str, Json] = {
@@ -394,7 +403,11 @@ class RecordedModel:
     async def _probe(self) -> bool:
         """Asks something that every model can answer. This alone decides that a model is gone."""
         question = Question("probe", [Message(role=Role.USER, content="Hello!")])
-        return (await self._backend.ask(question.conversation())).text is not None
+        self._may_ask.clear()
+        try:
+            return (await self._backend.ask(question.conversation())).text is not None
+        finally:
+            self._may_ask.set()
 
     def _is_alive(self) -> bool:
         return self._answered_here > 0 or all(self._drive([self._probe()]))

@@ -284,7 +284,8 @@ class Generation:
                         self._record(key, answer, price=1.0)
                     except WriteError as error:  # the others on their way may still fit
                         stopped = stopped or error
-                    asked.append(request)
+                    else:
+                        asked.append(request)
                     bar.update()
                     self._show(bar)
                     stopped = stopped or self._none_readable(asked)
