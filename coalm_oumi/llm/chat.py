@@ -341,7 +341,7 @@ class Server:
         return " ".join(http.masked(text, [self._key] if self._key else []).split())
 
     def _refused(self, reply: http.Reply) -> ChatError:
-        message = f"{http.error_text(reply)} (status {reply.status})"
+        message = f"Error code: {reply.status} - {http.error_text(reply)}"
         if reply.status == 401:
             message += f"; is the environment variable {self._endpoint.api_key_env} right?"
         kind = ConnectionLostError if reply.status >= 500 else ChatError

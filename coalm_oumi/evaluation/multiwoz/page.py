@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from coalm_oumi.core.digest import digest_of_text
 from coalm_oumi.evaluation.multiwoz.judge import METRICS, overall
 from coalm_oumi.evaluation.multiwoz.result import JudgedDialogue
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS
@@ -32,7 +33,7 @@ def write(
     transcript = environment.get_template("transcript.jinja")
     rows = []
     for entry in judged:
-        name = f"dialogues/{re.sub(r'[^A-Za-z0-9_.-]', '_', entry.dialogue.dialogue_id)}.html"
+        name = f"dialogues/{_file_name(entry.dialogue.dialogue_id)}.html"
         row = {"entry": entry, "file": name, "overall": overall(entry.verdicts)}
         write_text(folder / name, transcript.render(**shared, **row))
         rows.append(row)
@@ -65,3 +66,9 @@ def _metric_name(prefix: str, column: str) -> str:
     if column.startswith("llm_"):
         return f"llm_{prefix}{column.removeprefix('llm_')}"
     return f"{prefix}{column}"
+
+
+def _file_name(dialogue_id: str) -> str:
+    """Returns a name for a file; a hash keeps `a/b` and `a_b` apart."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", dialogue_id)[:100]
+    return plain if plain == dialogue_id else f"{plain}-{digest_of_text(dialogue_id)}"
