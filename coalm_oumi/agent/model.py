@@ -12,7 +12,8 @@ from oumi.core.configs.inference_engine_type import InferenceEngineType
 from coalm_oumi.agent.turns import Prompt
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps, loads
-from coalm_oumi.llm.recorded import Question, generate
+from coalm_oumi.llm.batches import generate
+from coalm_oumi.llm.recorded import Question
 
 OnText = Callable[[str], None]
 """Takes a piece of the answer as it comes."""
@@ -64,7 +65,8 @@ class EngineModel:
 
     def ask(self, prompt: Prompt, on_text: OnText) -> str:
         """Asks the engine."""
-        (answer,) = generate(self.engine, [Question("chat", prompt.messages, prompt.tools)])
+        question = Question("chat", prompt.messages, prompt.tools)
+        (answer,) = generate(self.engine, [question.conversation()])
         if answer.text is None:
             raise ModelError(f"the model gave no answer: {' '.join(answer.error.split())[:400]}")
         on_text(answer.text)

@@ -96,16 +96,16 @@ def _turn(turn: AgentTurn, descriptions: Mapping[str, str]) -> CraTurn:
         raise CoalmError(f"made {len(called)} calls, and a transcript has one per turn")
     user, reply = _line(turn.user), _line(turn.reply)
     if not called:
-        thought = last.thought or prompts.render("cra_thought_reply", acts=[])
+        thought = last.thought or prompts.render("chat_thought", step="reply")
         return CraTurn(user, _line(thought), None, reply)
     decision = called[0].decision
     assert decision is not None and decision.call is not None
     call = decision.call
     goal = _goal(descriptions.get(call.name, call.name))
-    first = decision.thought or prompts.render("cra_thought_action", goal=goal, call=call)
-    second = last.thought or prompts.render(
-        "cra_thought_observation", acts=[], results=1, failed=False
+    first = decision.thought or prompts.render(
+        "chat_thought", step="action", goal=goal, name=call.name
     )
+    second = last.thought or prompts.render("chat_thought", step="observation", name=call.name)
     return CraTurn(
         user, _line(first), ApiStep(call, _line(called[0].observation), _line(second)), reply
     )

@@ -111,8 +111,8 @@ def replace_sft_trainer(config: type, trainer: type) -> None:
     """
     import trl
 
-    trl.SFTConfig = config
-    trl.SFTTrainer = trainer
+    setattr(trl, "SFTConfig", config)  # noqa: B010 - TRL resolves these names lazily
+    setattr(trl, "SFTTrainer", trainer)  # noqa: B010
 
 
 def semaphore_of(engine: "RemoteInferenceEngine") -> Any:

@@ -108,8 +108,9 @@ def read_usage(counted: Json, bound: Usage) -> Usage:
         value = counted.get(name)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        is_count = isinstance(value, int) and not isinstance(value, bool)
-        return value if is_count and 0 <= value <= _MOST_TOKENS else most
+        if isinstance(value, bool) or not isinstance(value, int):
+            return most
+        return value if 0 <= value <= _MOST_TOKENS else most
 
     return Usage(
         count("prompt_tokens", bound.input_tokens), count("completion_tokens", bound.output_tokens)

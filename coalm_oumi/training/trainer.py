@@ -4,6 +4,9 @@ Neither Oumi nor TRL has a hook for them; see `coalm_oumi.core.compat.replace_sf
 the options, this is TRL's trainer.
 """
 
+# TRL resolves its public names lazily, which the type checker does not see.
+# pyright: reportPrivateImportUsage=false
+
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -85,7 +85,7 @@ def _rounded_away(tuned: Any) -> float:
             continue
         weight = module.get_base_layer().weight
         for name in module.active_adapters:
-            delta = module.get_delta_weight(name).float()
+            delta = module.get_delta_weight(name).float()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
             exact = weight.float() + delta
             error += float((exact.to(weight.dtype).float() - exact).square().sum())
             change += float(delta.square().sum())

@@ -164,8 +164,13 @@ def longest(config: "TrainingConfig") -> int | None:
     """
     if config.model.model_max_length is not None:
         return config.model.model_max_length
-    lengths = [data.dataset_kwargs.get("max_length") for data in config.data.train.datasets]
-    return max(lengths) if lengths and all(lengths) else None
+    lengths: list[int] = []
+    for data in config.data.train.datasets:
+        length = data.dataset_kwargs.get("max_length")
+        if not length:
+            return None
+        lengths.append(int(length))
+    return max(lengths, default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def test_what_is_generated_is_what_the_sgd_source_reads(tmp_path: Path):
     samples = [item for item in items if isinstance(item, Sample)]
     assert {sample.output for sample in samples} == {"System: I heard you."}
     assert len({s.dialogue_id for s in samples}) == summary["transcripts"]
-    assert domain_of("sgd") == "cra"
+    assert domain_of("sgd", {}) == "cra"
 
 
 def test_the_prompt_is_table_6(tmp_path: Path):

@@ -363,7 +363,7 @@ def test_the_last_dialogues_may_break_each_for_a_reason_of_its_own(recipe: Calla
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"colour": 1}, "unknown key `colour`; the keys are path, database, version"),
+        ({"colour": 1}, "unknown key `colour`; the keys are other_base, path, database"),
         ({"format": "xml"}, "expected one of coalm, autotod, found xml"),
         ({"max_steps": 0}, "max_steps: input should be greater than or equal to 1, found 0"),
         ({"history": "none"}, "history: input should be 'own' or 'reference', found 'none'"),

@@ -61,8 +61,12 @@ def _power(base: Any, exponent: Any) -> Any:
     """Computes a power whose digits are bounded: `9 ** 9 ** 9` would take for ever."""
     if not isinstance(base, (int, float)) or not isinstance(exponent, (int, float)):
         raise ValueError("a power of something else than numbers is not computed")
-    whole = isinstance(base, int) and isinstance(exponent, int)
-    if whole and exponent > 0 and base.bit_length() * exponent > _MAX_BITS:
+    if (
+        isinstance(base, int)
+        and isinstance(exponent, int)
+        and exponent > 0
+        and base.bit_length() * exponent > _MAX_BITS
+    ):
         raise ValueError("the value is too long")
     return base**exponent
 
