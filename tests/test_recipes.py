@@ -372,12 +372,21 @@ def test_prompt_styles_suit_their_engines(file: Path, monkeypatch):
     config = EvaluationConfig.from_yaml(file)
     for task in config.tasks:
         data = task.eval_kwargs.get("data", {})
-        if "style" in data and styles.by_name(data["style"]).native:
+        if data.get("style") == "native":
             assert supports_native_tool_calling(config.inference_engine)
             assert config.inference_engine != "VLLM" or config.model.tool_call_parser
         for version in (V3, V4):
             if task.task_name == version.task:
-                assert categories(version, data["categories"], styles.by_name(data["style"]))
+                style = styles.by_name({"official": "bfcl"}.get(data["style"], data["style"]))
+                assert categories(version, data["categories"], style)
+
+
+def test_every_model_of_table_4_gets_the_same_limits():
+    for file in [*BASELINES, RECIPES / "eval_bfcl_v3.yaml"]:
+        config = EvaluationConfig.from_yaml(file)
+        assert config.generation.max_new_tokens == 4096
+        if config.inference_engine == "VLLM" and file.stem != "granite_20b":
+            assert config.model.model_max_length == 32768
 
 
 def test_there_is_a_baseline_of_every_family_of_tables_3_and_4():

@@ -5,9 +5,10 @@ Oumi loads this package in the middle of its imports.
 """
 # pyright: reportPrivateUsage=false, reportMissingTypeStubs=false
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from coalm_oumi.core.errors import CoalmError
@@ -165,3 +166,87 @@ def models_request(engine: "RemoteInferenceEngine") -> tuple[str, dict[str, str]
     elif url:
         url = engine.get_models_api_url()
     return url, engine._get_request_headers(params)
+
+
+_WHOLE_PROMPT = "{{ messages[0]['content'] }}"
+
+
+@contextlib.contextmanager
+def whole_prompts(engine: Any, name: str) -> Iterator[None]:
+    """Has an inference engine take a conversation of one message as the whole prompt, for a while.
+
+    Oumi's engines know chats only. For a local engine the chat template passes the text on. A
+    server is asked through its completions API, next to the chat API that Oumi asks.
+
+    Args:
+        engine: Oumi's.
+        name: The engine's name in the recipe.
+
+    Raises:
+        CoalmError: The engine has neither a tokenizer nor an OpenAI-compatible server.
+    """
+    from oumi.inference import RemoteInferenceEngine
+
+    if isinstance(engine, RemoteInferenceEngine):
+        with _completions(engine, name):
+            yield
+        return
+    own = getattr(engine, "_tokenizer", None)
+    model = getattr(engine, "_llm", None)  # vLLM renders with a tokenizer of its own
+    tokenizers = [own, model.get_tokenizer() if hasattr(model, "get_tokenizer") else None]
+    found = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
+    if not found:
+        raise CoalmError(f"{name} takes no whole prompts; use NATIVE, VLLM or REMOTE_VLLM")
+    before = [tokenizer.chat_template for tokenizer in found]
+    try:
+        for tokenizer in found:
+            tokenizer.chat_template = _WHOLE_PROMPT
+        yield
+    finally:
+        for tokenizer, template in zip(found, before, strict=True):
+            tokenizer.chat_template = template
+
+
+@contextlib.contextmanager
+def _completions(engine: Any, name: str) -> Iterator[None]:
+    """Turns a remote engine's requests into those of the completions API."""
+    if name.rsplit(".", 1)[-1] not in ("REMOTE", "REMOTE_VLLM", "SGLANG", "TOGETHER", "FIREWORKS"):
+        raise CoalmError(
+            f"{name} takes no whole prompts; use NATIVE, VLLM or REMOTE_VLLM, or another style"
+        )
+    to_request = engine._convert_conversation_to_api_input
+    to_conversation = engine._convert_api_output_to_conversation
+    fill_in = engine._set_required_fields_for_inference
+
+    def request(conversation: Any, *parameters: Any, **named: Any) -> dict[str, Any]:
+        body = to_request(conversation, *parameters, **named)
+        del body["messages"]
+        body["max_tokens"] = body.pop("max_completion_tokens")
+        return {**body, "prompt": conversation.messages[0].content}
+
+    def conversation(response: Any, original: Any) -> Any:
+        choices = response.get("choices") if isinstance(response, dict) else None
+        if choices and isinstance(choices[0], dict) and isinstance(choices[0].get("text"), str):
+            message = {"role": "assistant", "content": choices[0]["text"]}
+            response = {**response, "choices": [{**choices[0], "message": message}]}
+        return to_conversation(response, original)
+
+    def address(parameters: Any) -> None:
+        fill_in(parameters)
+        parameters.api_url = parameters.api_url.replace("/chat/completions", "/completions")
+
+    ours = {
+        "_convert_conversation_to_api_input": request,
+        "_convert_api_output_to_conversation": conversation,
+        "_set_required_fields_for_inference": address,
+    }
+    url = engine._remote_params.api_url
+    address(engine._remote_params)
+    try:
+        for attribute, function in ours.items():  # in front of the methods of the class
+            setattr(engine, attribute, function)
+        yield
+    finally:
+        for attribute in ours:
+            delattr(engine, attribute)
+        engine._remote_params.api_url = url

@@ -151,6 +151,8 @@ class RecordedModel:
         self._failed_in_row = 0
         self._last_failure: Generated | None = None
         self._is_stopping = False
+        self.too_long: set[str] = set()
+        """The keys of questions of this run that were longer than the model's context."""
 
     def _served(self, engine: Any, config: "EvaluationConfig", folder: Path, name: str) -> Json:
         """Asks the server what it serves. Without it, the answers that are recorded can be used."""
@@ -378,6 +380,11 @@ class RecordedModel:
                 raise self._failure(lost, len(questions)) from error
             raise
         self._accept_failures(questions, answers)
+        self.too_long |= {
+            question.key
+            for question, answer in zip(questions, answers, strict=True)
+            if answer is not None and answer.cause is Cause.TOO_LONG
+        }
         return [answer.text or "" if answer else "" for answer in answers]
 
     def attempt(self, questions: Sequence[Question]) -> list[Generated]:

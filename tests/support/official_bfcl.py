@@ -149,7 +149,7 @@ def run_task(
     task = {"v3": tasks.bfcl_v3, "v4": tasks.bfcl_v4}[version.name]
     config = EvaluationConfig(output_dir=str(folder))
     params = EvaluationTaskParams(task_name="t", evaluation_backend="custom", num_samples=count)
-    result = task(params, config, engine, data=data)
+    result = task(params, config, engine, data={"style": "bfcl", **data})
     values = result.task_result["results"][version.task]
     rows = [json.loads(line) for line in (folder / values["answers"]).read_text().splitlines()]
     return values, rows

@@ -149,7 +149,10 @@ class Worker:
             (root / ENCODER).symlink_to(encoder.absolute())
         self._errors = (root / "stderr").open("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
-            [interpreter, "-I", "-X", "utf8", Path(__file__).with_name("worker"), version.name],
+            [
+                *(interpreter, "-I", "-X", "utf8", Path(__file__).with_name("worker")),
+                *(version.name, version.release),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -231,6 +234,60 @@ class Worker:
             reply = self._receive(f"executing calls of {some}{', ...' * (len(open_) > 3)}")
             del open_[reply["step"]]
             yield reply["step"], reply["results"]
+
+    def models(self) -> list[str]:
+        """Returns the names of the package's table of models.
+
+        Raises:
+            CoalmError: The worker failed.
+        """
+        return self._request("models")
+
+    def describe(self, model: str) -> Json:
+        """Returns how the handler of a model asks: `text` and `tools`, or an `error`.
+
+        Raises:
+            CoalmError: The worker failed.
+        """
+        return self._request("describe", model=model)
+
+    def ask(self, model: str, entries: Sequence[Entry]) -> list[Json]:
+        """Returns what the handler of a model sends first for each sample.
+
+        Args:
+            model: The model's name in the package's table.
+            entries: Samples. The first turn of one with a memory is sent as it is here.
+
+        Raises:
+            CoalmError: The worker failed.
+        """
+        places = [[entry.category, entry.index] for entry in entries]
+        first = {str(n): entry.turns[0] for n, entry in enumerate(entries) if entry.has_memory}
+        return self._request("ask", model=model, places=places, first=first)
+
+    def step(self, model: str, steps: Sequence[tuple[Entry, str, Json]]) -> list[Json]:
+        """Takes steps of conversations that `ask` began.
+
+        Args:
+            model: The model's name in the package's table.
+            steps: Samples, each with `answer` and what the model wrote, `results` and what its
+                calls gave, or `turn` and the place of the next turn.
+
+        Returns:
+            For an answer its `result`, as the package's result files hold it, and its `calls`, if
+            any; else what is sent next.
+
+        Raises:
+            CoalmError: The worker failed.
+        """
+        return self._request(
+            "step",
+            model=model,
+            steps=[
+                {"category": entry.category, "index": entry.index, kind: value}
+                for entry, kind, value in steps
+            ],
+        )
 
     def check(self, class_name: str) -> None:
         """Imports one of the package's environments.

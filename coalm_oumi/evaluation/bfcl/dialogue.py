@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from oumi.core.types.conversation import Message, Role
 from tqdm import tqdm
 
+from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation.bfcl.client import Entry, Worker
 from coalm_oumi.evaluation.bfcl.execution import Executor, Step
+from coalm_oumi.evaluation.bfcl.official import Official
 from coalm_oumi.evaluation.styles import Prompt, Style
 from coalm_oumi.llm.recorded import Question, RecordedModel
 
@@ -31,9 +33,9 @@ def converse(
     model: RecordedModel,
     worker: Worker,
     execute: Executor,
-    style: Style,
+    style: Style | Official,
     entries: Sequence[Entry],
-) -> list[tuple[Entry, list[list[str]]]]:
+) -> list[tuple[Entry, list[list[Json]]]]:
     """Holds all conversations side by side, so that each step is one batch for the engine.
 
     The loop is that of `inference_multi_turn_prompting` and `inference_multi_turn_FC` of bfcl-eval:
@@ -54,14 +56,20 @@ def converse(
         CoalmError: The engine or the worker failed. Recorded answers are kept.
     """
     begun = [worker.recall(entry) if entry.has_memory else entry for entry in entries]
-    talks = [_Talk(entry, style) for entry in begun]
+    if isinstance(style, Official):
+        requests = worker.ask(style.model, begun)
+        talks = [
+            _OfficialTalk(entry, style, worker, request)
+            for entry, request in zip(begun, requests, strict=True)
+        ]
+    else:
+        talks = [_Talk(entry, style) for entry in begun]
     with tqdm(total=sum(len(entry.turns) for entry in entries), desc="turns") as bar:
         while live := [talk for talk in talks if not talk.finished]:
             before = sum(talk.turn for talk in live)
             answers = model.ask([talk.question() for talk in live], progress=False)
-            read = worker.read(style.form, [style.official(answer) for answer in answers])
-            acting: list[tuple[_Talk, Step]] = []
-            for talk, answer, calls in zip(live, answers, read, strict=True):
+            acting: list[tuple[_Talk | _OfficialTalk, Step]] = []
+            for talk, answer, calls in zip(live, *_read(worker, style, live, answers), strict=True):
                 if step := talk.hear(answer, calls):
                     acting.append((talk, step))
             results = execute([step for _, step in acting])
@@ -74,6 +82,71 @@ def converse(
     return [(entry, talk.answers) for entry, talk in zip(begun, talks, strict=True)]
 
 
+def _read(
+    worker: Worker,
+    style: Style | Official,
+    talks: Sequence["_Talk | _OfficialTalk"],
+    answers: Sequence[str],
+) -> tuple[list[Json], list[list[str] | None]]:
+    """Returns the answers as they are kept, and the calls in each."""
+    if not isinstance(style, Official):
+        return list(answers), worker.read(style.form, [style.official(text) for text in answers])
+    steps = [
+        (talk.entry, "answer", style.written(answer))
+        for talk, answer in zip(talks, answers, strict=True)
+    ]
+    replies = worker.step(style.model, steps)
+    return [reply["result"] for reply in replies], [reply["calls"] for reply in replies]
+
+
+class _OfficialTalk:
+    """One conversation that the package's handler holds in the worker, and where it stands."""
+
+    def __init__(self, entry: Entry, style: Official, worker: Worker, request: Json) -> None:
+        self.answers: list[list[Json]] = [[]]
+        self.turn = 0
+        self.finished = False
+        self.entry = entry
+        self._style = style
+        self._worker = worker
+        self._request = request
+
+    def question(self) -> Question:
+        return Question(
+            key=self._key(),
+            messages=self._style.messages(self._request),
+            tools=self._request.get("tools"),
+        )
+
+    def hear(self, answer: Json, calls: Sequence[str] | None) -> Step | None:
+        """Takes an answer: returns what to execute, or goes to the next turn without calls."""
+        key = self._key()
+        self.answers[-1].append(answer)
+        if calls:
+            return Step(key, self.entry, calls)
+        self.turn += 1
+        if self.turn == len(self.entry.turns):
+            self.finished = True
+        else:
+            self.answers.append([])
+            self._step("turn", self.turn)
+        return None
+
+    def tell(self, step: Step, results: Sequence[str]) -> None:
+        """Takes what the calls of the last answer gave."""
+        if len(self.answers[-1]) > STEP_LIMIT:
+            self.finished = True
+        else:
+            self._step("results", list(results))
+
+    def _step(self, kind: str, value: Json) -> None:
+        (self._request,) = self._worker.step(self._style.model, [(self.entry, kind, value)])
+
+    def _key(self) -> str:
+        place = f"{self.turn}/{len(self.answers[-1])}"
+        return f"{self.entry.category}/{self.entry.index}/{place}"
+
+
 class _Talk:
     """One conversation, and where it stands."""
 
@@ -81,7 +154,7 @@ class _Talk:
         self.answers: list[list[str]] = [[]]
         self.turn = 0
         self.finished = False
-        self._entry = entry
+        self.entry = entry
         self._style = style
         self._tools = entry.tools
         self._messages = opening(entry, style)
@@ -98,7 +171,7 @@ class _Talk:
         key = self._key(len(self.answers[-1]))
         self.answers[-1].append(answer)
         if calls:
-            return Step(key, self._entry, calls)
+            return Step(key, self.entry, calls)
         self._messages = [*self._messages, Message(role=Role.ASSISTANT, content=answer)]
         self._next_turn()
         return None
@@ -110,16 +183,16 @@ class _Talk:
         self.finished = len(self.answers[-1]) > STEP_LIMIT
 
     def _key(self, step: int) -> str:
-        return f"{self._entry.category}/{self._entry.index}/{self.turn}/{step}"
+        return f"{self.entry.category}/{self.entry.index}/{self.turn}/{step}"
 
     def _next_turn(self) -> None:
         self.turn += 1
-        if self.turn == len(self._entry.turns):
+        if self.turn == len(self.entry.turns):
             self.finished = True
             return
         self.answers.append([])
-        said = self._entry.turns[self.turn]
-        if added := self._entry.additions.get(self.turn):
+        said = self.entry.turns[self.turn]
+        if added := self.entry.additions.get(self.turn):
             prompt = added.short_prompt if self._style.native else added.prompt
             said = [{"role": "user", "content": prompt}]
             self._tools = added.tools

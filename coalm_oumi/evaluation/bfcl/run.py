@@ -2,25 +2,30 @@
 
 import os
 import random
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oumi.core.types.conversation import Message
+
 from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.jsontext import Json, dumps, unfenced
+from coalm_oumi.evaluation.bfcl import official as official_handlers
 from coalm_oumi.evaluation.bfcl.client import ENCODER, Entry, Verdict, Worker
 from coalm_oumi.evaluation.bfcl.dialogue import converse, opening
 from coalm_oumi.evaluation.bfcl.execution import Executor
+from coalm_oumi.evaluation.bfcl.official import Official
 from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.evaluation.failures import Failure
 from coalm_oumi.evaluation.styles import Style, read_list
 from coalm_oumi.files.journal import Journal
 from coalm_oumi.files.jsontext import write_jsonl
-from coalm_oumi.formats import calls
+from coalm_oumi.formats import calls, native
 from coalm_oumi.formats.calls import CallError
 from coalm_oumi.llm.recorded import Question, RecordedModel, made_by
 from coalm_oumi.rendering import markdown
@@ -46,11 +51,16 @@ class Asked:
         entries: The samples as they were asked.
         answers: For each its text; for a conversation the texts of each step of each turn.
         sizes: How many samples each category has in the benchmark.
+        prompts: The first messages that the model was sent for each.
+        too_long: How many samples of each category came to a prompt longer than the model's
+            context. They count as answered with nothing from there on.
     """
 
     entries: Sequence[Entry]
     answers: Sequence[Json]
     sizes: Mapping[str, int]
+    prompts: Sequence[Sequence[Message]]
+    too_long: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ class Judged:
     failure: Failure | None
 
 
-def categories(version: Version, names: str | Sequence[str], style: Style) -> list[str]:
+def categories(version: Version, names: str | Sequence[str], style: Style | Official) -> list[str]:
     """Returns the categories that names of categories and groups stand for, each once.
 
     Those of a group that vary BFCL's own prompt are left out where the style is another, as the
@@ -86,12 +96,12 @@ def categories(version: Version, names: str | Sequence[str], style: Style) -> li
             known = ", ".join([*groups, *groups["all"]])
             title = version.name.upper()
             raise CoalmError(f"BFCL {title} has no category {name!r}; use some of {known}")
-        if style.name != "bfcl" and name in version.own_prompt:
+        if not _varies_prompt(style) and name in version.own_prompt:
             raise CoalmError(
                 f"{name} varies BFCL's own prompt; give it `style: bfcl`, or leave it out"
             )
         found = groups.get(name, (name,))
-        left_out = () if style.name == "bfcl" else version.own_prompt
+        left_out = () if _varies_prompt(style) else version.own_prompt
         chosen |= dict.fromkeys(category for category in found if category not in left_out)
     for category in chosen:
         variable = version.needs.get(category)
@@ -103,11 +113,16 @@ def categories(version: Version, names: str | Sequence[str], style: Style) -> li
     return list(chosen)
 
 
+def _varies_prompt(style: Style | Official) -> bool:
+    """Returns True if the style writes BFCL's own prompt, which some categories vary."""
+    return style.varies_prompt if isinstance(style, Official) else style.name == "bfcl"
+
+
 def ask(
     engine: "BaseInferenceEngine",
     config: "EvaluationConfig",
     version: Version,
-    style: Style,
+    style: Style | Official,
     names: Sequence[str],
     num_samples: int | None,
     encoder: Path | None = None,
@@ -146,6 +161,9 @@ def ask(
         entries = [e for found in complete.values() for e in _choice(found, num_samples)]
         searches = any(entry.kind == "web_search" for entry in entries)
         with (
+            official_handlers.prepared(style, engine, config)
+            if isinstance(style, Official)
+            else nullcontext(),
             RecordedModel(engine, config, label) as model,
             Journal(web, made_by=depends_on) if searches else nullcontext() as journal,
         ):
@@ -153,16 +171,30 @@ def ask(
             told = _tell(model, worker, execute, style, entries)
             answered = _answer(model, worker, execute, style, entries)
             execute.report()
+            # A key names the category and the index first. The memories' conversations count too.
+            too_long = {tuple(key.split("/")[:2]) for key in model.too_long}
+        prompts = _prompts(worker, style, [entry for entry, _ in answered])
     write_results(Path(config.output_dir) / "bfcl", version, style, [*answered, *told])
     return Asked(
         entries=[entry for entry, _ in answered],
         answers=[answer for _, answer in answered],
         sizes={name: len(found) for name, found in complete.items()},
+        prompts=prompts,
+        too_long=Counter(category for category, _ in too_long),
     )
 
 
+def _prompts(
+    worker: Worker, style: Style | Official, entries: Sequence[Entry]
+) -> list[list[Message]]:
+    """Returns the first messages of each sample."""
+    if isinstance(style, Official):
+        return [style.messages(request) for request in worker.ask(style.model, entries)]
+    return [opening(entry, style) for entry in entries]
+
+
 def judge(
-    version: Version, style: Style, entries: Sequence[Entry], answers: Sequence[Json]
+    version: Version, style: Style | Official, entries: Sequence[Entry], answers: Sequence[Json]
 ) -> list[Judged]:
     """Has answers judged by the official checker.
 
@@ -194,6 +226,34 @@ def accuracies(judged: Sequence[Judged]) -> dict[str, float]:
         if entry.prompt_form:
             found[f"{entry.category}/{entry.prompt_form}"].append(sample.verdict.valid)
     return {category: sum(valid) / len(valid) for category, valid in found.items()}
+
+
+def abstentions(judged: Sequence[Judged]) -> dict[str, int]:
+    """Counts how the right answers of the irrelevance categories abstained.
+
+    BFCL takes an answer that its decoder cannot read as an abstention, whatever it says.
+
+    Returns:
+        How many were right `in_words`, with an `empty_list`, and `unreadable`: an attempt at a
+        call that the decoder could not read.
+    """
+    counts = {"in_words": 0, "empty_list": 0, "unreadable": 0}
+    for sample in judged:
+        if "irrelevance" not in sample.entry.category or not sample.verdict.valid:
+            continue
+        counts[_abstention(sample)] += 1
+    return counts
+
+
+def _abstention(sample: Judged) -> str:
+    text = sample.answer if isinstance(sample.answer, str) else dumps(sample.answer)
+    bare = unfenced(text.strip()).strip()
+    if not bare.strip("[] \n") and bare:
+        return "empty_list"
+    names = (re.escape(function["name"]) for function in sample.entry.functions)
+    called = re.search(rf"(?:{'|'.join(names)})\s*\(", text) if sample.entry.functions else None
+    attempt = called or bare[:1] in ("[", "{") or native.looks_like_a_call(text)
+    return "unreadable" if attempt else "in_words"
 
 
 def summary(version: Version, judged: Sequence[Judged], columns: Mapping[str, float]) -> str:
@@ -240,7 +300,11 @@ def _choice(entries: Sequence[Entry], count: int | None) -> list[Entry]:
 
 
 def _tell(
-    model: RecordedModel, worker: Worker, execute: Executor, style: Style, entries: Sequence[Entry]
+    model: RecordedModel,
+    worker: Worker,
+    execute: Executor,
+    style: Style | Official,
+    entries: Sequence[Entry],
 ) -> list[tuple[Entry, Json]]:
     """Holds the conversations that the samples remember, those of a scenario in their order."""
     wanted = {(entry.category, entry.scenario) for entry in entries if entry.has_memory}
@@ -257,20 +321,30 @@ def _tell(
 
 
 def _answer(
-    model: RecordedModel, worker: Worker, execute: Executor, style: Style, entries: Sequence[Entry]
+    model: RecordedModel,
+    worker: Worker,
+    execute: Executor,
+    style: Style | Official,
+    entries: Sequence[Entry],
 ) -> list[tuple[Entry, Json]]:
     """Returns the samples as they were asked, in their order, and what the model answered."""
     single = [n for n, entry in enumerate(entries) if not entry.is_conversation]
-    questions = [
-        Question(
-            key=f"{entries[n].category}/{entries[n].index}",
-            messages=opening(entries[n], style),
-            tools=entries[n].tools if style.native else None,
-        )
-        for n in single
-    ]
-    texts = zip(single, model.ask(questions), strict=True)
-    answered: dict[int, tuple[Entry, Json]] = {n: (entries[n], text) for n, text in texts}
+    alone = [entries[n] for n in single]
+    if isinstance(style, Official):
+        results = _official_answers(model, worker, style, alone)
+    else:
+        questions = [
+            Question(
+                key=f"{entry.category}/{entry.index}",
+                messages=opening(entry, style),
+                tools=entry.tools if style.native else None,
+            )
+            for entry in alone
+        ]
+        results = model.ask(questions)
+    answered: dict[int, tuple[Entry, Json]] = {
+        n: (entries[n], result) for n, result in zip(single, results, strict=True)
+    }
     several = [n for n, entry in enumerate(entries) if entry.is_conversation]
     if several:
         talks = converse(model, worker, execute, style, [entries[n] for n in several])
@@ -278,8 +352,35 @@ def _answer(
     return [answered[n] for n in range(len(entries))]
 
 
-def _official(style: Style, entry: Entry, answer: Json) -> Json:
+def _official_answers(
+    model: RecordedModel, worker: Worker, style: Official, entries: Sequence[Entry]
+) -> list[Json]:
+    """Asks samples of one turn by the model's handler. Returns what its result files hold."""
+    requests = worker.ask(style.model, entries)
+    questions = [
+        Question(
+            key=f"{entry.category}/{entry.index}",
+            messages=style.messages(request),
+            tools=request.get("tools"),
+        )
+        for entry, request in zip(entries, requests, strict=True)
+    ]
+    answers = model.ask(questions)
+    steps = [
+        (entry, "answer", style.written(answer))
+        for entry, answer in zip(entries, answers, strict=True)
+    ]
+    return [reply["result"] for reply in worker.step(style.model, steps)]
+
+
+def _official(style: Style | Official, entry: Entry, answer: Json) -> Json:
     """Writes an answer for the worker, which knows the forms of the package's decoders."""
+    if isinstance(style, Official):
+        return (
+            [[{"seen": s, "said": s} for s in turn] for turn in answer]
+            if entry.is_agentic
+            else answer
+        )
     if entry.is_agentic:
         return [[{"seen": style.official(s), "said": s} for s in turn] for turn in answer]
     if entry.is_conversation:
@@ -288,14 +389,16 @@ def _official(style: Style, entry: Entry, answer: Json) -> Json:
 
 
 def write_results(
-    root: Path, version: Version, style: Style, answered: Sequence[tuple[Entry, Json]]
+    root: Path, version: Version, style: Style | Official, answered: Sequence[tuple[Entry, Json]]
 ) -> None:
     """Writes BFCL's result files, `result/<model>/.../BFCL_<version>_<category>_result.json`."""
     rows: dict[str, list[Json]] = defaultdict(list)
     for entry, answer in answered:
-        result = _as_tool_calls(style, answer) if style.native else answer
+        native = isinstance(style, Style) and style.native
+        result = _as_tool_calls(style, answer) if native else answer
         rows[entry.category].append({"id": entry.id, "result": result})
-    folder = root / "result" / OFFICIAL_MODELS[style.name]
+    model = style.folder if isinstance(style, Official) else OFFICIAL_MODELS[style.name]
+    folder = root / "result" / model
     for category, written in rows.items():
         file = f"BFCL_{version.name}_{category}_result.json"
         write_jsonl(folder / version.folder(category) / file, written)
@@ -328,7 +431,9 @@ _FAILURES: Mapping[str, Failure] = {
 """By the last part of the package's error types; `type_error` and those of arguments are apart."""
 
 
-def _failure(style: Style, entry: Entry, answer: Json, verdict: Verdict) -> Failure | None:
+def _failure(
+    style: Style | Official, entry: Entry, answer: Json, verdict: Verdict
+) -> Failure | None:
     if verdict.valid:
         return None
     family, _, kind = verdict.type.partition(":")
@@ -336,9 +441,14 @@ def _failure(style: Style, entry: Entry, answer: Json, verdict: Verdict) -> Fail
         return Failure.MISSING_CALL
     if kind == "wrong_count":
         # The decoder of JSON lists gives none for an unreadable answer.
-        if not verdict.decoded and style.form == "json" and not _is_list(style.official(answer)):
+        if (
+            isinstance(style, Style)
+            and style.form == "json"
+            and not verdict.decoded
+            and not _is_list(style.official(answer))
+        ):
             return Failure.FORMAT
-        more = len(verdict.decoded) > len(entry.expected)
+        more = len(verdict.decoded or ()) > len(entry.expected)
         return Failure.OVER_CALLING if more else Failure.MISSING_CALL
     if kind == "cannot_find_match":
         nearest = {_of_type(sub) for sub in _sub_types(verdict.reason)} - {Failure.WRONG_FUNCTION}
@@ -369,7 +479,7 @@ def _is_list(text: str) -> bool:
     return True
 
 
-def as_record(sample: Judged, style: Style) -> Json:
+def as_record(sample: Judged, prompt: Sequence[Message]) -> Json:
     """Returns what is written of a sample for people to look at."""
     entry, verdict = sample.entry, sample.verdict
     reason = verdict.reason if isinstance(verdict.reason, str) else dumps(verdict.reason)
@@ -378,7 +488,7 @@ def as_record(sample: Judged, style: Style) -> Json:
         "source": entry.category,
         "input": "\n".join(m["content"] for turn in entry.turns for m in turn),
         "target": dumps(entry.expected) if entry.expected else "",
-        "prompt": [m.model_dump(mode="json", exclude_none=True) for m in opening(entry, style)],
+        "prompt": [m.model_dump(mode="json", exclude_none=True) for m in prompt],
         "response": sample.answer if isinstance(sample.answer, str) else dumps(sample.answer),
         "parsed": verdict.decoded,
         "correct": verdict.valid,

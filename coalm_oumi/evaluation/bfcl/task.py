@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oumi.core.registry import register_evaluation_function
+from oumi.utils.logging import logger
 
 from coalm_oumi.core.compat import reported_by_oumi
+from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import results, styles
 from coalm_oumi.evaluation.asked_model import check_model
+from coalm_oumi.evaluation.bfcl import official
 from coalm_oumi.evaluation.bfcl import run as bfcl
+from coalm_oumi.evaluation.bfcl.client import Worker
+from coalm_oumi.evaluation.bfcl.official import Official
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.evaluation.bfcl.v4 import V4
 from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.evaluation.options import TaskOptions, takes
+from coalm_oumi.evaluation.styles import Style
 from coalm_oumi.files.atomic import write_text
 
 if TYPE_CHECKING:
@@ -30,15 +36,19 @@ class BfclOptions(TaskOptions):
     """How BFCL is asked.
 
     Attributes:
-        style: The prompt style: `bfcl` (its default prompt mode, which its own table lists CoALM
-            under), `coalm` (Figure 5) or `native` (the chat template's tools).
+        style: `official` (bfcl-eval's own handler for a model of its table asks it and reads its
+            answers, as Table 4 takes it), `bfcl` (its default prompt mode), `coalm` (Figure 5) or
+            `native` (the chat template's tools).
+        model: The model's name in bfcl-eval's table, where it is not the recipe's
+            `model.model_name`; for the style `official`.
         categories: Categories, or groups such as `all`, `single_turn`, `multi_turn`, `live`,
             `non_live`; in V4 also `all_scoring`, `agentic`, `memory`, `web_search`.
         encoder: The folder of `all-MiniLM-L6-v2`, which V4's vector memory takes from the hub
             where none is given.
     """
 
-    style: str = "bfcl"
+    style: str = "official"
+    model: str | None = None
     categories: Sequence[str] = ("all",)
     encoder: str | None = None
 
@@ -92,6 +102,20 @@ def bfcl_v4(
     return _bfcl(V4, task_params, config, inference_engine, data)
 
 
+def _style(version: Version, options: BfclOptions, config: EvaluationConfig) -> Style | Official:
+    if options.style == "official":
+        with Worker(version) as worker:
+            return official.find(worker, options.model, config)
+    if options.model is not None:
+        raise CoalmError("eval_kwargs.data.model goes with `style: official` only")
+    if options.style not in styles.STYLES:
+        known = ", ".join(["official", *styles.STYLES])
+        raise CoalmError(f"unknown prompt style {options.style!r}; use one of {known}")
+    style = styles.by_name(options.style)
+    styles.check_engine(style, config)
+    return style
+
+
 def _bfcl(
     version: Version,
     task_params: EvaluationTaskParams,
@@ -101,8 +125,7 @@ def _bfcl(
 ) -> EvaluationResult:
     options = BfclOptions.from_options(data)
     check_model(config, options, version.task)
-    style = styles.by_name(options.style)
-    styles.check_engine(style, config)
+    style = _style(version, options, config)
     asked = bfcl.ask(
         inference_engine,
         config,
@@ -119,10 +142,17 @@ def _bfcl(
     table = Path(config.output_dir) / f"bfcl_{version.name}.md"
     write_text(table, bfcl.summary(version, judged, columns))
     metrics = {**columns, **{f"category/{name}": share for name, share in accuracies.items()}}
-    records = [bfcl.as_record(sample, style) for sample in judged]
+    records = [
+        bfcl.as_record(sample, prompt) for sample, prompt in zip(judged, asked.prompts, strict=True)
+    ]
     result = results.write(
-        version.task, metrics, config, records, version=1, templates=styles.TEMPLATES
+        version.task, metrics, config, records, version=2, templates=styles.TEMPLATES
     )
     values = result.task_result["results"][version.task]
     values |= {**version.notes, "sizes": dict(asked.sizes), "style": style.name}
+    values |= {"asked_as": style.form, "right_irrelevance": bfcl.abstentions(judged)}
+    values["too_long"] = dict(asked.too_long)
+    if asked.too_long:
+        found = ", ".join(f"{count} of {name}" for name, count in asked.too_long.items())
+        logger.warning(f"longer than the model's context, and answered with nothing: {found}")
     return result

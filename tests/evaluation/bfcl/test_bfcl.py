@@ -50,7 +50,7 @@ def engine_answers(tiny_model: Path, entries, tmp_path_factory) -> list[str]:
     config = EvaluationConfig(output_dir=str(folder), model=model, generation=generation)
     engine = NativeTextInferenceEngine(model, generation_params=generation)
     params = EvaluationTaskParams(task_name="t", evaluation_backend="custom", num_samples=8)
-    tasks.bfcl_v3(params, config, engine, data={"categories": ["simple"]})
+    tasks.bfcl_v3(params, config, engine, data={"style": "bfcl", "categories": ["simple"]})
     lines = (folder / "answers/bfcl_v3.jsonl").read_text().splitlines()
     return [json.loads(line)["response"] for line in lines]
 
@@ -348,7 +348,7 @@ def test_a_model_that_calls_for_ever_is_stopped(entries, tmp_path):
 
 def test_bad_options(tmp_path):
     for data, message in (
-        ({"style": "poem"}, "unknown prompt style 'poem'; use one of coalm, bfcl, native"),
+        ({"style": "poem"}, "unknown prompt style 'poem'; use one of official, coalm"),
         ({"style": "native"}, "takes none; use VLLM or a remote engine"),
         ({"categories": ["exec_simple"]}, "BFCL V3 has no category 'exec_simple'"),
         ({"categories": "exec_simple"}, "categories: expected a list, not one text"),

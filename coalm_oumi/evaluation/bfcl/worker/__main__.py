@@ -1,6 +1,6 @@
 """Runs inside the environment of `bfcl-eval`: hands out its questions, executes and judges calls.
 
-    python -I worker v3 | v4
+    python -I worker (v3 | v4) RELEASE
 
 Nothing of `coalm_oumi` is installed there, so the files of this folder import each other only. The
 worker reads one JSON request a line and writes one JSON reply a line, or one for each step of
@@ -10,6 +10,10 @@ worker reads one JSON request a line and writes one JSON reply a line, or one fo
     {"do": "read", "form": "json" | "bracket", "texts": [text]}
     {"do": "execute", "steps": [{"category": c, "index": i, "calls": ["f(a=1)"]}]}
     {"do": "score", "without_dots": b, "form": f, "rows": {c: [[i, result]]}}
+    {"do": "models"}, {"do": "describe", "model": m}
+    {"do": "ask", "model": m, "places": [[c, i]], "first": {place: messages}}
+    {"do": "step", "model": m, "steps": [{"category": c, "index": i, "answer": a}]}, where `results`
+        or `turn` may stand for `answer`
     {"do": "check", "class_name": name}, {"do": "recall" | "keep", "category": c, "index": i}
 
 A sample is named by its index in the official order of its category. Questions, function
@@ -28,9 +32,13 @@ from typing import Any
 
 import common
 import model_table
+import official
+import patches
+from lifetime import end_with_parent
 from limit import limit
 from safety import refusal
 
+patches.check_release(sys.argv[2])
 package: Any = importlib.import_module(sys.argv[1])
 
 BATCH = 16
@@ -54,6 +62,23 @@ def read(form: str, texts: list[str]) -> list[list[str] | None]:
     return [package.read(form, text) or None for text in texts]
 
 
+def ask(model: str, places: list[list[Any]], first: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Returns what the handler of a model of the table sends first for each sample.
+
+    Args:
+        model: The model's name in the table.
+        places: The category and the index of each sample.
+        first: Messages that stand for a sample's first turn, by its place in `places`.
+    """
+    entries = []
+    for place, (category, index) in enumerate(places):
+        entry = package.asked(category)[index]
+        if str(place) in first:
+            entry = {**entry, "question": [first[str(place)], *entry["question"][1:]]}
+        entries.append(entry)
+    return official.ask(model, entries, [(category, index) for category, index in places])
+
+
 def execute(steps: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Executes the calls of steps of different samples, and says what each gave.
 
@@ -75,7 +100,9 @@ def _processes(count: int, categories: Iterable[str]) -> ProcessPoolExecutor:
     for category in categories:
         package.entries(category)
         package.references(category)
-    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork"))
+    return ProcessPoolExecutor(
+        count, mp_context=multiprocessing.get_context("fork"), initializer=end_with_parent
+    )
 
 
 def _execute(step: dict[str, Any]) -> list[str]:
@@ -96,6 +123,9 @@ def score(
     Yields:
         Verdicts as they come, and in the end none.
     """
+    common.decoder(form)  # before the processes start, which then have it
+    if form in model_table.entries():
+        without_dots = model_table.entries()[form].underscore_to_dot
     model = model_table.MODEL_WITHOUT_DOTS if without_dots else model_table.MODEL
     batches = [
         (model, category, form, answered[first : first + BATCH])
@@ -185,7 +215,10 @@ def _as_text(value: Any) -> str:
 def main() -> None:
     """Answers requests until the input ends."""
     actions = {"questions": questions, "read": read, "execute": execute, "score": score}
+    actions |= {"ask": ask, "step": official.step}
+    actions |= {"models": official.models, "describe": official.describe}
     actions |= package.ACTIONS
+    end_with_parent()
     stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the package prints as it goes
     for line in sys.stdin:

@@ -5,8 +5,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import arithmetic
 import model_table  # before anything of the package, see there
+import patches
 from bfcl_eval.constants import default_prompts
 from bfcl_eval.constants.type_mappings import GORILLA_TO_OPENAPI
 from bfcl_eval.eval_checker.multi_turn_eval import multi_turn_utils
@@ -15,7 +15,7 @@ from bfcl_eval.model_handler.local_inference.hammer import HammerHandler
 from safety import REFUSED, methods, refusal
 
 # The decoder computes what stands for an argument with `eval`. This is the name it finds.
-handling.eval = arithmetic.evaluate
+patches.without_eval(handling)
 
 
 class _Brackets:
@@ -25,8 +25,17 @@ class _Brackets:
     decode_execute = staticmethod(handling.default_decode_execute_prompting)
 
 
-HANDLERS = {"bracket": _Brackets(), "json": HammerHandler.__new__(HammerHandler)}
+_HANDLERS = {"bracket": _Brackets(), "json": HammerHandler.__new__(HammerHandler)}
 """Decoders by the form of answers."""
+
+
+def decoder(form: str) -> Any:
+    """Returns the decoder of a form of answers, or the handler of a model of the table."""
+    if form in _HANDLERS:
+        return _HANDLERS[form]
+    import official  # here, since it needs what this module prepares
+
+    return official.handler(form)
 
 
 class Decoded:

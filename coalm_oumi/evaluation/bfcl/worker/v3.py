@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import common  # first: it stands another model table in for that of the package
+import patches
 from bfcl_eval import _llm_response_generation as generation
 from bfcl_eval import utils as files
 from bfcl_eval.constants import category_mapping, eval_config
@@ -38,11 +39,17 @@ def references(category: str) -> list[Any]:
     return [found.get(entry["id"]) for entry in entries(category)]
 
 
+@cache
+def asked(category: str) -> list[dict[str, Any]]:
+    """Returns the samples as a handler takes them."""
+    # The functions of the multi-turn samples lie in separate files, and are put in here.
+    return generation.process_multi_turn_test_case(copy.deepcopy(entries(category)))
+
+
 def questions(category: str) -> list[dict[str, Any]]:
     """Returns what a model is asked, in each prompt style's parts."""
-    # The functions of the multi-turn samples lie in separate files, and are put in here.
-    complete = generation.process_multi_turn_test_case(copy.deepcopy(entries(category)))
-    return [_question(entry, category) for entry in complete]
+    # Copies: the package writes hints into the functions' descriptions as it prepares them.
+    return [_question(entry, category) for entry in copy.deepcopy(asked(category))]
 
 
 def _question(entry: dict[str, Any], category: str) -> dict[str, Any]:
@@ -78,7 +85,7 @@ def execute(entry: dict[str, Any], call: str) -> str:
 
 def read(form: str, text: str) -> list[str] | None:
     """Returns the calls that are executed at a step, None where the decoder reads none."""
-    return common.decode(common.HANDLERS[form].decode_execute, text)
+    return common.decode(common.decoder(form).decode_execute, text)
 
 
 def judge(
@@ -89,7 +96,7 @@ def judge(
     Returns:
         The calls that are read in it, and what the runner says of a wrong answer.
     """
-    handler = common.HANDLERS[form]
+    handler = common.decoder(form)
     results = [{"id": sample["id"], "result": answer}]
     if files.is_relevance_or_irrelevance(category):
         eval_runner.relevance_file_runner(handler, results, [sample], model, category, Path())
@@ -121,4 +128,4 @@ def _wrong() -> dict[str, Any] | None:
     return _written[1] if len(_written) > 1 else None
 
 
-eval_runner.write_list_of_dicts_to_file = _keep
+patches.replace(eval_runner, "write_list_of_dicts_to_file", _keep)

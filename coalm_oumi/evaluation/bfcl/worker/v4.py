@@ -16,6 +16,7 @@ from typing import Any
 
 import common  # first: it stands another model table in for that of the package
 import model_table
+import patches
 import web
 from bfcl_eval import utils as files
 from bfcl_eval.constants import eval_config
@@ -36,7 +37,7 @@ def entries(category: str) -> list[dict[str, Any]]:
 
 
 @cache
-def _asked(category: str) -> list[dict[str, Any]]:
+def asked(category: str) -> list[dict[str, Any]]:
     """Returns the samples as models are asked them."""
     return _load(category, hints=True)
 
@@ -65,7 +66,7 @@ def references(category: str) -> list[Any]:
 
 def questions(category: str) -> list[dict[str, Any]]:
     """Returns what a model is asked, in each prompt style's parts."""
-    return [_question(entry, category) for entry in _asked(category)]
+    return [_question(entry, category) for entry in copy.deepcopy(asked(category))]
 
 
 def _question(entry: dict[str, Any], category: str) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def _on_the_web(entry: dict[str, Any], call: str) -> str:
     web.stay_public()
     pages = importlib.import_module(CLASS_FILE_PATH_MAPPING["WebSearchAPI"])
     # The search engine's client has a separate import.
-    pages.requests = type("requests", (), {"get": staticmethod(web.fetch)})
+    patches.replace(pages, "requests", type("requests", (), {"get": staticmethod(web.fetch)}))
     # A search may have to wait for its turn.
     within = limit(web.MAX_SECONDS) if "fetch_url_content" in call else nullcontext()
     try:
@@ -144,7 +145,7 @@ def check(class_name: str) -> dict[str, Any]:
 
 def recall(category: str, index: int) -> dict[str, Any]:
     """Returns a first turn that tells the model what is in its memory by now."""
-    entry = _asked(category)[index]
+    entry = asked(category)[index]
     _, instances = common.execute(entry, [])
     (memory,) = instances.values()
     (first,) = handling.add_memory_instruction_system_prompt(
@@ -155,7 +156,7 @@ def recall(category: str, index: int) -> dict[str, Any]:
 
 def keep(category: str, index: int) -> dict[str, Any]:
     """Writes what a conversation left in the memory, for those after it."""
-    _, instances = common.execute(_asked(category)[index], [])
+    _, instances = common.execute(asked(category)[index], [])
     (memory,) = instances.values()
     memory._flush_memory_to_local_file()
     return {}
@@ -167,7 +168,7 @@ ACTIONS: dict[str, Any] = {"check": check, "recall": recall, "keep": keep}
 
 def read(form: str, text: str) -> list[str] | None:
     """Returns the calls that are executed at a step, None where the decoder reads none."""
-    return common.decode(common.HANDLERS[form].decode_execute, text, False)
+    return common.decode(common.decoder(form).decode_execute, text, False)
 
 
 def judge(
@@ -178,7 +179,7 @@ def judge(
     Returns:
         The calls that are read in it, and what the runner says of a wrong answer.
     """
-    handler = common.HANDLERS[form]
+    handler = common.decoder(form)
     results = [{"id": sample["id"], "result": answer}]
     truth = [{"ground_truth": expected}]
     if files.is_relevance_or_irrelevance(category):
@@ -224,4 +225,4 @@ def _wrong() -> dict[str, Any] | None:
     return _rows[0] if _rows else None
 
 
-eval_runner.save_eval_results = _keep_rows
+patches.replace(eval_runner, "save_eval_results", _keep_rows)

@@ -1,0 +1,31 @@
+"""A process that ends when the one that started it has ended, however that came about."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+_PR_SET_PDEATHSIG = 1
+_SECONDS = 0.5
+
+
+def end_with_parent() -> None:
+    """Has this process killed when its parent ends.
+
+    Linux does that itself, even while a checker holds the interpreter. Elsewhere a thread looks.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before the request
+            os._exit(1)
+        return
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_SECONDS)
+    os._exit(1)
