@@ -2,8 +2,12 @@
 
 import copy
 import json
+import os
+import signal
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -251,3 +255,25 @@ def test_a_server_is_asked_through_its_completions_api(tmp_path):
     assert all(body["max_tokens"] == 4096 and "messages" not in body for _, body in asked)
     assert [row["response"] for row in rows] == ["[f(x=1)]"] * 2
     assert engine._remote_params.api_url == url
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_judging_processes_end_with_a_killed_worker():
+    official_bfcl.installed(V3)
+    with Worker(V3) as worker:
+        process = worker._process
+        rows = {"simple": [(index, "[f(x=1)]") for index in range(400)]}
+        worker._send("score", without_dots=False, form="bracket", rows=rows)
+        found: list[int] = []
+        for _ in range(600):
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            found = [int(pid) for pid in children.read_text().split()] or found
+            if found:
+                break
+            time.sleep(0.05)
+        assert found
+        os.kill(process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while any(Path(f"/proc/{pid}").exists() for pid in found):
+            assert time.monotonic() < deadline, "a judging process outlived its worker"
+            time.sleep(0.05)
