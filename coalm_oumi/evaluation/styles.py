@@ -19,6 +19,7 @@ from coalm_oumi.rendering import prompts
 
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig
+    from oumi.core.inference import BaseInferenceEngine
 
 Form = Literal["json", "bracket"]
 """How BFCL's result files hold the answers: Figure 5's list, or `[func(a=1)]`."""
@@ -240,4 +241,40 @@ def check_engine(style: Style, config: "EvaluationConfig") -> None:
         raise CoalmError(
             f"the prompt style `{style.name}` gives functions to the engine, and "
             f"{config.inference_engine} takes none; use VLLM or a remote engine, or another style"
+        )
+
+
+_PROBE_TOOL: Json = {
+    "type": "function",
+    "function": {
+        "name": "probe",
+        "description": "Does nothing.",
+        "parameters": {"type": "object", "properties": {}},
+    },
+}
+
+
+def check_template(style: Style, engine: "BaseInferenceEngine") -> None:
+    """Refuses a native style where a local model's chat template leaves the functions out.
+
+    The same question is rendered with and without a function. A server renders by itself, and is
+    not asked.
+
+    Raises:
+        CoalmError: Both prompts are the same: the model would never see a function.
+    """
+    tokenizer = getattr(engine, "_tokenizer", None)
+    if not style.native or tokenizer is None:
+        return
+    question = [{"role": "user", "content": "Hello"}]
+    rendered = [
+        tokenizer.apply_chat_template(
+            question, tools=tools, tokenize=False, add_generation_prompt=True
+        )
+        for tools in (None, [_PROBE_TOOL])
+    ]
+    if rendered[0] == rendered[1]:
+        raise CoalmError(
+            "the model's chat template leaves out functions that are given as tools, so the style "
+            f"`{style.name}` would ask without them; use another style, or a template with tools"
         )

@@ -1,10 +1,14 @@
 import json
+from types import SimpleNamespace
+from typing import Any
 
+import jinja2
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oumi.core.types.conversation import Role
 
+from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.failures import Failure, classify
 from coalm_oumi.evaluation.styles import Prompt
@@ -116,3 +120,22 @@ def test_failures_are_named_in_the_order_of_reading():
     assert classify([FunctionCall("f", {"x": "1"})], [f]) is Failure.WRONG_TYPE
     assert classify([FunctionCall("f", {"x": 2})], [f]) is Failure.WRONG_ARGUMENT
     assert classify([FunctionCall("f", {"x": 1, "y": 2})], [f]) is Failure.WRONG_ARGUMENT
+
+
+def test_a_chat_template_that_leaves_tools_out_is_refused():
+    class Tokenizer:
+        def __init__(self, template: str) -> None:
+            self.template = jinja2.Template(template)
+
+        def apply_chat_template(self, messages, *, tools, **_) -> str:
+            return self.template.render(messages=messages, tools=tools)
+
+    def engine(template: str) -> Any:
+        return SimpleNamespace(_tokenizer=Tokenizer(template))
+
+    style = styles.by_name("native")
+    without, with_ = "{{ messages[0].content }}", "{{ tools }}{{ messages[0].content }}"
+    styles.check_template(style, engine(with_))
+    styles.check_template(styles.by_name("bfcl"), engine(without))
+    with pytest.raises(CoalmError, match="leaves out functions"):
+        styles.check_template(style, engine(without))

@@ -55,6 +55,7 @@ def api_bank(
     style = prompt.by_name(options.style)
     if style.native:
         styles.check_engine(styles.by_name("native"), config)
+        styles.check_template(styles.by_name("native"), inference_engine)
     file = api_bank_data.locate(options.path)
     entries = api_bank_data.read(file)
     if task_params.num_samples is not None and task_params.num_samples < len(entries):

@@ -126,6 +126,8 @@ def _bfcl(
     options = BfclOptions.from_options(data)
     check_model(config, options, version.task)
     style = _style(version, options, config)
+    if isinstance(style, Style):
+        styles.check_template(style, inference_engine)
     asked = bfcl.ask(
         inference_engine,
         config,
