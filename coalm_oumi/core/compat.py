@@ -221,7 +221,8 @@ def _completions(engine: Any, name: str) -> Iterator[None]:
     def request(conversation: Any, *parameters: Any, **named: Any) -> dict[str, Any]:
         body = to_request(conversation, *parameters, **named)
         del body["messages"]
-        body["max_tokens"] = body.pop("max_completion_tokens")
+        if "max_completion_tokens" in body:  # vLLM's engine has renamed it already
+            body["max_tokens"] = body.pop("max_completion_tokens")
         return {**body, "prompt": conversation.messages[0].content}
 
     def conversation(response: Any, original: Any) -> Any:
