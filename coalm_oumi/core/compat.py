@@ -3,12 +3,12 @@
 Each function names the behaviour it works around. Oumi is imported inside the functions, since
 Oumi loads this package in the middle of its imports.
 """
-# pyright: reportPrivateUsage=false, reportMissingTypeStubs=false
+# pyright: standard, reportPrivateUsage=false, reportMissingTypeStubs=false
 
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from coalm_oumi.core.errors import CoalmError
@@ -172,7 +172,7 @@ _WHOLE_PROMPT = "{{ messages[0]['content'] }}"
 
 
 @contextlib.contextmanager
-def whole_prompts(engine: Any, name: str) -> Iterator[None]:
+def whole_prompts(engine: Any, name: str) -> Generator[None]:
     """Has an inference engine take a conversation of one message as the whole prompt, for a while.
 
     Oumi's engines know chats only. For a local engine the chat template passes the text on. A
@@ -192,8 +192,8 @@ def whole_prompts(engine: Any, name: str) -> Iterator[None]:
             yield
         return
     own = getattr(engine, "_tokenizer", None)
-    model = getattr(engine, "_llm", None)  # vLLM renders with a tokenizer of its own
-    tokenizers = [own, model.get_tokenizer() if hasattr(model, "get_tokenizer") else None]
+    model = getattr(engine, "_llm", None)  # vLLM renders with another tokenizer
+    tokenizers = [own, model.get_tokenizer() if model is not None else None]
     found = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
     if not found:
         raise CoalmError(f"{name} takes no whole prompts; use NATIVE, VLLM or REMOTE_VLLM")
@@ -208,7 +208,7 @@ def whole_prompts(engine: Any, name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _completions(engine: Any, name: str) -> Iterator[None]:
+def _completions(engine: Any, name: str) -> Generator[None]:
     """Turns a remote engine's requests into those of the completions API."""
     if name.rsplit(".", 1)[-1] not in ("REMOTE", "REMOTE_VLLM", "SGLANG", "TOGETHER", "FIREWORKS"):
         raise CoalmError(
@@ -226,7 +226,7 @@ def _completions(engine: Any, name: str) -> Iterator[None]:
         return {**body, "prompt": conversation.messages[0].content}
 
     def conversation(response: Any, original: Any) -> Any:
-        choices = response.get("choices") if isinstance(response, dict) else None
+        choices: Any = response.get("choices") if isinstance(response, dict) else None
         if choices and isinstance(choices[0], dict) and isinstance(choices[0].get("text"), str):
             message = {"role": "assistant", "content": choices[0]["text"]}
             response = {**response, "choices": [{**choices[0], "message": message}]}

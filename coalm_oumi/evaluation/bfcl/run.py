@@ -394,8 +394,9 @@ def write_results(
     """Writes BFCL's result files, `result/<model>/.../BFCL_<version>_<category>_result.json`."""
     rows: dict[str, list[Json]] = defaultdict(list)
     for entry, answer in answered:
-        native = isinstance(style, Style) and style.native
-        result = _as_tool_calls(style, answer) if native else answer
+        result = answer
+        if isinstance(style, Style) and style.native:
+            result = _as_tool_calls(style, answer)
         rows[entry.category].append({"id": entry.id, "result": result})
     model = style.folder if isinstance(style, Official) else OFFICIAL_MODELS[style.name]
     folder = root / "result" / model

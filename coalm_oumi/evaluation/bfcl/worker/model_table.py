@@ -70,7 +70,9 @@ def entries() -> dict[str, TableEntry]:
         if not isinstance(node, ast.Dict):
             continue
         for key, value in zip(node.keys, node.values, strict=True):
-            if isinstance(key, ast.Constant) and isinstance(value, ast.Call):
+            if not isinstance(key, ast.Constant) or not isinstance(value, ast.Call):
+                continue
+            if isinstance(key.value, str):
                 fields: dict[str, Any] = {word.arg or "": word.value for word in value.keywords}
                 handler = fields["model_handler"].id
                 found[key.value] = TableEntry(
