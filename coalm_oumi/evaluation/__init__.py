@@ -9,9 +9,12 @@ __all__ = [
     "bfcl",
     "failures",
     "held_out",
+    "held_out_samples",
     "matching",
     "multiwoz",
     "options",
+    "react",
     "results",
+    "similarity",
     "styles",
 ]

@@ -8,12 +8,12 @@ from oumi.core.types.conversation import Message
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, unfenced
-from coalm_oumi.evaluation import results
-from coalm_oumi.evaluation.api_bank import hammer, rouge
+from coalm_oumi.evaluation import results, similarity
+from coalm_oumi.evaluation.api_bank import hammer
 from coalm_oumi.evaluation.api_bank.data import Entry
 from coalm_oumi.evaluation.api_bank.hammer import Counts
-from coalm_oumi.evaluation.api_bank.rouge import Similarity
 from coalm_oumi.evaluation.failures import Failure, classify
+from coalm_oumi.evaluation.similarity import Similarity
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import FunctionCall
 
@@ -54,8 +54,8 @@ def judge(text: str, entry: Entry) -> JudgedAnswer:
         parsed, unreadable = None, str(error)
     names, arguments = hammer.count(text, entry.expected)
     return JudgedAnswer(
-        similarity=rouge.llama_factory(bare, reference),
-        word_similarity=rouge.word_level(bare, reference),
+        similarity=similarity.llama_factory(bare, reference),
+        word_similarity=similarity.word_level(bare, reference),
         names=names,
         arguments=arguments,
         parsed=parsed,

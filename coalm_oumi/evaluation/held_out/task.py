@@ -13,13 +13,13 @@ from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.sample import Sample
+from coalm_oumi.evaluation import held_out_samples as generation
 from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.failures import classify
-from coalm_oumi.evaluation.held_out import data as generation
-from coalm_oumi.evaluation.held_out.data import HeldOut
 from coalm_oumi.evaluation.held_out.loss import target_loss
 from coalm_oumi.evaluation.held_out.metrics import joint_goal_accuracy, slot_f1
+from coalm_oumi.evaluation.held_out_samples import HeldOut
 from coalm_oumi.evaluation.options import takes
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import FunctionCall

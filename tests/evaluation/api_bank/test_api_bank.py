@@ -8,8 +8,9 @@ from oumi.core.inference.base_inference_engine import InferenceResult
 from oumi.core.types.conversation import Message, Role
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.evaluation import similarity
 from coalm_oumi.evaluation.api_bank import data as api_bank
-from coalm_oumi.evaluation.api_bank import hammer, prompt, rouge, task
+from coalm_oumi.evaluation.api_bank import hammer, prompt, task
 from coalm_oumi.evaluation.api_bank.options import ApiBankOptions
 from coalm_oumi.formats import calls
 
@@ -19,7 +20,7 @@ GOLDEN = json.loads((Path(__file__).parent / "golden/api_bank_metrics.json").rea
 @pytest.mark.parametrize("row", GOLDEN["rows"], ids=lambda row: row["text"][:20])
 def test_rouge_and_bleu_are_those_of_llama_factory(row: dict):
     """Recorded from its `ComputeSimilarity`, with which 1,052 damaged answers agreed as well."""
-    found = rouge.llama_factory(row["text"], row["reference"])
+    found = similarity.llama_factory(row["text"], row["reference"])
     expected = [row[name] for name in ("rouge_1", "rouge_2", "rouge_l", "bleu_4")]
     assert [found.rouge_1, found.rouge_2, found.rouge_l, found.bleu_4] == expected
 
@@ -36,14 +37,14 @@ def test_names_and_arguments_are_counted_as_hammer_does():
 
 
 def test_word_level_variants_count_words():
-    same = rouge.word_level("book a table", "book a table")
+    same = similarity.word_level("book a table", "book a table")
     assert (same.rouge_1, same.rouge_l) == (100, 100)
-    other = rouge.word_level("table a book", "book a table")
+    other = similarity.word_level("table a book", "book a table")
     assert other.rouge_1 == 100 and other.rouge_l == pytest.approx(100 / 3)
-    assert rouge.word_level("", "book a table") == rouge.Similarity(0, 0, 0, 0)
+    assert similarity.word_level("", "book a table") == similarity.Similarity(0, 0, 0, 0)
     # Of characters these are near; of words they have nothing in common.
-    assert rouge.llama_factory("GetRoutes", "GetRoute").bleu_4 > 80
-    assert rouge.word_level("GetRoutes", "GetRoute").rouge_1 == 0
+    assert similarity.llama_factory("GetRoutes", "GetRoute").bleu_4 > 80
+    assert similarity.word_level("GetRoutes", "GetRoute").rouge_1 == 0
 
 
 def write_questions(file: Path) -> Path:

@@ -12,9 +12,9 @@ from sklearn.preprocessing import MultiLabelBinarizer
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation.held_out import task as tasks
-from coalm_oumi.evaluation.held_out.data import HeldOut
 from coalm_oumi.evaluation.held_out.loss import target_loss
 from coalm_oumi.evaluation.held_out.metrics import joint_goal_accuracy, slot_f1
+from coalm_oumi.evaluation.held_out_samples import HeldOut
 from coalm_oumi.evaluation.matching import ast_match, same_value
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.formats.states import DialogueState, StateError, parse_state

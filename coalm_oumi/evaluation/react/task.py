@@ -1,0 +1,112 @@
+"""The evaluation function that recipes name: importing this module registers it in Oumi."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oumi.core.registry import register_evaluation_function
+
+from coalm_oumi.core.compat import reported_by_oumi
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.evaluation import results
+from coalm_oumi.evaluation.held_out_samples import HeldOut, ask
+from coalm_oumi.evaluation.options import takes
+from coalm_oumi.evaluation.react.data import ReactQuestion, questions
+from coalm_oumi.evaluation.react.metrics import ReactVerdict, judge, metrics
+
+if TYPE_CHECKING:
+    # Oumi loads this module in the middle of its imports. What is imported of Oumi here at that
+    # time can close one of its import circles, so it stays at what registering takes.
+    from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
+    from oumi.core.evaluation.evaluation_result import EvaluationResult
+    from oumi.core.inference import BaseInferenceEngine
+
+TASK = "coalm-oumi/react"
+VERSION = 1
+KINDS = ("action", "response", "decision")
+
+
+def _asked(held_out: HeldOut) -> list[ReactQuestion]:
+    return questions(held_out.samples(["cra"]), place=held_out.dataset_path)
+
+
+def _examine(held_out: HeldOut) -> str:
+    asked = _asked(held_out)
+    counts = [f"{sum(q.kind == kind for q in asked)} {kind}" for kind in KINDS]
+    return f"held-out questions: {', '.join(counts)}"
+
+
+@register_evaluation_function(TASK)
+@takes(HeldOut, _examine)
+@reported_by_oumi
+def react(
+    task_params: EvaluationTaskParams,
+    config: EvaluationConfig,
+    inference_engine: BaseInferenceEngine,
+    data: Mapping[str, Any],
+) -> EvaluationResult:
+    """The third skill: actions, responses and the choice between them on held-out CRA samples.
+
+    Args:
+        task_params: Oumi's; `num_samples` takes a seeded choice of that many questions per kind.
+        config: Oumi's; answers are written under its `output_dir`.
+        inference_engine: Oumi's.
+        data: Which samples: the fields of `HeldOut`.
+
+    Returns:
+        The metrics of `coalm_oumi.evaluation.react.metrics.metrics`, `readable` and `num_samples`.
+    """
+    held_out = HeldOut.from_options(data)
+    asked = _choice(_asked(held_out), task_params.num_samples)
+    label = held_out.label(TASK)
+    samples = [question.sample for question in asked]
+    answers = ask(inference_engine, config, results.file_name(label), samples)
+    verdicts = [
+        judge(question, answer.response) for question, answer in zip(asked, answers, strict=True)
+    ]
+    records = [
+        _record(verdict, answer.response) for verdict, answer in zip(verdicts, answers, strict=True)
+    ]
+    return results.write(
+        label,
+        metrics(verdicts),
+        config,
+        records,
+        version=VERSION,
+        templates=("alpaca", "cra_decision", "cra_history"),
+        data=Path(held_out.dataset_path),
+    )
+
+
+def _choice(asked: Sequence[ReactQuestion], count: int | None) -> list[ReactQuestion]:
+    """Takes a seeded choice of questions of each kind, in their order."""
+    chosen: list[ReactQuestion] = []
+    for kind in KINDS:
+        of_kind = [question for question in asked if question.kind == kind]
+        if count is not None and count < len(of_kind):
+            places = sorted(random.Random(0).sample(range(len(of_kind)), count))
+            of_kind = [of_kind[place] for place in places]
+        chosen += of_kind
+    return chosen
+
+
+def _record(verdict: ReactVerdict, response: str) -> Json:
+    sample = verdict.question.sample
+    record: dict[str, Json] = {
+        "dialogue_id": sample.dialogue_id,
+        "source": sample.source,
+        "kind": verdict.question.kind,
+        "input": sample.input,
+        "target": sample.output,
+        "response": response,
+        "correct": verdict.correct,
+        "unreadable": verdict.unreadable,
+    }
+    if verdict.answer is not None and verdict.question.kind != "response":
+        record["parsed"] = results.as_json(verdict.answer.calls)
+    if verdict.failure is not None:
+        record["failure"] = verdict.failure.value
+    return record
