@@ -231,7 +231,7 @@ class RecordedModel:
         except RuntimeError:
             yield from run
             return
-        with ThreadPoolExecutor(max_workers=1) as pool:  # a notebook has a loop of its own
+        with ThreadPoolExecutor(max_workers=1) as pool:  # a notebook has a loop
             yield from pool.submit(list, run).result()
 
     def _run(
