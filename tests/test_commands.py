@@ -141,7 +141,14 @@ def check_pip(arguments: list[str]) -> None:
 
 def check_python(arguments: list[str]) -> None:
     if arguments[0] == "-m":
-        assert arguments[1].split(".")[0] in (*MODULES, "pip", "venv", "pytest", "build")
+        assert arguments[1].split(".")[0] in (
+            *MODULES,
+            "coalm_oumi",
+            "pip",
+            "venv",
+            "pytest",
+            "build",
+        )
     elif arguments[0].endswith(".py"):
         assert (REPO / arguments[0]).is_file()
 
@@ -179,7 +186,8 @@ def check_click(program: str, arguments: list[str]) -> None:
     for value in parsed.params.values():
         if isinstance(value, str | Path) and str(value).startswith("recipes/"):
             assert (REPO / str(value)).is_file(), f"no recipe {value}"
-    if program == "oumi" and command.name == "train":
+    # A page may tell to write a recipe first, as docs/own_data.md does; its test runs it.
+    if program == "oumi" and command.name == "train" and (REPO / parsed.params["config"]).is_file():
         check_changes(str(parsed.params["config"]), parsed.args)
 
 

@@ -52,8 +52,10 @@ def inputs_of(
         CoalmError: A recipe that the command names cannot be read, or needs an environment
             variable that is not set.
     """
+    # `report` in `coalm report` names a command, although a folder may have that name too.
+    arguments = words[2:] if Path(words[0]).name in ("coalm", "oumi") else words[1:]
     named = [
-        str(Path(word)) for word in words[1:] if Path(word).exists() and not _holds(word, outputs)
+        str(Path(word)) for word in arguments if Path(word).exists() and not _holds(word, outputs)
     ]
     inputs = {name: identify(Path(name)) for name in [*named, *_named_by_recipes(words), *declared]}
     templates = _templates(words)

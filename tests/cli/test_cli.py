@@ -83,7 +83,7 @@ def test_completion_names_the_commands(tmp_path: Path):
     done = run(
         "coalm", cwd=tmp_path, _COALM_COMPLETE="complete_bash", COMP_WORDS="coalm re", COMP_CWORD="1"
     )  # fmt: skip
-    assert done.stdout.split() == ["report", "reproduce"]
+    assert done.stdout.split() == ["recipes", "report", "reproduce"]
 
 
 def test_a_wrong_path_is_known_before_anything_is_loaded(tmp_path: Path):

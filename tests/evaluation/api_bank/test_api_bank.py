@@ -119,7 +119,7 @@ def test_odd_answers_leave_readable_files(tmp_path: Path):
     odd = [r'[{"name": "BookTable", "arguments": {"day": "\ud800", "people": 1e999}}]', "\ud800"]
     answers = [Message(role=Role.ASSISTANT, content=text) for text in odd]
     _, _, rows = evaluate(Scripted(*answers), tmp_path / "out", {"path": str(file)})
-    assert [row["failure"] for row in rows] == ["wrong argument", "format"]
+    assert [row["failure"] for row in rows] == ["format", "format"]  # 1e999 is not JSON
     assert rows[0]["parsed"][0]["arguments"] == {"day": "?", "people": "Infinity"}
 
 

@@ -354,7 +354,7 @@ def test_bad_options(tmp_path):
         ({"categories": "exec_simple"}, "categories: expected a list, not one text"),
         (
             {"category": ["simple"]},
-            r"eval_kwargs\.data: unknown key `category`; the keys are style, categories",
+            r"eval_kwargs\.data: unknown key `category`; the keys are other_base, style, model, categories",
         ),
     ):
         with pytest.raises(CoalmError, match=message):

@@ -92,7 +92,7 @@ def test_held_out_options(mixture: Path):
     problems = {
         "expected a mapping": "a/path",
         "expected the key `dataset_path`": {},
-        "unknown key `source`; the keys are dataset_path, domains": {
+        "unknown key `source`; the keys are other_base, dataset_path, domains": {
             "dataset_path": "x", "source": ["hammer"],
         },
         "sources: expected a list, not one text, found 'hammer'": {
