@@ -30,7 +30,10 @@ def merged_file(own: str, *, line: str, variable: str) -> str:
     merged = f"{text.rstrip()}\n{line}\n"
     try:
         path = cache_dir() / f"extra_deps_{digest_of_text(merged)}.txt"
-        if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_private(path.parent)
+        # The name is a hash, but only the content tells what Oumi would import.
+        if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != merged:
             write_text(path, merged)
     except (OSError, RuntimeError) as error:
         print(
