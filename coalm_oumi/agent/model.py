@@ -11,9 +11,10 @@ from oumi.core.configs.inference_engine_type import InferenceEngineType
 
 from coalm_oumi.agent.turns import Prompt
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, loads
+from coalm_oumi.core.jsontext import dumps
 from coalm_oumi.llm.batches import generate
 from coalm_oumi.llm.recorded import Question
+from coalm_oumi.llm.text import native_call
 
 OnText = Callable[[str], None]
 """Takes a piece of the answer as it comes."""
@@ -145,14 +146,7 @@ class _Collected:
         if not self._calls:
             return "".join(self._content)
         calls = [self._calls[index] for index in sorted(self._calls)]
-        return dumps([{"name": c["name"], "arguments": _arguments(c["arguments"])} for c in calls])
-
-
-def _arguments(text: str) -> Json:
-    try:
-        return loads(text or "{}")
-    except ValueError:
-        return text
+        return dumps([native_call(call["name"], call["arguments"]) for call in calls])
 
 
 def _record(message: Any) -> dict[str, Any]:

@@ -10,12 +10,12 @@ def text_of(message: Message) -> str:
     if not message.tool_calls:
         return str(message.content or "")
     return dumps(
-        [_call(call.function.name, call.function.arguments) for call in message.tool_calls]
+        [native_call(call.function.name, call.function.arguments) for call in message.tool_calls]
     )
 
 
-def _call(name: str, arguments: str) -> Json:
-    """Writes a native call. Arguments that are not JSON stay text."""
+def native_call(name: str, arguments: str) -> Json:
+    """Returns a native call as a record of Figure 5. Arguments that are not JSON stay text."""
     try:
         return {"name": name, "arguments": loads_model(arguments or "{}")}
     except ValueError:

@@ -12,6 +12,7 @@ from oumi.core.registry import register_evaluation_function
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation import results
+from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.held_out_samples import HeldOut, ask
 from coalm_oumi.evaluation.options import takes
 from coalm_oumi.evaluation.react.data import ReactQuestion, questions
@@ -62,6 +63,7 @@ def react(
     held_out = HeldOut.from_options(data)
     asked = _choice(_asked(held_out), task_params.num_samples)
     label = held_out.label(TASK)
+    check_model(config, held_out, label)
     samples = [question.sample for question in asked]
     answers = ask(inference_engine, config, results.file_name(label), samples)
     verdicts = [
