@@ -336,9 +336,9 @@ import importlib.util
 import json
 import os
 import sys
-folder, *questions = sys.argv[1:]
+folder, release, *questions = sys.argv[1:]
 sys.path.insert(0, folder)
-sys.argv[1:] = ["v4"]
+sys.argv[1:] = ["v4", release]
 spec = importlib.util.spec_from_file_location("worker", f"{folder}/__main__.py")
 sys.modules["worker"] = worker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(worker)
@@ -368,7 +368,7 @@ def test_an_answer_that_cannot_be_judged_is_wrong_and_the_others_are_judged(entr
     texts = (looping, "crash", right_answer(entry, "bracket"))
     rows = [json.dumps([index, text]) for text in texts]
     folder = Path(run.__file__).with_name("worker")
-    command = [official_bfcl.installed(V4), "-I", "-c", JUDGE, folder, *rows]
+    command = [official_bfcl.installed(V4), "-I", "-c", JUDGE, folder, V4.release, *rows]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
     verdicts = json.loads(done.stdout.splitlines()[-1])
     assert [verdict["valid"] for verdict in verdicts] == [False, False, True]
