@@ -1,5 +1,6 @@
 import copy
 import functools
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 import transformers
 import yaml
 from oumi.builders import build_model, build_peft_model
+from oumi.cli.cli_utils import parse_extra_cli_args
 from oumi.core.configs import (
     EvaluationConfig,
     InferenceConfig,
@@ -22,6 +24,7 @@ from coalm_oumi.evaluation.multiwoz.models import endpoint
 from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
 from coalm_oumi.files.config import read_config
 from coalm_oumi.llm.chat import ChatClient
+from coalm_oumi.report import paper
 from tests.conftest import REPO
 
 RECIPES = REPO / "recipes"
@@ -29,8 +32,20 @@ TRAINED = ("recipes", "ablations", "families", "variants")
 JOBS = sorted((RECIPES / "jobs").glob("*.yaml"))
 LEARN = sorted(f for f in RECIPES.rglob("coalm_*.yaml") if f.parent.name in TRAINED)
 TRAIN = [file for file in LEARN if not file.stem.endswith("_grpo")]  # the others: test_grpo.py
-BASELINES = sorted((RECIPES / "baselines").glob("*.yaml"))
-EVALUATE = sorted([*RECIPES.glob("eval_*.yaml"), *RECIPES.glob("multiwoz/*.yaml"), *BASELINES])
+EVALUATE = sorted([
+    *RECIPES.glob("eval_*.yaml"), *RECIPES.glob("multiwoz/*.yaml"), *RECIPES.glob("baselines/*.yaml"),
+])  # fmt: skip
+BASELINES = {
+    run: [
+        f"oumi evaluate -c recipes/{file}.yaml {changes} --output_dir output/eval/{run}"
+        for file, changes in zip(
+            ("eval_api_bank", "eval_bfcl_v3") if model.engine == "VLLM"
+            else ("baselines/openai_api_bank", "baselines/openai_bfcl_v3"),
+            (model.changes, model.of_bfcl), strict=True)
+    ]
+    for run, model in paper.models().items()
+}  # fmt: skip
+"""The commands of each baseline: API-Bank and BFCL."""
 INFER = sorted(RECIPES.glob("infer_*.yaml"))
 JUDGE = sorted(RECIPES.glob("judge_*.yaml"))
 SHAPES = yaml.safe_load((REPO / "tests/support/shapes.yaml").read_text())
@@ -359,7 +374,11 @@ def test_every_recipe_of_multiwoz_can_be_read(file: Path):
 
 
 @pytest.mark.parametrize("file", EVALUATE, ids=lambda file: file.name)
-def test_prompt_styles_suit_their_engines(file: Path, monkeypatch):
+def test_prompt_styles_suit_their_engines(file: Path, monkeypatch: pytest.MonkeyPatch):
+    the_style_suits_the_engine(EvaluationConfig.from_yaml(file), monkeypatch)
+
+
+def the_style_suits_the_engine(config: EvaluationConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     from oumi.inference.native_tool_calling import supports_native_tool_calling
 
     from coalm_oumi.evaluation import styles
@@ -369,7 +388,6 @@ def test_prompt_styles_suit_their_engines(file: Path, monkeypatch):
     from coalm_oumi.evaluation.bfcl.v4 import V4
 
     monkeypatch.setenv(SEARCH_KEY, "key")
-    config = EvaluationConfig.from_yaml(file)
     for task in config.tasks:
         data = task.eval_kwargs.get("data", {})
         if data.get("style") == "native":
@@ -381,20 +399,54 @@ def test_prompt_styles_suit_their_engines(file: Path, monkeypatch):
                 assert categories(version, data["categories"], style)
 
 
-def test_every_model_of_table_4_gets_the_same_limits():
-    for file in [*BASELINES, RECIPES / "eval_bfcl_v3.yaml"]:
-        config = EvaluationConfig.from_yaml(file)
-        assert config.generation.max_new_tokens == 4096
-        if config.inference_engine == "VLLM" and file.stem != "granite_20b":
-            assert config.model.model_max_length == 32768
+class Typed:
+    """What Oumi's command line hands to its parser of overrides."""
+
+    def __init__(self, command: str):
+        _, _, _, self.recipe, *self.args = shlex.split(command)
+
+
+@pytest.mark.parametrize("run", BASELINES)
+def test_a_baseline_is_asked_with_the_limits_of_its_benchmark(
+    run: str, monkeypatch: pytest.MonkeyPatch
+):
+    limits = {"api_bank": (512, 6000), "bfcl_v3": (4096, 8192 if run == "granite_20b" else 32768)}
+    for command in BASELINES[run]:
+        typed = Typed(command)
+        config = EvaluationConfig.from_yaml_and_arg_list(
+            str(REPO / typed.recipe), parse_extra_cli_args(typed)
+        )
+        config.finalize_and_validate()
+        the_style_suits_the_engine(config, monkeypatch)
+        name = config.tasks[0].task_name.removeprefix("coalm-oumi/")
+        assert config.generation.max_new_tokens == limits[name][0]
+        if config.inference_engine == "VLLM":
+            assert config.model.model_max_length == limits[name][1]
+
+
+def test_the_readme_lists_the_overrides_of_every_baseline():
+    listed = {}
+    for line in (RECIPES / "baselines/README.md").read_text().splitlines():
+        cells = [cell.strip().strip("`") for cell in line.split("|")]
+        if len(cells) > 3 and cells[2].startswith("--model.model_name"):
+            both, of_bfcl = (
+                set(shlex.split(text)) for text in (cells[2], f"{cells[2]} {cells[3]}")
+            )
+            listed[cells[2].rpartition("/")[2]] = [both, of_bfcl]
+    of_table_2_only = {"gpt_35_turbo"}
+    assert listed == {
+        run: [set(Typed(command).args) for command in commands]
+        for run, commands in BASELINES.items()
+        if run not in of_table_2_only
+    }
 
 
 def test_there_is_a_baseline_of_every_family_of_tables_3_and_4():
-    models = {EvaluationConfig.from_yaml(file).model.model_name for file in BASELINES}
+    models = [*paper.models().values()]
     families = ("Llama-3.1-8B", "Llama-3.3-70B", "405B", "Mistral-7B", "Qwen2.5", "Hammer", "ToolACE",
-        "granite", "CodeActAgent", "xLAM", "gpt-4o-2024", "gpt-4o-mini")  # fmt: skip
+        "granite", "CodeActAgent", "xLAM", "gpt-4o-mini")  # fmt: skip
     for family in families:
-        assert any(family in model for model in models), family
+        assert any(family in model.changes for model in models), family
 
 
 @pytest.mark.parametrize("name", ["8b", "70b"])

@@ -156,36 +156,50 @@ def command(row: Row, column: Column) -> str | None:
     for recipe in recipes:
         if recipe.run == row.run:
             return f"oumi evaluate -c {recipe.file}"
-    asked = _model_of(row)
-    if asked is None:
+    model = _trained(row.trained_by) if row.trained_by else models().get(row.run)
+    if model is None:
         return None
     # Of several recipes with that engine, CoALM 8B's is the one whose head tells about overrides.
     recipes.sort(key=lambda recipe: recipe.run != OF_COALM)
     for recipe in recipes:
-        if recipe.engine == asked.engine:
-            changes = f"{asked.overrides} --output_dir output/eval/{row.run}"
-            return f"oumi evaluate -c {recipe.file} {changes}"
+        if recipe.engine == model.engine:
+            changes = model.of_bfcl if column.task.startswith("coalm-oumi/bfcl") else model.changes
+            return f"oumi evaluate -c {recipe.file} {changes} --output_dir output/eval/{row.run}"
     return None
 
 
 @dataclass(frozen=True, slots=True)
-class _Model:
-    """The model of a row: the engine that runs it, and what to override in a recipe."""
+class Model:
+    """The model of a row.
+
+    Attributes:
+        engine: Oumi's name of the engine whose recipes run it.
+        changes: What to override in a recipe, as typed.
+        of_bfcl: The same for BFCL's recipe, which also names how the model is asked.
+    """
 
     engine: str
-    overrides: str
+    changes: str
+    of_bfcl: str
 
 
-def _model_of(row: Row) -> _Model | None:
-    """Returns the model of a row, or None if only its own code can score it."""
-    if row.trained_by:
-        file = resource_dir("recipes") / row.trained_by.removeprefix("recipes/")
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        base, adapter = config["model"]["model_name"], config["training"]["output_dir"]
-        return _Model("VLLM", f"--model.model_name {base} --model.adapter_model {adapter}")
-    if known := paper.read()["models"].get(row.run):
-        return _Model(known["engine"], f"--model.model_name {known['model']}")
-    for recipe in evaluation_recipes():
-        if recipe.run == row.run:
-            return _Model(recipe.engine, f"--model.model_name {recipe.model}")
-    return None
+@functools.cache
+def models() -> Mapping[str, Model]:
+    """Returns the models of the rows that no recipe is named after, by run."""
+    found = {}
+    for run, row in paper.read()["models"].items():
+        changes = " ".join(
+            filter(None, [f"--model.model_name {row['model']}", row.get("overrides")])
+        )
+        of_bfcl = " ".join(filter(None, [changes, row.get("bfcl")]))
+        found[run] = Model(row["engine"], changes, of_bfcl)
+    return found
+
+
+def _trained(file: str) -> Model:
+    """Returns the model that a training recipe trains."""
+    text = (resource_dir("recipes") / file.removeprefix("recipes/")).read_text(encoding="utf-8")
+    config = yaml.safe_load(text)
+    base, adapter = config["model"]["model_name"], config["training"]["output_dir"]
+    changes = f"--model.model_name {base} --model.adapter_model {adapter}"
+    return Model("VLLM", changes, changes)
