@@ -1,0 +1,53 @@
+"""The figures of a report, by Matplotlib: PNG files, and SVG that follows the page's scheme.
+
+One module per figure or kind of figure; `canvas` holds what they share.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+
+from coalm_oumi.report.collect import Mixture, TaskResult, TrainingRun
+from coalm_oumi.report.failures import Task
+from coalm_oumi.report.figures.canvas import STYLE, Figure, is_plain
+from coalm_oumi.report.figures.failures import failure_bars
+from coalm_oumi.report.figures.lengths import length_histogram
+from coalm_oumi.report.figures.skills import both_skills
+from coalm_oumi.report.figures.tables import ablations, paper_bars
+from coalm_oumi.report.figures.tasks import forgetting, metric_bars
+from coalm_oumi.report.figures.training import smoothed, training_curves
+from coalm_oumi.report.tables import Table
+
+__all__ = ["Figure", "by_name", "draw_all", "is_plain", "smoothed"]
+
+matplotlib.use("agg")
+
+
+def draw_all(
+    *,
+    training: Sequence[TrainingRun],
+    results: Sequence[TaskResult],
+    mixtures: Sequence[Mixture],
+    failures: Sequence[Task],
+    tables: Sequence[Table],
+    models: Sequence[str],
+) -> list[Figure]:
+    """Draws the figures for which there is something to show."""
+    by_number = {table.number: table for table in tables}
+    with matplotlib.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
+        drawn = [
+            training_curves(training),
+            metric_bars(results, models),
+            *(paper_bars(by_number[number]) for number in (2, 3, 4)),
+            both_skills(by_number[2], by_number[4]),
+            ablations(by_number[5]),
+            failure_bars(failures),
+            forgetting(results, models),
+            *(length_histogram(mixture) for mixture in mixtures),
+        ]
+    return [figure for figure in drawn if figure is not None]
+
+
+def by_name(figures: Sequence[Figure]) -> Mapping[str, Figure]:
+    """Returns figures by their names."""
+    return {figure.name: figure for figure in figures}
