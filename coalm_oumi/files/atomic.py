@@ -1,6 +1,5 @@
 """Writes files whole or not at all. Imports nothing of Oumi: `autoload` needs it before Oumi is."""
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -58,14 +57,6 @@ def write_bytes(path: Path, content: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-
-
-def package_hash() -> str:
-    """Returns a hash of this package's code: what other code made is not reused."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def cache_dir() -> Path:

@@ -29,9 +29,11 @@ from coalm_oumi.data.mixture.select import column, in_validation
 from coalm_oumi.data.mixture.store import SPLITS, STAGING
 from coalm_oumi.data.mixture.write import check_output, write_mixture
 from coalm_oumi.data.sources import Reader, Rejected, domain_of, open_source, registry
-from coalm_oumi.files.atomic import package_hash
 from coalm_oumi.files.resources import resolve
 from coalm_oumi.rendering import prompts
+
+VERSION = 1
+"""Raise it when the same raw files, options and prompts give other samples."""
 
 
 def build(config: BuildConfig, *, workers: int = 1) -> Path:
@@ -248,7 +250,7 @@ def _at_most(
 
 
 def _fingerprint(sources: Mapping[str, SourceConfig]) -> str:
-    """Names what the parts depend on: raw files, options, prompts and the code itself."""
+    """Names what the parts depend on: raw files, options, prompts and the code that reads them."""
     raw: list[Json] = []
     for name, source in sources.items():
         paths = [resolve(file) for file in source.path]
@@ -256,7 +258,7 @@ def _fingerprint(sources: Mapping[str, SourceConfig]) -> str:
             files = sorted([*path.iterdir(), *path.glob("data/*")]) if path.is_dir() else [path]
             stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
             raw.append([name, str(path.resolve()), source.options, stats])
-    code = [package_hash(), *(registry.code_hash(name) for name in sources)]
+    code = [VERSION, *(registry.code_hash(name) for name in sources)]
     return digest([raw, prompts.fingerprint(), code])
 
 

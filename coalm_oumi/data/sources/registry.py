@@ -144,7 +144,7 @@ def option_files(name: str, options: Mapping[str, Any]) -> Sequence[Path]:
 def code_hash(name: str) -> str:
     """Returns a hash of the code and templates behind a source that another package added.
 
-    It is empty for a source of this package, whose code `files.atomic.package_hash` covers.
+    It is empty for a source of this package, whose samples `mixture.build.VERSION` covers.
     """
     if name in _own_sources():
         return ""

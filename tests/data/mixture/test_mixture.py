@@ -17,10 +17,11 @@ import yaml
 from filelock import FileLock
 
 from coalm_oumi.cli.app import main
+from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.sample import Sample, deduplicated
 from coalm_oumi.data.mixture import parts, write
-from coalm_oumi.data.mixture.build import build, interleave
+from coalm_oumi.data.mixture.build import VERSION, build, interleave
 from coalm_oumi.data.mixture.config import BuildConfig, SourceConfig, load_config
 from coalm_oumi.data.mixture.select import in_validation, select
 from coalm_oumi.data.mixture.store import read_samples, split_files
@@ -62,6 +63,19 @@ def test_a_dialogue_is_held_out_whole(mixture: Path):
     }  # fmt: skip
     assert ids["train"] and ids["validation"]
     assert not ids["train"] & ids["validation"]
+
+
+def test_the_version_of_a_build_rises_with_its_samples(tmp_path: Path):
+    """A build reuses the parts of an earlier one with the same version."""
+    sources = {
+        name: SourceConfig(path=f"samples:{PATHS.get(name, name)}", limit=5)
+        for name in ("snips", "hammer", "toolace", "sgd")
+    }
+    config = BuildConfig(output_dir=str(tmp_path), sources=sources, validation_fraction=0.0)
+    rows = pq.read_table(build(config) / "train-00000.parquet").to_pylist()
+    assert (VERSION, digest(rows)) == (1, "7a776310a54e"), (
+        "the samples' bytes differ: raise build.VERSION, and put the new hash here"
+    )
 
 
 def test_the_held_out_share():
@@ -423,9 +437,9 @@ def test_a_killed_build_goes_on_and_gives_the_same_bytes(tmp_path: Path, repo: P
     assert len(codes) > 4
     assert codes == [-signal.SIGKILL] * (len(codes) - 1) + [0]
     assert hashes(tmp_path / "killed") == expected
-    for name, digest in expected.items():
+    for name, hashed in expected.items():
         content = (tmp_path / "killed" / name).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == digest
+        assert hashlib.sha256(content).hexdigest() == hashed
     assert not (tmp_path / "killed/.build").exists()
 
 
