@@ -20,12 +20,14 @@ export COALM_DATA := $(DATA)
 endif
 SCALE := $(if $(DATA),demo_real,demo)
 
-.PHONY: vllm-env test-vllm demo test lint format
+.PHONY: vllm-env test-vllm demo test lint bfcl-env format
 
 demo: $(BIN)/.installed
 	$(BIN)/coalm reproduce --scale $(SCALE) --run variables.dtype=$(DTYPE)
 
-test: lint
+# The two environments of bfcl-eval are installed while the linters run.
+test: $(BIN)/.installed
+	$(MAKE) -j 2 lint bfcl-env
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(BIN)/.installed
@@ -36,6 +38,11 @@ lint: $(BIN)/.installed
 	$(BIN)/deptry .
 	$(BIN)/python .ci/rooms.py --check
 	$(BIN)/python .ci/prose.py
+
+# Without a package index this fails, and the tests that need the environments are skipped.
+bfcl-env: $(BIN)/.installed
+	-$(BIN)/python -c 'from coalm_oumi.evaluation.bfcl import environment, v3, v4; \
+	  [environment.python(version) for version in (v3.V3, v4.V4)]'
 
 format: $(BIN)/.installed
 	$(BIN)/ruff format .

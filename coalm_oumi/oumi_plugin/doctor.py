@@ -51,11 +51,15 @@ def examine(recipe: Path | None = None) -> Iterator[Finding]:
     yield _bitsandbytes()
     yield Finding(True, f"{len(prompts.names())} prompt templates")
     if recipe is not None:
-        yield from _access(recipe)
+        yield from hub_access(recipe)
 
 
-def _access(recipe: Path) -> Iterator[Finding]:
-    """Checks that this machine may download the models and data that a recipe names."""
+def hub_access(recipe: Path) -> Iterator[Finding]:
+    """Checks that this machine may download the models and data that a recipe names.
+
+    Raises:
+        CoalmError: The recipe cannot be read.
+    """
     models, data = _named(recipe)
     for name in models:
         yield _reachable(name, "model")

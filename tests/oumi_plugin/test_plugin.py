@@ -41,13 +41,26 @@ def test_plain_oumi_finds_the_package(tmp_path: Path):
     assert variable == EXTRA_DEPS_FILE
 
 
-@pytest.mark.parametrize(
-    "module", ["oumi.builders", "oumi.core.evaluation", "oumi.inference", "oumi.train"]
-)
-def test_oumi_loads_whichever_module_comes_first(tmp_path: Path, module: str):
+FIRST_IMPORTS = """
+import json, os, sys
+import datasets, torch, transformers, trl  # the seconds of an import, and no part of the circle
+codes = {}
+for module in ("oumi.builders", "oumi.core.evaluation", "oumi.inference", "oumi.train"):
+    child = os.fork()
+    if not child:
+        __import__(module)
+        os._exit(0)
+    codes[module] = os.waitpid(child, 0)[1]
+print(json.dumps(codes))
+"""
+
+
+def test_oumi_loads_whichever_module_comes_first(tmp_path: Path):
     """Oumi loads the plugin in the middle of its imports, which must not close a circle there."""
-    done = run(sys.executable, "-c", f"import {module}", cwd=tmp_path)
+    done = run(sys.executable, "-c", FIRST_IMPORTS, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    codes = json.loads(done.stdout.splitlines()[-1])
+    assert len(codes) == 4 and not any(codes.values()), done.stderr
 
 
 def test_a_file_of_the_users_own_is_kept(tmp_path: Path):
@@ -156,12 +169,16 @@ def test_the_wheel_carries_prompts_recipes_and_plugin(repo: Path, tmp_path: Path
 
 
 def test_doctor(tmp_path: Path):
-    done = run(Path(sys.executable).with_name("coalm"), "doctor", cwd=tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"model: {{model_name: {tmp_path}}}")
+    coalm = Path(sys.executable).with_name("coalm")
+    done = run(coalm, "doctor", "-c", recipe, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "coalm-oumi/mixture" in done.stdout
+    assert "names nothing on the hub" in done.stdout
 
 
-def test_doctor_names_the_mend(tmp_path: Path):
+def test_doctor_names_the_fix(tmp_path: Path):
     own = tmp_path / "deps.txt"
     own.write_text("/nosuch/module_that_is_not_there.py\n")
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
@@ -190,25 +207,38 @@ class Gate(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
+ACCESS = """
+import sys
+from pathlib import Path
+from coalm_oumi.oumi_plugin.doctor import hub_access
+for recipe in sys.argv[1:]:
+    for finding in hub_access(Path(recipe)):
+        print(finding)
+"""
+
+
 def test_doctor_checks_access_to_what_a_recipe_names(tmp_path: Path):
     (tmp_path / "here").mkdir()
+    models = {
+        "open": "{model_name: me/open, adapter_model: ./here}",
+        "gated": "{model_name: me/gated}",
+        "nosuch": "{model_name: me/nosuch}",
+    }
+    for name, model in models.items():
+        (tmp_path / f"{name}.yaml").write_text(f"model: {model}")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Gate)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    recipe = tmp_path / "recipe.yaml"
-    doctor = [Path(sys.executable).with_name("coalm"), "doctor", "-c", recipe]
     hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-c", ACCESS, *(f"{name}.yaml" for name in models)]
     try:
-        recipe.write_text("model: {model_name: me/open, adapter_model: ./here}")
-        done = run(*doctor, cwd=tmp_path, **hub)
-        assert done.returncode == 0, done.stdout
-        assert "ok   me/open: can be downloaded" in done.stdout
-        for name, text in (("gated", "gated, and this account"), ("nosuch", "no such model")):
-            recipe.write_text(f"model: {{model_name: me/{name}}}")
-            done = run(*doctor, cwd=tmp_path, **hub)
-            assert done.returncode == 1 and not done.stderr
-            assert f"BAD  me/{name}: {text}" in done.stdout
-            assert "hf auth login" in done.stdout
+        done = run(*command, cwd=tmp_path, **hub)
     finally:
         server.shutdown()
-    done = run(*doctor, cwd=tmp_path, HF_HUB_OFFLINE="1")
-    assert done.returncode == 1 and "the hub cannot be reached" in done.stdout
+    assert not done.stderr
+    can, gated, unknown = done.stdout.splitlines()
+    assert can == "ok   me/open: can be downloaded"
+    assert gated.startswith("BAD  me/gated: gated, and this account has no access")
+    assert unknown.startswith("BAD  me/nosuch: no such model")
+    assert "hf auth login" in gated and "hf auth login" in unknown
+    done = run(*command[:3], "open.yaml", cwd=tmp_path, HF_HUB_OFFLINE="1")
+    assert "BAD  me/open: the hub cannot be reached" in done.stdout
