@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from coalm_oumi.evaluation.bfcl.client import Worker
+from coalm_oumi.evaluation.bfcl.client import BfclWorker
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.evaluation.bfcl.v4 import V4
 from coalm_oumi.formats.calls import CallError
@@ -51,7 +51,7 @@ def main() -> None:
                 raise
         show(name, taken, len(answers), time.perf_counter() - start)
     for version in (V3, V4):
-        with Worker(version) as worker:
+        with BfclWorker(version) as worker:
             start = time.perf_counter()
             read = worker.read("bracket", answers)
             taken = sum(calls is not None for calls in read)

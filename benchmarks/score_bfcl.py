@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.bfcl import environment, run
-from coalm_oumi.evaluation.bfcl.client import Worker
+from coalm_oumi.evaluation.bfcl.client import BfclWorker
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.evaluation.bfcl.v4 import V4
 from coalm_oumi.evaluation.bfcl.version import Version
@@ -45,7 +45,7 @@ def main() -> None:
     random_, version = random.Random(options.seed), VERSIONS[options.version]
     style = styles.by_name("bfcl")
     categories = [name for name in version.groups["all"] if name != "memory_vector"]
-    with Worker(version) as worker:
+    with BfclWorker(version) as worker:
         entries = [e for category in categories for e in worker.questions(category)]
     answers = []
     for entry in entries:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HeldOutAnswer:
     """A sample and what the model wrote for it."""
 
     sample: Sample
@@ -90,7 +90,7 @@ _OWN = {"source": "own", "domain": "tod"}
 
 def ask(
     engine: "BaseInferenceEngine", config: "EvaluationConfig", name: str, samples: Sequence[Sample]
-) -> list[Answer]:
+) -> list[HeldOutAnswer]:
     """Generates one answer per sample, and records it under the name of the task.
 
     Raises:
@@ -104,7 +104,7 @@ def ask(
         for index, sample in enumerate(samples)
     ]
     with RecordedModel(engine, config, name) as model:
-        return [Answer(*pair) for pair in zip(samples, model.ask(questions), strict=True)]
+        return [HeldOutAnswer(*pair) for pair in zip(samples, model.ask(questions), strict=True)]
 
 
 def _user_message(sample: Sample) -> str:
@@ -112,7 +112,7 @@ def _user_message(sample: Sample) -> str:
 
 
 def record(
-    answer: Answer,
+    answer: HeldOutAnswer,
     *,
     correct: bool,
     unreadable: str | None,

@@ -29,7 +29,7 @@ TEMPLATES = ("alpaca", "api_bank_query", "hammer", "query", "tool_results")
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class FunctionPrompt:
     """The parts of a question that each style puts together in its way.
 
     Attributes:
@@ -62,7 +62,7 @@ class Style:
     name: str
     form: Form
     native: bool
-    ask: Callable[[Prompt], list[Message]]
+    ask: Callable[[FunctionPrompt], list[Message]]
     say: Callable[[Sequence[Json]], list[Message]]
     tell: Callable[[str, Sequence[str], Sequence[str]], list[Message]]
     official: Callable[[str], str]
@@ -110,7 +110,7 @@ def flat_function(function: Mapping[str, Json]) -> dict[str, Json]:
     return {**function, "parameters": parameters}
 
 
-def _figure_5(prompt: Prompt) -> list[Message]:
+def _figure_5(prompt: FunctionPrompt) -> list[Message]:
     instruction = prompts.render("hammer", tools=[flat_function(f) for f in prompt.functions])
     text = prompts.render("alpaca", instruction=instruction, input=_query(prompt.messages))
     return [Message(role=Role.USER, content=text)]
@@ -152,7 +152,7 @@ def read_list(text: str) -> list[FunctionCall]:
 # --- BFCL's default prompt mode: a list in brackets ---
 
 
-def _bfcl(prompt: Prompt) -> list[Message]:
+def _bfcl(prompt: FunctionPrompt) -> list[Message]:
     if prompt.prompted is None:
         raise CoalmError(
             "the prompt style `bfcl` takes its prompt from bfcl-eval, for BFCL's questions only; "
@@ -168,7 +168,7 @@ def _bfcl_tell(answer: str, called: Sequence[str], results: Sequence[str]) -> li
 # --- Native tool calling ---
 
 
-def _native(prompt: Prompt) -> list[Message]:
+def _native(prompt: FunctionPrompt) -> list[Message]:
     return _messages(prompt.messages)
 
 

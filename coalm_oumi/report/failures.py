@@ -15,7 +15,7 @@ from coalm_oumi.report.collect import TaskResult, collect
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ComparedSample:
     """One sample, and what each model answered to it.
 
     Attributes:
@@ -43,7 +43,7 @@ class Task:
 
     name: str
     counts: Mapping[str, Counter[str]]
-    samples: Sequence[Sample]
+    samples: Sequence[ComparedSample]
 
 
 def failure_of(record: Json) -> str:
@@ -89,7 +89,7 @@ def _task(name: str, results: Sequence[TaskResult]) -> Task:
         for record in result.answers:
             key = (str(record.get("dialogue_id", "")), record["input"], record["target"])
             answers[key][result.model] = record
-    samples = [Sample(*key, found) for key, found in answers.items()]
+    samples = [ComparedSample(*key, found) for key, found in answers.items()]
     wrong = [s for s in samples if not all(record["correct"] for record in s.answers.values())]
     wrong.sort(key=lambda s: not any(record["correct"] for record in s.answers.values()))
     return Task(name, counts, wrong)

@@ -44,7 +44,7 @@ class TaskTable:
     task: str
     rows: Sequence[tuple[str, Sequence[Share | None]]]
     runs: Sequence[TaskResult | None]
-    examples: Sequence[failures.Sample]
+    examples: Sequence[failures.ComparedSample]
 
 
 def write(folders: Sequence[Path], output: Path | None = None) -> Sequence[Path]:

@@ -45,7 +45,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PaperRow:
     """A row of a table.
 
     Attributes:
@@ -69,7 +69,7 @@ class PaperTable:
     title: str
     note: str
     columns: Mapping[str, Column]
-    rows: Sequence[Row] = field(default_factory=list)
+    rows: Sequence[PaperRow] = field(default_factory=list)
 
 
 @functools.cache
@@ -81,7 +81,7 @@ def table(number: int) -> PaperTable:
         title=found["title"],
         note=found["note"],
         columns={key: Column(**column) for key, column in found["columns"].items()},
-        rows=[Row(**row) for row in found["rows"]],
+        rows=[PaperRow(**row) for row in found["rows"]],
     )
 
 
@@ -142,7 +142,7 @@ def _label(task: Mapping[str, Any]) -> str:
     return options.from_options(task["eval_kwargs"]["data"]).label
 
 
-def command(row: Row, column: Column) -> str | None:
+def command(row: PaperRow, column: Column) -> str | None:
     """Returns the command that would give a cell of a table.
 
     Returns:

@@ -11,7 +11,7 @@ from coalm_oumi.report.collect import Runs, TaskResult, TrainingRun
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RunRecord:
     """What is known of one run. A field that nobody recorded is empty.
 
     Attributes:
@@ -43,10 +43,10 @@ class Record:
     usd: float | None = None
 
 
-def records(runs: Runs) -> list[Record]:
+def records(runs: Runs) -> list[RunRecord]:
     """Returns a record for each build, training, evaluated task and stage."""
     found = [
-        Record(
+        RunRecord(
             "build",
             mixture.name,
             recipe=_digest(mixture.manifest.get("config")),
@@ -59,14 +59,14 @@ def records(runs: Runs) -> list[Record]:
     found += [_training(run) for run in runs.training]
     found += [_evaluation(result) for result in runs.results]
     found += [
-        Record("stage", name, seconds=stage["seconds"], **_common({}, stage["made_with"]))
+        RunRecord("stage", name, seconds=stage["seconds"], **_common({}, stage["made_with"]))
         for name, stage in runs.stages.items()
     ]
     return found
 
 
-def _training(run: TrainingRun) -> Record:
-    return Record(
+def _training(run: TrainingRun) -> RunRecord:
+    return RunRecord(
         "train",
         run.name,
         run.model,
@@ -75,8 +75,8 @@ def _training(run: TrainingRun) -> Record:
     )
 
 
-def _evaluation(result: TaskResult) -> Record:
-    return Record(
+def _evaluation(result: TaskResult) -> RunRecord:
+    return RunRecord(
         "evaluate",
         f"{result.model}: {result.task}",
         result.evaluated,

@@ -61,7 +61,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """A row of a table.
 
     Attributes:
@@ -85,7 +85,7 @@ class Table:
     title: str
     note: str
     columns: Sequence[str]
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     digits: int
     commands: Sequence[tuple[str, str]]
     """The commands that would give what is missing, each with the rows that it is for."""
@@ -139,12 +139,12 @@ def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
         # Non-live execution has a number in the paper, and no benchmark that would give another.
         missing = [key for key, one in zip(columns, cells, strict=True) if one.ours is None]
         commands = (paper.command(row, columns[key]) for key in missing)
-        rows.append(Row(row.name, row.run, cells, list(dict.fromkeys(filter(None, commands)))))
+        rows.append(TableRow(row.name, row.run, cells, list(dict.fromkeys(filter(None, commands)))))
     known = {row.run for each in paper.NUMBERS for row in paper.table(each).rows}
     for run in dict.fromkeys(result.run for result in results):
         cells = [cell(run, key, None) for key in columns]
         if number != ABLATIONS and run not in known and any(one.ours for one in cells):
-            rows.append(Row(run, run, cells))
+            rows.append(TableRow(run, run, cells))
     by_command: dict[str, list[str]] = {}
     for row in rows:
         for command in row.commands:
@@ -183,7 +183,7 @@ def _mixture_table(mixtures: Sequence[Mixture]) -> Table:
             found = ours.get(name, {}).get(key)
             mine = None if found is None else Number(found)
             cells.append(Cell(paper=Number(of_paper), ours=mine))
-        rows.append(Row(name, name, cells))
+        rows.append(TableRow(name, name, cells))
     missing = []
     if not ours:
         missing.append(("the mixture", "coalm build -c recipes/data/coalm_it.yaml"))
@@ -222,7 +222,7 @@ def _counts(mixture: Mixture) -> dict[str, dict[str, float]]:
     return {source: {"samples": count} for source, count in totals.items()}
 
 
-def _marked(rows: Sequence[Row]) -> list[Row]:
+def _marked(rows: Sequence[TableRow]) -> list[TableRow]:
     """Marks the best and the second best of each column, of the paper's and of ours."""
     cells = [list(row.cells) for row in rows]
     for column in range(len(cells[0]) if cells else 0):

@@ -11,7 +11,7 @@ from oumi.core.types.conversation import Role
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.failures import Failure, classify
-from coalm_oumi.evaluation.styles import Prompt
+from coalm_oumi.evaluation.styles import FunctionPrompt
 from coalm_oumi.formats import calls, native
 from coalm_oumi.formats.calls import CallError, FunctionCall
 from tests.support.damage import SNIPPETS
@@ -70,7 +70,7 @@ def test_damaged_answers_raise_only_the_readers_error(text: str):
 
 def test_figure_5_is_asked_as_its_model_was_trained():
     style = styles.by_name("coalm")
-    prompt = Prompt([{"role": "user", "content": "For Monday."}], [FUNCTION], [])
+    prompt = FunctionPrompt([{"role": "user", "content": "For Monday."}], [FUNCTION], [])
     (message,) = style.ask(prompt)
     assert message.role == Role.USER
     described = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from coalm_oumi.evaluation.bfcl.client import Entry
+from coalm_oumi.evaluation.bfcl.client import BfclEntry
 
 SNIPPETS = ("(", ")", "[", "]", "{", "}", "'", '"', ",", "=", ":", "-", "+", "1", "2 + 3", "'a' * 2",
     "not ", "f(x=1)", "g()", "a.b(", "**{}", "\\", "\n", "```", "lambda: 0", "...", "é", "\x00",
@@ -33,12 +33,12 @@ def _filled(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def expected_calls(entry: Entry) -> list[tuple[str, dict[str, Any]]]:
+def expected_calls(entry: BfclEntry) -> list[tuple[str, dict[str, Any]]]:
     """Returns the calls of a single-turn reference."""
     return [(name, _filled(given)) for call in entry.expected or [] for name, given in call.items()]
 
 
-def right_answer(entry: Entry, form: str) -> Any:
+def right_answer(entry: BfclEntry, form: str) -> Any:
     """Writes the reference of a sample as a model would."""
     if entry.is_agentic:
         said = f"{{'answer': {entry.expected[0]!r}, 'context': 'It says so.'}}"
@@ -67,7 +67,7 @@ CALLED = {"bracket": "[f(x=1), g(y='a')]", "json": '[{"name": "f", "arguments": 
 """Calls of functions that no sample has, by the form of answers."""
 
 
-def answers_of_all_qualities(entries: Sequence[Entry], form: str, seed: int) -> list[Any]:
+def answers_of_all_qualities(entries: Sequence[BfclEntry], form: str, seed: int) -> list[Any]:
     """A third of the answers right, the rest damaged; of conversations a fifth of the steps."""
     random_ = random.Random(seed)
     right = [right_answer(entry, form) for entry in entries]
@@ -86,7 +86,7 @@ def answers_of_all_qualities(entries: Sequence[Entry], form: str, seed: int) -> 
     ]
 
 
-def varied_answer(entry: Entry) -> str:
+def varied_answer(entry: BfclEntry) -> str:
     """Writes the reference in the form that a question of `format_sensitivity` asks for."""
     asked = dict(part.split("=") for part in str(entry.prompt_form).split("&"))
     found = expected_calls(entry)

@@ -19,13 +19,13 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.bfcl import environment, run
 from coalm_oumi.evaluation.bfcl import task as tasks
-from coalm_oumi.evaluation.bfcl.client import Entry, Worker
+from coalm_oumi.evaluation.bfcl.client import BfclEntry, BfclWorker
 from coalm_oumi.evaluation.bfcl.version import Version
 
 LEADERBOARD_MODEL = "uiuc-convai_CoALM-70B"
 """Has a separate score in each category, for the columns that are made of them."""
 
-Answered = Sequence[tuple[Entry, Any]]
+Answered = Sequence[tuple[BfclEntry, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +68,15 @@ def installed(version: Version) -> Path:
         pytest.skip(f"the environment of bfcl-eval cannot be built here: {error}")
 
 
-def questions(version: Version, categories: Sequence[str]) -> dict[str, list[Entry]]:
+def questions(version: Version, categories: Sequence[str]) -> dict[str, list[BfclEntry]]:
     """Returns the samples of categories."""
     installed(version)
-    with Worker(version) as worker:
+    with BfclWorker(version) as worker:
         return {category: worker.questions(category) for category in categories}
 
 
 def paired(
-    entries: Mapping[str, Sequence[Entry]], asked: Mapping[str, Mapping[str, Sequence[Any]]]
+    entries: Mapping[str, Sequence[BfclEntry]], asked: Mapping[str, Mapping[str, Sequence[Any]]]
 ) -> dict[str, Answered]:
     """Pairs the answers of each style and category with their samples."""
     return {

@@ -25,7 +25,7 @@ from coalm_oumi.data.cra import transcript
 from coalm_oumi.data.cra.rates import Rate
 from coalm_oumi.data.cra.transcript import TranscriptError
 from coalm_oumi.data.cra.validate import DIMENSIONS, Dimension
-from coalm_oumi.data.cra.validation import LABELS, PAPER_ERROR_RATE, Case, rates
+from coalm_oumi.data.cra.validation import LABELS, PAPER_ERROR_RATE, CraCase, rates
 from coalm_oumi.files.journal import Journal
 
 HOST = "127.0.0.1"
@@ -85,11 +85,11 @@ class Reviews:
         journal: The reviews, by dialogue.
     """
 
-    cases: Sequence[Case]
+    cases: Sequence[CraCase]
     journal: Journal
 
     @classmethod
-    def open(cls, cases: Sequence[Case], journal: Path, *, size: int, seed: int) -> "Reviews":
+    def open(cls, cases: Sequence[CraCase], journal: Path, *, size: int, seed: int) -> "Reviews":
         """Draws the sample and opens its journal.
 
         Args:
@@ -161,24 +161,7 @@ def app(reviews: Reviews) -> FastAPI:
 
     @server.get("/api/state")
     def state() -> Json:
-        return {
-            "questions": [
-                {"name": name, "title": DIMENSIONS[name], "text": text}
-                for name, text in QUESTIONS.items()
-            ],
-            "reviewed": [case.dialogue_id in reviews.journal for case in reviews.cases],
-            "paper": PAPER_ERROR_RATE,
-            "rates": [
-                {
-                    "title": LABELS[name],
-                    "count": rate.count,
-                    "total": rate.total,
-                    "low": rate.interval()[0],
-                    "high": rate.interval()[1],
-                }
-                for name, rate in reviews.rates().items()
-            ],
-        }
+        return _state(reviews)
 
     @server.get("/api/dialogues/{number}")
     def dialogue(number: int) -> Json:
@@ -201,7 +184,7 @@ def app(reviews: Reviews) -> FastAPI:
             case.dialogue_id, {"scores": scores, "feedback": _writable(review.feedback.strip())}
         )
         reviews.journal.sync()
-        return state()
+        return _state(reviews)
 
     @server.get("/reviews.csv")
     def as_csv() -> Response:
@@ -214,6 +197,28 @@ def app(reviews: Reviews) -> FastAPI:
         )
 
     return server
+
+
+def _state(reviews: Reviews) -> Json:
+    """Returns what the page shows beside a dialogue: the questions, what is done, the rates."""
+    return {
+        "questions": [
+            {"name": name, "title": DIMENSIONS[name], "text": text}
+            for name, text in QUESTIONS.items()
+        ],
+        "reviewed": [case.dialogue_id in reviews.journal for case in reviews.cases],
+        "paper": PAPER_ERROR_RATE,
+        "rates": [
+            {
+                "title": LABELS[name],
+                "count": rate.count,
+                "total": rate.total,
+                "low": rate.interval()[0],
+                "high": rate.interval()[1],
+            }
+            for name, rate in reviews.rates().items()
+        ],
+    }
 
 
 class _SafeHeaders:
@@ -270,7 +275,7 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _case(reviews: Reviews, number: int) -> Case:
+def _case(reviews: Reviews, number: int) -> CraCase:
     if not 0 <= number < len(reviews.cases):
         raise HTTPException(404, "no such dialogue")
     return reviews.cases[number]
@@ -285,7 +290,7 @@ def _turns(text: str) -> list[list[Json]]:
     return [[{"name": field.name, "text": field.text} for field in block] for block in blocks]
 
 
-def _functions(case: Case) -> list[Json]:
+def _functions(case: CraCase) -> list[Json]:
     """Lists the functions, those that are called first."""
     functions = [
         {

@@ -54,7 +54,7 @@ _BOOLEANS = ("true", "false")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CraFinding:
     """One fault.
 
     Attributes:
@@ -77,7 +77,7 @@ class Finding:
         return DIMENSION_OF[self.kind]
 
 
-def validate(text: str, catalogue: Catalogue) -> list[Finding]:
+def validate(text: str, catalogue: Catalogue) -> list[CraFinding]:
     """Checks one transcript.
 
     Args:
@@ -90,8 +90,8 @@ def validate(text: str, catalogue: Catalogue) -> list[Finding]:
     try:
         turns, blocks = transcript.parse(text), transcript.parse_fields(text)
     except TranscriptError as error:
-        return [Finding("format", str(error), error.turn, error.start, error.end)]
-    findings: list[Finding] = []
+        return [CraFinding("format", str(error), error.turn, error.start, error.end)]
+    findings: list[CraFinding] = []
     known = Evidence()
     for number, (turn, block) in enumerate(zip(turns, blocks, strict=True), start=1):
         known |= Evidence.of(turn.user)
@@ -113,12 +113,12 @@ def _call_faults(
     arguments: Field,
     catalogue: Catalogue,
     known: Evidence,
-) -> list[Finding]:
+) -> list[CraFinding]:
     assert turn.api is not None
     call = turn.api.call
     if call.name not in catalogue:
         message = f"`{call.name}` is not a function"
-        return [Finding("undefined_function", message, number, name.start, name.end)]
+        return [CraFinding("undefined_function", message, number, name.start, name.end)]
     # Services share names: the call is held against the variant that it fits best.
     found = [
         _variant_faults(turn.api.call, number, arguments, function, values, known)
@@ -127,7 +127,7 @@ def _call_faults(
     return min(found, key=_misfit)
 
 
-def _misfit(faults: Sequence[Finding]) -> tuple[int, int]:
+def _misfit(faults: Sequence[CraFinding]) -> tuple[int, int]:
     """Orders variants: first by what is wrong with names and types, then by all faults."""
     return sum(fault.kind != "hallucination" for fault in faults), len(faults)
 
@@ -139,20 +139,20 @@ def _variant_faults(
     function: Function,
     values: Mapping[str, Sequence[str]],
     known: Evidence,
-) -> list[Finding]:
-    faults: list[Finding] = []
+) -> list[CraFinding]:
+    faults: list[CraFinding] = []
     for required in function.required:
         if required not in call.arguments:
             message = f"`{call.name}` needs `{required}`"
             faults.append(
-                Finding("missing_argument", message, number, arguments.start, arguments.end)
+                CraFinding("missing_argument", message, number, arguments.start, arguments.end)
             )
     for argument, value in call.arguments.items():
         found = _value_fault(function, argument, value, values, known)
         if found is not None:
             kind, message = found
             start, end = _span(arguments, argument, value)
-            faults.append(Finding(kind, message, number, start, end))
+            faults.append(CraFinding(kind, message, number, start, end))
     return sorted(faults, key=lambda fault: fault.start)
 
 

@@ -12,7 +12,7 @@ from coalm_oumi.core.jsontext import Json
 from coalm_oumi.data.cra import sgd, transcript
 from coalm_oumi.data.cra.judge import Judgement
 from coalm_oumi.data.cra.rates import Agreement, Rate
-from coalm_oumi.data.cra.validate import DIMENSIONS, Catalogue, Dimension, Finding, validate
+from coalm_oumi.data.cra.validate import DIMENSIONS, Catalogue, CraFinding, Dimension, validate
 from coalm_oumi.files.jsontext import read_jsonl, write_json, write_jsonl
 from coalm_oumi.rendering import terminal
 
@@ -28,7 +28,7 @@ VALID = "valid.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class CraCase:
     """A transcript and what it is checked against.
 
     Attributes:
@@ -43,7 +43,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CraVerdict:
     """What was found in one dialogue.
 
     Attributes:
@@ -53,7 +53,7 @@ class Verdict:
     """
 
     dialogue_id: str
-    findings: Sequence[Finding]
+    findings: Sequence[CraFinding]
     judgement: Judgement | None = None
 
     @property
@@ -70,7 +70,7 @@ class Verdict:
         return any(self.faults.values())
 
 
-def read_cases(transcripts: Path, folder: Path, scope: str) -> list[Case]:
+def read_cases(transcripts: Path, folder: Path, scope: str) -> list[CraCase]:
     """Reads transcripts with the schema of the dialogues that they were made from.
 
     Args:
@@ -94,13 +94,13 @@ def read_cases(transcripts: Path, folder: Path, scope: str) -> list[Case]:
     for name, text in transcript.read(transcripts).items():
         if name not in used:
             raise CoalmError(f"{transcripts}: {name}: no dialogue of this id is in {folder}")
-        cases.append(Case(name, text, sgd.catalogue(services, used[name], allowed)))
+        cases.append(CraCase(name, text, sgd.catalogue(services, used[name], allowed)))
     if not cases:
         raise CoalmError(f"{transcripts}: holds no transcript")
     return cases
 
 
-def check(cases: Iterable[Case], judgements: Mapping[str, Judgement]) -> list[Verdict]:
+def check(cases: Iterable[CraCase], judgements: Mapping[str, Judgement]) -> list[CraVerdict]:
     """Validates every case.
 
     Args:
@@ -108,7 +108,7 @@ def check(cases: Iterable[Case], judgements: Mapping[str, Judgement]) -> list[Ve
         judgements: What the judge said, by dialogue; may be empty.
     """
     return [
-        Verdict(
+        CraVerdict(
             case.dialogue_id,
             validate(case.text, case.catalogue),
             judgements.get(case.dialogue_id),
@@ -153,7 +153,7 @@ def read_reviews(file: Path) -> Mapping[str, Mapping[Dimension, bool | None]]:
 
 
 def agreement(
-    verdicts: Iterable[Verdict], reviews: Mapping[str, Mapping[Dimension, bool | None]]
+    verdicts: Iterable[CraVerdict], reviews: Mapping[str, Mapping[Dimension, bool | None]]
 ) -> Mapping[Dimension, Agreement]:
     """Compares what was found here with what people found, by dimension."""
     pairs: dict[Dimension, list[tuple[bool, bool]]] = {}
@@ -199,8 +199,8 @@ def agreement_table(agreements: Mapping[Dimension, Agreement]) -> Table:
 
 def write(
     folder: Path,
-    cases: Sequence[Case],
-    verdicts: Sequence[Verdict],
+    cases: Sequence[CraCase],
+    verdicts: Sequence[CraVerdict],
     agreements: Mapping[Dimension, Agreement],
 ) -> None:
     """Writes each verdict with its findings, the rates, and the transcripts without a fault."""
@@ -232,7 +232,7 @@ def write(
     )
 
 
-def _record(verdict: Verdict, text: str) -> Json:
+def _record(verdict: CraVerdict, text: str) -> Json:
     return {
         "dialogue_id": verdict.dialogue_id,
         "faults": verdict.faults,

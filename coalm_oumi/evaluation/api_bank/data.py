@@ -24,7 +24,7 @@ SHA256: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ApiBankEntry:
     """One question of API-Bank.
 
     Attributes:
@@ -57,7 +57,7 @@ def locate(path: str) -> Path:
     return fetch(f"{SOURCE}/{path}", kept, sha256=SHA256[path])
 
 
-def read(file: Path) -> list[Entry]:
+def read(file: Path) -> list[ApiBankEntry]:
     """Reads API-Bank's questions.
 
     Args:
@@ -72,11 +72,11 @@ def read(file: Path) -> list[Entry]:
     return [_entry(record, file, index) for index, record in enumerate(records)]
 
 
-def _entry(record: Json, file: Path, index: int) -> Entry:
+def _entry(record: Json, file: Path, index: int) -> ApiBankEntry:
     try:
         for tool in record["tools"]:
             _check_tool(tool)
-        return Entry(
+        return ApiBankEntry(
             id=f"api_bank/{file.stem}/{index}",
             messages=[{"role": m["role"], "content": m["content"]} for m in record["query"]],
             tools=record["tools"],

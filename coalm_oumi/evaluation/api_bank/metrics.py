@@ -10,7 +10,7 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, unfenced
 from coalm_oumi.evaluation import results, similarity
 from coalm_oumi.evaluation.api_bank import hammer
-from coalm_oumi.evaluation.api_bank.data import Entry
+from coalm_oumi.evaluation.api_bank.data import ApiBankEntry
 from coalm_oumi.evaluation.api_bank.hammer import Counts
 from coalm_oumi.evaluation.failures import Failure, classify
 from coalm_oumi.evaluation.similarity import Similarity
@@ -41,7 +41,7 @@ class JudgedAnswer:
     failure: Failure | None
 
 
-def judge(text: str, entry: Entry) -> JudgedAnswer:
+def judge(text: str, entry: ApiBankEntry) -> JudgedAnswer:
     """Compares an answer with the reference, written as Figure 5's list.
 
     A Markdown fence around the whole answer is not compared: Hammer's references have one, CoALM's
@@ -78,7 +78,9 @@ def metrics(judged: Sequence[JudgedAnswer]) -> dict[str, float]:
     return found | {"ast_match": fmean(one.failure is None for one in judged)}
 
 
-def as_record(entry: Entry, prompt: Sequence[Message], text: str, judged: JudgedAnswer) -> Json:
+def as_record(
+    entry: ApiBankEntry, prompt: Sequence[Message], text: str, judged: JudgedAnswer
+) -> Json:
     """Returns what is written of an answer for people to look at."""
     return {
         "dialogue_id": entry.id,

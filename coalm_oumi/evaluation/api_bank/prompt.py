@@ -15,7 +15,7 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps, unfenced
 from coalm_oumi.data.datasets.tokens import user_message
 from coalm_oumi.evaluation import styles
-from coalm_oumi.evaluation.api_bank.data import Entry
+from coalm_oumi.evaluation.api_bank.data import ApiBankEntry
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError
 from coalm_oumi.rendering import prompts
@@ -37,7 +37,7 @@ class ApiBankStyle:
 
     name: str
     native: bool
-    ask: Callable[[Entry], list[Message]]
+    ask: Callable[[ApiBankEntry], list[Message]]
     read: Callable[[str], str]
 
 
@@ -61,7 +61,7 @@ _DESCRIPTION_IN_PROMPTS = r"User\\`s token."  # JSON of a backslash: API-Bank's 
 _REPLY_WITH_SPACE = ("api_bank/apibank_l1/263", "AI: Sure, let me check.\n")
 
 
-def _hammer(entry: Entry) -> list[Message]:
+def _hammer(entry: ApiBankEntry) -> list[Message]:
     """Writes the prompt of Hammer's evaluation, to the byte.
 
     Rendering strips white space at the end. The two newlines there are part of Hammer's prompt.
@@ -74,14 +74,14 @@ def _hammer(entry: Entry) -> list[Message]:
     return [Message(role=Role.USER, content=f"{text}\n\n")]
 
 
-def _coalm(entry: Entry) -> list[Message]:
+def _coalm(entry: ApiBankEntry) -> list[Message]:
     """Writes the prompt of Figure 5, in the form of CoALM's training samples."""
     instruction = prompts.render("hammer", tools=entry.tools)
     conversation = prompts.render("api_bank_input", messages=entry.messages)
     return [Message(role=Role.USER, content=user_message(instruction, conversation))]
 
 
-def _native(entry: Entry) -> list[Message]:
+def _native(entry: ApiBankEntry) -> list[Message]:
     """Writes a conversation with tool calls and tool results, as an API takes it."""
     messages: list[Message] = []
     call_ids: list[str] = []
@@ -130,7 +130,7 @@ STYLES: Mapping[str, ApiBankStyle] = {
 """The styles by name."""
 
 
-def tools(entry: Entry) -> Sequence[Json]:
+def tools(entry: ApiBankEntry) -> Sequence[Json]:
     """Returns the functions of a question as OpenAI describes tools."""
     return [
         {"type": "function", "function": {**tool, "parameters": _schema(tool["parameters"])}}

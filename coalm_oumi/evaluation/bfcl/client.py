@@ -46,7 +46,7 @@ class Addition:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BfclEntry:
     """One sample of the benchmark, as the installed package gives it.
 
     Attributes:
@@ -95,7 +95,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class BfclVerdict:
     """What the package's checker found.
 
     Attributes:
@@ -115,11 +115,11 @@ class Verdict:
     reason: Json = ""
 
 
-class Worker:
+class BfclWorker:
     """A process in the environment of `bfcl-eval`.
 
     Example:
-        >>> with Worker(V3) as worker:
+        >>> with BfclWorker(V3) as worker:
         ...     entries = worker.questions("simple")
     """
 
@@ -163,7 +163,7 @@ class Worker:
             start_new_session=True,  # so that it ends with its own processes, see `_end`
         )
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> "BfclWorker":
         """Returns the worker itself."""
         return self
 
@@ -179,7 +179,7 @@ class Worker:
         self._errors.close()
         self._folder.cleanup()
 
-    def questions(self, category: str) -> list[Entry]:
+    def questions(self, category: str) -> list[BfclEntry]:
         """Returns a category's samples in the official order.
 
         Raises:
@@ -204,7 +204,7 @@ class Worker:
         return self._request("read", form=form, texts=list(texts))
 
     def execute(
-        self, steps: Sequence[tuple[Entry, Sequence[str]]]
+        self, steps: Sequence[tuple[BfclEntry, Sequence[str]]]
     ) -> Iterator[tuple[int, list[str]]]:
         """Executes steps of samples in their environments, which live on until the end.
 
@@ -251,7 +251,7 @@ class Worker:
         """
         return self._request("describe", model=model)
 
-    def ask(self, model: str, entries: Sequence[Entry]) -> list[Json]:
+    def ask(self, model: str, entries: Sequence[BfclEntry]) -> list[Json]:
         """Returns what the handler of a model sends first for each sample.
 
         Args:
@@ -265,7 +265,7 @@ class Worker:
         first = {str(n): entry.turns[0] for n, entry in enumerate(entries) if entry.has_memory}
         return self._request("ask", model=model, places=places, first=first)
 
-    def step(self, model: str, steps: Sequence[tuple[Entry, str, Json]]) -> list[Json]:
+    def step(self, model: str, steps: Sequence[tuple[BfclEntry, str, Json]]) -> list[Json]:
         """Takes steps of conversations that `ask` began.
 
         Args:
@@ -297,7 +297,7 @@ class Worker:
         """
         self._request("check", class_name=class_name)
 
-    def recall(self, entry: Entry) -> Entry:
+    def recall(self, entry: BfclEntry) -> BfclEntry:
         """Returns a sample with a first turn that tells what is in its memory by now.
 
         Raises:
@@ -307,7 +307,7 @@ class Worker:
         turns = [reply["first"], *entry.turns[1:]]
         return replace(entry, turns=turns, prompted=reply["prompted"])
 
-    def keep(self, entry: Entry) -> None:
+    def keep(self, entry: BfclEntry) -> None:
         """Writes what a conversation left in the memory, for those after it.
 
         Raises:
@@ -321,7 +321,7 @@ class Worker:
         rows: Mapping[str, Sequence[tuple[int, Json]]],
         *,
         without_dots: bool = False,
-    ) -> list[Verdict]:
+    ) -> list[BfclVerdict]:
         """Judges answers.
 
         Args:
@@ -340,10 +340,10 @@ class Worker:
         """
         self._send("score", without_dots=without_dots, form=form, rows=rows)
         count = sum(map(len, rows.values()))
-        verdicts: list[Verdict] = []
+        verdicts: list[BfclVerdict] = []
         with tqdm(total=count, desc="verdicts", disable=not count) as bar:
             while some := self._receive("judging answers"):
-                verdicts += [Verdict(**found) for found in some]
+                verdicts += [BfclVerdict(**found) for found in some]
                 bar.update(len(some))
         return verdicts
 
@@ -396,9 +396,9 @@ class Worker:
         return said.replace(key, "...") if key else said
 
 
-def _entry(record: Json, category: str, index: int) -> Entry:
+def _entry(record: Json, category: str, index: int) -> BfclEntry:
     additions = {
         int(turn): Addition(added["prompt"], added["short_prompt"], added["tools"])
         for turn, added in record.pop("additions").items()
     }
-    return Entry(**record, category=category, index=index, additions=additions)
+    return BfclEntry(**record, category=category, index=index, additions=additions)

@@ -6,10 +6,10 @@ from oumi.core.types.conversation import Message, Role
 from tqdm import tqdm
 
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.evaluation.bfcl.client import Entry, Worker
-from coalm_oumi.evaluation.bfcl.execution import Executor, Step
+from coalm_oumi.evaluation.bfcl.client import BfclEntry, BfclWorker
+from coalm_oumi.evaluation.bfcl.execution import ExecutedStep, Executor
 from coalm_oumi.evaluation.bfcl.official import Official
-from coalm_oumi.evaluation.styles import Prompt, Style
+from coalm_oumi.evaluation.styles import FunctionPrompt, Style
 from coalm_oumi.llm.recorded import Question, RecordedModel
 
 STEP_LIMIT = 20
@@ -17,10 +17,10 @@ STEP_LIMIT = 20
 (`MAXIMUM_STEP_LIMIT` of bfcl-eval)."""
 
 
-def opening(entry: Entry, style: Style) -> list[Message]:
+def opening(entry: BfclEntry, style: Style) -> list[Message]:
     """Returns the first turn of a sample in a prompt style."""
     return style.ask(
-        Prompt(
+        FunctionPrompt(
             messages=entry.turns[0],
             functions=entry.functions,
             tools=entry.tools,
@@ -31,11 +31,11 @@ def opening(entry: Entry, style: Style) -> list[Message]:
 
 def converse(
     model: RecordedModel,
-    worker: Worker,
+    worker: BfclWorker,
     execute: Executor,
     style: Style | Official,
-    entries: Sequence[Entry],
-) -> list[tuple[Entry, list[list[Json]]]]:
+    entries: Sequence[BfclEntry],
+) -> list[tuple[BfclEntry, list[list[Json]]]]:
     """Holds all conversations side by side, so that each step is one batch for the engine.
 
     The loop is that of `inference_multi_turn_prompting` and `inference_multi_turn_FC` of bfcl-eval:
@@ -68,7 +68,7 @@ def converse(
         while live := [talk for talk in talks if not talk.finished]:
             before = sum(talk.turn for talk in live)
             answers = model.ask([talk.question() for talk in live], progress=False)
-            acting: list[tuple[_Talk | _OfficialTalk, Step]] = []
+            acting: list[tuple[_Talk | _OfficialTalk, ExecutedStep]] = []
             for talk, answer, calls in zip(live, *_read(worker, style, live, answers), strict=True):
                 if step := talk.hear(answer, calls):
                     acting.append((talk, step))
@@ -83,7 +83,7 @@ def converse(
 
 
 def _read(
-    worker: Worker,
+    worker: BfclWorker,
     style: Style | Official,
     talks: Sequence["_Talk | _OfficialTalk"],
     answers: Sequence[str],
@@ -102,7 +102,9 @@ def _read(
 class _OfficialTalk:
     """One conversation that the package's handler holds in the worker, and where it stands."""
 
-    def __init__(self, entry: Entry, style: Official, worker: Worker, request: Json) -> None:
+    def __init__(
+        self, entry: BfclEntry, style: Official, worker: BfclWorker, request: Json
+    ) -> None:
         self.answers: list[list[Json]] = [[]]
         self.turn = 0
         self.finished = False
@@ -118,12 +120,12 @@ class _OfficialTalk:
             tools=self._request.get("tools"),
         )
 
-    def hear(self, answer: Json, calls: Sequence[str] | None) -> Step | None:
+    def hear(self, answer: Json, calls: Sequence[str] | None) -> ExecutedStep | None:
         """Takes an answer: returns what to execute, or goes to the next turn without calls."""
         key = self._key()
         self.answers[-1].append(answer)
         if calls:
-            return Step(key, self.entry, calls)
+            return ExecutedStep(key, self.entry, calls)
         self.turn += 1
         if self.turn == len(self.entry.turns):
             self.finished = True
@@ -132,7 +134,7 @@ class _OfficialTalk:
             self._step("turn", self.turn)
         return None
 
-    def tell(self, step: Step, results: Sequence[str]) -> None:
+    def tell(self, step: ExecutedStep, results: Sequence[str]) -> None:
         """Takes what the calls of the last answer gave."""
         if len(self.answers[-1]) > STEP_LIMIT:
             self.finished = True
@@ -150,7 +152,7 @@ class _OfficialTalk:
 class _Talk:
     """One conversation, and where it stands."""
 
-    def __init__(self, entry: Entry, style: Style) -> None:
+    def __init__(self, entry: BfclEntry, style: Style) -> None:
         self.answers: list[list[str]] = [[]]
         self.turn = 0
         self.finished = False
@@ -166,17 +168,17 @@ class _Talk:
             tools=self._tools if self._style.native else None,
         )
 
-    def hear(self, answer: str, calls: Sequence[str] | None) -> Step | None:
+    def hear(self, answer: str, calls: Sequence[str] | None) -> ExecutedStep | None:
         """Takes an answer: returns what to execute, or goes to the next turn without calls."""
         key = self._key(len(self.answers[-1]))
         self.answers[-1].append(answer)
         if calls:
-            return Step(key, self.entry, calls)
+            return ExecutedStep(key, self.entry, calls)
         self._messages = [*self._messages, Message(role=Role.ASSISTANT, content=answer)]
         self._next_turn()
         return None
 
-    def tell(self, step: Step, results: Sequence[str]) -> None:
+    def tell(self, step: ExecutedStep, results: Sequence[str]) -> None:
         """Takes what the calls of the last answer gave."""
         said = self._style.tell(self.answers[-1][-1], step.calls, results)
         self._messages = [*self._messages, *said]

@@ -7,7 +7,7 @@ from oumi.utils.logging import logger
 
 from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.evaluation.bfcl.client import Entry, Worker
+from coalm_oumi.evaluation.bfcl.client import BfclEntry, BfclWorker
 from coalm_oumi.files.journal import Journal
 
 _SIDE_BY_SIDE = 16
@@ -17,7 +17,7 @@ _FEW = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ExecutedStep:
     """An answer whose calls are to be executed.
 
     Attributes:
@@ -27,7 +27,7 @@ class Step:
     """
 
     key: str
-    entry: Entry
+    entry: BfclEntry
     calls: Sequence[str]
 
 
@@ -39,7 +39,7 @@ class Executor:
     recorded, and is tried again by the next run. All other functions give the same again.
     """
 
-    def __init__(self, worker: Worker, journal: Journal | None) -> None:
+    def __init__(self, worker: BfclWorker, journal: Journal | None) -> None:
         """Starts with nothing executed.
 
         Args:
@@ -51,7 +51,7 @@ class Executor:
         self._searches = 0
         self._failed: list[str] = []
 
-    def __call__(self, steps: Sequence[Step]) -> list[list[str]]:
+    def __call__(self, steps: Sequence[ExecutedStep]) -> list[list[str]]:
         """Executes the calls of steps of different samples.
 
         Returns:
@@ -78,7 +78,7 @@ class Executor:
                 f"tries them again. The first: {self._failed[0]}"
             )
 
-    def _search(self, steps: dict[int, Step], journal: Journal) -> dict[int, list[str]]:
+    def _search(self, steps: dict[int, ExecutedStep], journal: Journal) -> dict[int, list[str]]:
         """Executes each call by itself: no call of the web depends on those before it."""
         calls = {
             f"{step.key}/{place}#{digest(call)}": (step.entry, call)

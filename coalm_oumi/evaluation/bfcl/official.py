@@ -13,7 +13,7 @@ from oumi.core.types.tool_call import ToolCall
 from coalm_oumi.core import compat
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps
-from coalm_oumi.evaluation.bfcl.client import Worker
+from coalm_oumi.evaluation.bfcl.client import BfclWorker
 from coalm_oumi.formats import native
 from coalm_oumi.formats.calls import CallError
 
@@ -78,7 +78,7 @@ class Official:
         return {"content": None if tool_calls else answer, "tool_calls": tool_calls}
 
 
-def find(worker: Worker, model: str | None, config: "EvaluationConfig") -> Official:
+def find(worker: BfclWorker, model: str | None, config: "EvaluationConfig") -> Official:
     """Returns the handler of a model of the table.
 
     Args:

@@ -16,7 +16,7 @@ from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps, unfenced
 from coalm_oumi.evaluation.bfcl import official as official_handlers
-from coalm_oumi.evaluation.bfcl.client import ENCODER, Entry, Verdict, Worker
+from coalm_oumi.evaluation.bfcl.client import ENCODER, BfclEntry, BfclVerdict, BfclWorker
 from coalm_oumi.evaluation.bfcl.dialogue import converse, opening
 from coalm_oumi.evaluation.bfcl.execution import Executor
 from coalm_oumi.evaluation.bfcl.official import Official
@@ -56,7 +56,7 @@ class Asked:
             context. They count as answered with nothing from there on.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[BfclEntry]
     answers: Sequence[Json]
     sizes: Mapping[str, int]
     prompts: Sequence[Sequence[Message]]
@@ -74,9 +74,9 @@ class Judged:
         failure: The type of failure; None for a right answer.
     """
 
-    entry: Entry
+    entry: BfclEntry
     answer: Json
-    verdict: Verdict
+    verdict: BfclVerdict
     failure: Failure | None
 
 
@@ -154,7 +154,7 @@ def ask(
     label = f"bfcl_{version.name}"
     depends_on = made_by(config)
     web = Path(config.output_dir) / "raw" / f"{label}.web.{digest(depends_on)}.jsonl"
-    with Worker(version, extras=bool(encoding), encoder=encoder, keys=keys) as worker:
+    with BfclWorker(version, extras=bool(encoding), encoder=encoder, keys=keys) as worker:
         for name in encoding:
             _check(worker, name, version.encoders[name])
         complete = {name: worker.questions(name) for name in chosen}
@@ -185,7 +185,7 @@ def ask(
 
 
 def _prompts(
-    worker: Worker, style: Style | Official, entries: Sequence[Entry]
+    worker: BfclWorker, style: Style | Official, entries: Sequence[BfclEntry]
 ) -> list[list[Message]]:
     """Returns the first messages of each sample."""
     if isinstance(style, Official):
@@ -194,7 +194,7 @@ def _prompts(
 
 
 def judge(
-    version: Version, style: Style | Official, entries: Sequence[Entry], answers: Sequence[Json]
+    version: Version, style: Style | Official, entries: Sequence[BfclEntry], answers: Sequence[Json]
 ) -> list[Judged]:
     """Has answers judged by the official checker.
 
@@ -205,7 +205,7 @@ def judge(
     for entry, answer in zip(entries, answers, strict=True):
         rows[entry.category].append((entry.index, _official(style, entry, answer)))
     # A separate process: environments of multi-turn samples must be fresh.
-    with Worker(version) as worker:
+    with BfclWorker(version) as worker:
         verdicts = {
             (v.category, v.index): v
             for v in worker.score(style.form, rows, without_dots=style.native)
@@ -277,7 +277,7 @@ def summary(version: Version, judged: Sequence[Judged], columns: Mapping[str, fl
     )
 
 
-def _check(worker: Worker, category: str, class_name: str) -> None:
+def _check(worker: BfclWorker, category: str, class_name: str) -> None:
     try:
         worker.check(class_name)
     except CoalmError as error:
@@ -287,8 +287,8 @@ def _check(worker: Worker, category: str, class_name: str) -> None:
         ) from error
 
 
-def _choice(entries: Sequence[Entry], count: int | None) -> list[Entry]:
-    questions: dict[str, list[Entry]] = defaultdict(list)
+def _choice(entries: Sequence[BfclEntry], count: int | None) -> list[BfclEntry]:
+    questions: dict[str, list[BfclEntry]] = defaultdict(list)
     for entry in entries:  # one question in several forms, or one of each; ids may be shared
         name = entry.id.split(":")[2] if entry.prompt_form else str(entry.index)
         questions[name].append(entry)
@@ -301,19 +301,19 @@ def _choice(entries: Sequence[Entry], count: int | None) -> list[Entry]:
 
 def _tell(
     model: RecordedModel,
-    worker: Worker,
+    worker: BfclWorker,
     execute: Executor,
     style: Style | Official,
-    entries: Sequence[Entry],
-) -> list[tuple[Entry, Json]]:
+    entries: Sequence[BfclEntry],
+) -> list[tuple[BfclEntry, Json]]:
     """Holds the conversations that the samples remember, those of a scenario in their order."""
     wanted = {(entry.category, entry.scenario) for entry in entries if entry.has_memory}
-    chains: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    chains: dict[tuple[str, str], list[BfclEntry]] = defaultdict(list)
     for category in sorted({category for category, _ in wanted}):
         for entry in worker.questions(f"{category}_prereq"):
             if (category, entry.scenario) in wanted:
                 chains[category, entry.scenario].append(entry)
-    told: list[tuple[Entry, Json]] = []
+    told: list[tuple[BfclEntry, Json]] = []
     for place in range(max(map(len, chains.values()), default=0)):
         stage = [chain[place] for chain in chains.values() if place < len(chain)]
         told += converse(model, worker, execute, style, stage)
@@ -322,11 +322,11 @@ def _tell(
 
 def _answer(
     model: RecordedModel,
-    worker: Worker,
+    worker: BfclWorker,
     execute: Executor,
     style: Style | Official,
-    entries: Sequence[Entry],
-) -> list[tuple[Entry, Json]]:
+    entries: Sequence[BfclEntry],
+) -> list[tuple[BfclEntry, Json]]:
     """Returns the samples as they were asked, in their order, and what the model answered."""
     single = [n for n, entry in enumerate(entries) if not entry.is_conversation]
     alone = [entries[n] for n in single]
@@ -342,7 +342,7 @@ def _answer(
             for entry in alone
         ]
         results = model.ask(questions)
-    answered: dict[int, tuple[Entry, Json]] = {
+    answered: dict[int, tuple[BfclEntry, Json]] = {
         n: (entries[n], result) for n, result in zip(single, results, strict=True)
     }
     several = [n for n, entry in enumerate(entries) if entry.is_conversation]
@@ -353,7 +353,7 @@ def _answer(
 
 
 def _official_answers(
-    model: RecordedModel, worker: Worker, style: Official, entries: Sequence[Entry]
+    model: RecordedModel, worker: BfclWorker, style: Official, entries: Sequence[BfclEntry]
 ) -> list[Json]:
     """Asks samples of one turn by the model's handler. Returns what its result files hold."""
     requests = worker.ask(style.model, entries)
@@ -373,7 +373,7 @@ def _official_answers(
     return [reply["result"] for reply in worker.step(style.model, steps)]
 
 
-def _official(style: Style | Official, entry: Entry, answer: Json) -> Json:
+def _official(style: Style | Official, entry: BfclEntry, answer: Json) -> Json:
     """Writes an answer for the worker, which knows the forms of the package's decoders."""
     if isinstance(style, Official):
         return (
@@ -389,7 +389,10 @@ def _official(style: Style | Official, entry: Entry, answer: Json) -> Json:
 
 
 def write_results(
-    root: Path, version: Version, style: Style | Official, answered: Sequence[tuple[Entry, Json]]
+    root: Path,
+    version: Version,
+    style: Style | Official,
+    answered: Sequence[tuple[BfclEntry, Json]],
 ) -> None:
     """Writes BFCL's result files, `result/<model>/.../BFCL_<version>_<category>_result.json`."""
     rows: dict[str, list[Json]] = defaultdict(list)
@@ -433,7 +436,7 @@ _FAILURES: Mapping[str, Failure] = {
 
 
 def _failure(
-    style: Style | Official, entry: Entry, answer: Json, verdict: Verdict
+    style: Style | Official, entry: BfclEntry, answer: Json, verdict: BfclVerdict
 ) -> Failure | None:
     if verdict.valid:
         return None

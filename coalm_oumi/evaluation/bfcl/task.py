@@ -15,7 +15,7 @@ from coalm_oumi.evaluation import results, styles
 from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.bfcl import official
 from coalm_oumi.evaluation.bfcl import run as bfcl
-from coalm_oumi.evaluation.bfcl.client import Worker
+from coalm_oumi.evaluation.bfcl.client import BfclWorker
 from coalm_oumi.evaluation.bfcl.official import Official
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.evaluation.bfcl.v4 import V4
@@ -104,7 +104,7 @@ def bfcl_v4(
 
 def _style(version: Version, options: BfclOptions, config: EvaluationConfig) -> Style | Official:
     if options.style == "official":
-        with Worker(version) as worker:
+        with BfclWorker(version) as worker:
             return official.find(worker, options.model, config)
     if options.model is not None:
         raise CoalmError("eval_kwargs.data.model goes with `style: official` only")

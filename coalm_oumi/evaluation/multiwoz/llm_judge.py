@@ -16,7 +16,7 @@ from coalm_oumi.rendering import prompts
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class JudgeCase:
     """A domain of a dialogue to be judged."""
 
     dialogue: Dialogue
@@ -24,7 +24,7 @@ class Case:
     said: Said
 
 
-def render(case: Case) -> str:
+def render(case: JudgeCase) -> str:
     """Writes the questions of a case for a language model."""
     goal = case.dialogue.goals[case.domain]
     return prompts.render(
@@ -57,9 +57,9 @@ def parse(text: str) -> dict[str, str]:
 
 
 def ask(
-    cases: Sequence[Case],
+    cases: Sequence[JudgeCase],
     endpoint: Endpoint,
-    answered: Callable[[Case, Answers | str, Usage], None],
+    answered: Callable[[JudgeCase, Answers | str, Usage], None],
     *,
     max_usd: float | None = None,
     used: Usage | None = None,
@@ -80,15 +80,15 @@ def ask(
 
 
 async def _ask(
-    cases: Sequence[Case],
+    cases: Sequence[JudgeCase],
     endpoint: Endpoint,
-    answered: Callable[[Case, Answers | str, Usage], None],
+    answered: Callable[[JudgeCase, Answers | str, Usage], None],
     max_usd: float | None,
     used: Usage | None,
 ) -> None:
     async with ChatClient(endpoint, max_usd=max_usd, used=used) as client:
 
-        async def one(case: Case) -> None:
+        async def one(case: JudgeCase) -> None:
             usage = Usage()
             try:
                 answer = await client.complete(

@@ -14,7 +14,7 @@ from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz import llm_judge
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.lead import templates
-from coalm_oumi.evaluation.multiwoz.llm_judge import Case
+from coalm_oumi.evaluation.multiwoz.llm_judge import JudgeCase
 from coalm_oumi.evaluation.multiwoz.models import account, endpoint, used
 from coalm_oumi.evaluation.multiwoz.result import said
 from coalm_oumi.files.journal import Journal
@@ -50,7 +50,7 @@ def judge(
         keys = {id(case): key for key, case in open_cases.items()}
         with tqdm(total=len(cases), initial=len(cases) - len(keys), desc="judge") as bar:
 
-            def answered(case: Case, answers: Mapping[str, str] | str, usage: Usage) -> None:
+            def answered(case: JudgeCase, answers: Mapping[str, str] | str, usage: Usage) -> None:
                 error = answers if isinstance(answers, str) else ""
                 found = None if error else answers
                 record = {"answers": found, "error": error, "usage": asdict(usage)}
@@ -63,19 +63,19 @@ def judge(
         return _answers(cases, journal.records, server.model), account(after, server)
 
 
-def _cases(dialogues: Sequence[Dialogue], records: Mapping[str, Json]) -> dict[str, Case]:
+def _cases(dialogues: Sequence[Dialogue], records: Mapping[str, Json]) -> dict[str, JudgeCase]:
     """Returns what to judge by its key. A dialogue that was led anew is judged anew."""
     cases = {}
     for dialogue in dialogues:
         turns = said(records[dialogue.dialogue_id])
         for domain in dialogue.goals:
             key = f"{dialogue.dialogue_id}/{domain}/{digest(turns)}"
-            cases[key] = Case(dialogue, domain, turns)
+            cases[key] = JudgeCase(dialogue, domain, turns)
     return cases
 
 
 def _answers(
-    cases: Mapping[str, Case], records: Mapping[str, Json], model: str
+    cases: Mapping[str, JudgeCase], records: Mapping[str, Json], model: str
 ) -> dict[str, dict[str, Any]]:
     errors = [record["error"] for key in cases if (record := records[key])["error"]]
     if cases and len(errors) == len(cases):

@@ -22,7 +22,7 @@ class AnswerError(CoalmError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReadAnswer:
     """What an answer says, as far as a program can judge it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Answer:
     calls: tuple[FunctionCall, ...] = ()
 
 
-def read(text: str, sample: Sample) -> Answer:
+def read(text: str, sample: Sample) -> ReadAnswer:
     """Reads an answer to a sample's prompt.
 
     The form is that of the target: for `tod` a state (Figure 4); for `la` a JSON list of calls
@@ -46,14 +46,14 @@ def read(text: str, sample: Sample) -> Answer:
     """
     match sample.domain:
         case "tod":
-            return Answer(state=parse_state(text))
+            return ReadAnswer(state=parse_state(text))
         case "la":
             return _read_list(text) if _holds_calls(sample.output) else _read_text(text, sample)
         case "cra":
             return _read_steps(text, sample)
 
 
-def target(sample: Sample) -> Answer:
+def target(sample: Sample) -> ReadAnswer:
     """Reads a sample's own target.
 
     Raises:
@@ -62,8 +62,8 @@ def target(sample: Sample) -> Answer:
     return read(sample.output, sample)
 
 
-def _read_list(text: str) -> Answer:
-    return Answer(calls=tuple(calls.parse_json(text)))
+def _read_list(text: str) -> ReadAnswer:
+    return ReadAnswer(calls=tuple(calls.parse_json(text)))
 
 
 def _holds_calls(text: str) -> bool:
@@ -74,16 +74,16 @@ def _holds_calls(text: str) -> bool:
     return True
 
 
-def _read_text(text: str, sample: Sample) -> Answer:
+def _read_text(text: str, sample: Sample) -> ReadAnswer:
     plain = text.strip()
     if not plain:
         raise AnswerError("the answer is empty")
     if plain[0] in "[{`" and plain != sample.output.strip():
         raise AnswerError("expected plain text, found a list of calls, whole or broken")
-    return Answer()
+    return ReadAnswer()
 
 
-def _read_steps(text: str, sample: Sample) -> Answer:
+def _read_steps(text: str, sample: Sample) -> ReadAnswer:
     steps = _steps(text)
     expected = [name for name, _ in _steps(sample.output)]
     if [name for name, _ in steps] != expected:
@@ -92,7 +92,7 @@ def _read_steps(text: str, sample: Sample) -> Answer:
         if not content:
             raise AnswerError(f"the step `{name}` is empty")
     actions = (content for name, content in steps if name == "Action")
-    return Answer(calls=tuple(map(calls.parse_python, actions)))
+    return ReadAnswer(calls=tuple(map(calls.parse_python, actions)))
 
 
 def _steps(text: str) -> Sequence[tuple[str, str]]:

@@ -23,7 +23,7 @@ from coalm_oumi.core.sample import Sample
 from coalm_oumi.evaluation.held_out.metrics import slot_f1
 from coalm_oumi.evaluation.matching import ast_match, same_call, same_value
 from coalm_oumi.formats.calls import FunctionCall
-from coalm_oumi.training.rewards.answers import Answer, read, target
+from coalm_oumi.training.rewards.answers import ReadAnswer, read, target
 from coalm_oumi.training.rewards.context import Context, context
 
 
@@ -80,7 +80,7 @@ def argument_support(text: str, sample: Sample) -> float:
     )
 
 
-def _read(text: str, sample: Sample) -> Answer | None:
+def _read(text: str, sample: Sample) -> ReadAnswer | None:
     try:
         return read(text, sample)
     except CoalmError:
@@ -93,7 +93,7 @@ def _share(verdicts: list[bool], *, due: bool) -> float:
     return sum(verdicts) / len(verdicts)
 
 
-def _is_valid(call: FunctionCall, expected: Answer, given: Context) -> bool:
+def _is_valid(call: FunctionCall, expected: ReadAnswer, given: Context) -> bool:
     if given.functions is None or any(same_call(call, other) for other in expected.calls):
         return True
     return any(
@@ -103,7 +103,7 @@ def _is_valid(call: FunctionCall, expected: Answer, given: Context) -> bool:
     )
 
 
-def _values(answer: Answer) -> Iterator[tuple[str, str, Json]]:
+def _values(answer: ReadAnswer) -> Iterator[tuple[str, str, Json]]:
     """Yields each value with the function, or domain, and the argument, or slot, it is for."""
     for call in answer.calls:
         for name, value in call.arguments.items():

@@ -7,8 +7,8 @@ import yaml
 from coalm_oumi.cli.app import main
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.data.cra.judge import judge
-from coalm_oumi.data.cra.validate import Finding
-from coalm_oumi.data.cra.validation import Verdict, agreement, rates
+from coalm_oumi.data.cra.validate import CraFinding
+from coalm_oumi.data.cra.validation import CraVerdict, agreement, rates
 from tests.conftest import REPO
 from tests.support.chat_server import ChatServer, Reply, Request, completion, failure
 
@@ -161,8 +161,8 @@ def test_bad_input_is_one_line(
 
 
 def test_rates_and_agreement_count_only_what_is_known():
-    faulty = Verdict("a", [Finding("undefined_argument", "", 1, 0, 1)])
-    clean = Verdict("b", [])
+    faulty = CraVerdict("a", [CraFinding("undefined_argument", "", 1, 0, 1)])
+    clean = CraVerdict("b", [])
     found = rates(verdict.faults for verdict in (faulty, clean))
     assert "reasoning" not in found
     assert (found["undefined_function"].count, found["any"].value) == (1, 0.5)

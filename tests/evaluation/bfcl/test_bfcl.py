@@ -17,7 +17,7 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.bfcl import client, run
 from coalm_oumi.evaluation.bfcl import task as tasks
-from coalm_oumi.evaluation.bfcl.client import Entry, Worker
+from coalm_oumi.evaluation.bfcl.client import BfclEntry, BfclWorker
 from coalm_oumi.evaluation.bfcl.v3 import V3, columns
 from coalm_oumi.evaluation.bfcl.v4 import V4
 from coalm_oumi.evaluation.bfcl.version import Version
@@ -33,7 +33,7 @@ CATEGORIES = ("simple", "java", "javascript", "parallel_multiple", "irrelevance"
 
 
 @pytest.fixture(scope="session")
-def entries() -> dict[str, list[Entry]]:
+def entries() -> dict[str, list[BfclEntry]]:
     return official_bfcl.questions(V3, CATEGORIES)
 
 
@@ -226,7 +226,7 @@ def test_what_a_call_gives_is_what_the_package_gives(version: Version):
 def test_a_worker_that_answers_too_late_is_ended_with_its_processes(monkeypatch):
     monkeypatch.setattr(client, "TIMEOUT", 0.5)
     official_bfcl.installed(V3)
-    with Worker(V3) as worker, pytest.raises(CoalmError, match="no reply within 0 s"):
+    with BfclWorker(V3) as worker, pytest.raises(CoalmError, match="no reply within 0 s"):
         for _ in range(100):
             rows = {"simple": [(n, "[f(x=1)]") for n in range(400)]}
             worker.score("bracket", rows)
@@ -265,9 +265,9 @@ def test_arithmetic_on_literals_is_computed():
     assert {text: computed(text) for text in values} == values
 
 
-def _worker(version: Version) -> Worker:
+def _worker(version: Version) -> BfclWorker:
     official_bfcl.installed(version)
-    return Worker(version)
+    return BfclWorker(version)
 
 
 def test_only_the_samples_own_functions_are_executed(entries, tmp_path):
@@ -283,7 +283,7 @@ def test_only_the_samples_own_functions_are_executed(entries, tmp_path):
         "cd",
         f"x=1) or open({str(owned)!r}, 'w') or f(",
     ]
-    with Worker(V3) as worker:
+    with BfclWorker(V3) as worker:
         ((_, results),) = worker.execute([(entry, [*harmful, "cd(folder='document')"])])
         steps = [
             [f"[{', '.join(harmful)}]", "[cd(folder='document')]"],
@@ -297,7 +297,7 @@ def test_only_the_samples_own_functions_are_executed(entries, tmp_path):
     assert not owned.exists()
 
 
-def expert(entries: dict[str, list[Entry]], form: str) -> Engine:
+def expert(entries: dict[str, list[BfclEntry]], form: str) -> Engine:
     """Answers BFCL from its references."""
 
     def answer(category: str, index: str, *step: str) -> str:

@@ -14,8 +14,8 @@ import pytest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.bfcl import environment, run
-from coalm_oumi.evaluation.bfcl.client import Entry, Worker
-from coalm_oumi.evaluation.bfcl.execution import Executor, Step
+from coalm_oumi.evaluation.bfcl.client import BfclEntry, BfclWorker
+from coalm_oumi.evaluation.bfcl.execution import ExecutedStep, Executor
 from coalm_oumi.evaluation.bfcl.v4 import V4, columns
 from coalm_oumi.files.journal import Journal
 from tests.support import official_bfcl
@@ -29,7 +29,7 @@ CATEGORIES = ("simple_python", "simple_java", "simple_javascript", "multiple", "
 
 
 @pytest.fixture(scope="session")
-def entries() -> dict[str, list[Entry]]:
+def entries() -> dict[str, list[BfclEntry]]:
     return official_bfcl.questions(V4, CATEGORIES)
 
 
@@ -126,7 +126,7 @@ def test_what_was_told_is_remembered(entries, tmp_path):
     values, rows = run_task(V4, engine, tmp_path, data)
     assert (values["category/memory_rec_sum"], values["num_samples"]) == (1.0, 155)
     assert all(row["correct"] and row["failure"] is None for row in rows)
-    with Worker(V4) as worker:
+    with BfclWorker(V4) as worker:
         told = worker.questions("memory_rec_sum_prereq")
     for entry in told:
         before = [e.index for e in told if e.scenario == entry.scenario and e.index < entry.index]
@@ -150,7 +150,7 @@ def test_a_choice_holds_only_the_conversations_that_it_needs(entries, tmp_path):
     assert (values["num_samples"], values["category/memory_kv"]) == (1, 0.0)
     assert rows[0]["failure"] == "wrong answer"
     chosen = next(e for e in entries["memory_kv"] if e.id == rows[0]["dialogue_id"])
-    with Worker(V4) as worker:
+    with BfclWorker(V4) as worker:
         told = worker.questions("memory_kv_prereq")
     expected = {e.index for e in told if e.scenario == chosen.scenario}
     assert {int(key.split("/")[1]) for key in engine.asked if "prereq" in key} == expected
@@ -243,8 +243,10 @@ def test_searches_that_go_on_failing_do_not_stop_a_run_that_has_found_something(
             for place, (_, (call,)) in enumerate(steps):
                 yield place, ["[]" if "'0'" in call else '{"error": "nothing"}']
 
-    def step(n: int) -> Step:
-        return Step(str(n), entries["web_search_base"][n], [f"search_engine_query(keywords='{n}')"])
+    def step(n: int) -> ExecutedStep:
+        return ExecutedStep(
+            str(n), entries["web_search_base"][n], [f"search_engine_query(keywords='{n}')"]
+        )
 
     steps = [step(n) for n in range(6)]
     worker: Any = Web()
@@ -380,7 +382,7 @@ def test_a_memory_does_not_grow_without_bound(entries):
     calls = ["memory_update(text='aaaaaaaaaa')"]
     calls += [f"memory_replace(old_text='a', new_text='{'a' * 1000}')"] * 3
     calls += ["memory_retrieve()"]
-    with Worker(V4) as worker:
+    with BfclWorker(V4) as worker:
         ((_, results),) = worker.execute([(entry, calls)])
     assert results[1:4] == ['{"status": "Memory updated."}'] * 3
     assert len(json.loads(results[4])["memory_content"]) == 100_000
@@ -457,7 +459,7 @@ def test_a_vector_memory_is_searched_with_an_encoder_from_a_folder(tmp_path):
 def test_an_encoder_out_of_reach_is_an_error_with_the_mend():
     official_bfcl.installed(V4)
     with (
-        Worker(V4) as worker,
+        BfclWorker(V4) as worker,
         pytest.raises(CoalmError, match=r"NoSuchMemory.*give its folder as eval_kwargs\.data\.enc"),
     ):
         run._check(worker, "memory_vector", "NoSuchMemory")

@@ -26,7 +26,7 @@ from oumi.inference import NativeTextInferenceEngine, RemoteVLLMInferenceEngine
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation.bfcl import environment, task
-from coalm_oumi.evaluation.bfcl.client import Entry, Worker
+from coalm_oumi.evaluation.bfcl.client import BfclEntry, BfclWorker
 from coalm_oumi.evaluation.bfcl.dialogue import converse
 from coalm_oumi.evaluation.bfcl.execution import Executor
 from coalm_oumi.evaluation.bfcl.official import Official
@@ -71,7 +71,7 @@ CATEGORIES = V3.groups["all"]
 class Scripted:
     """Answers the first step of a turn with a call and the second with words, as the reference."""
 
-    def __init__(self, form: str, style: Official, entries: Sequence[Entry]) -> None:
+    def __init__(self, form: str, style: Official, entries: Sequence[BfclEntry]) -> None:
         self.form, self.style = form, style
         self.names = {(e.category, str(e.index)): e.functions[0]["name"] for e in entries}
         self.sent: dict[tuple[str, str], list[Any]] = {}
@@ -128,7 +128,7 @@ def reference(samples, tmp_path_factory) -> dict[tuple[str, str, str], Any]:
 def asked(samples) -> dict[tuple[str, str, str], Any]:
     official_bfcl.installed(V3)
     found: dict[tuple[str, str, str], Any] = {}
-    with Worker(V3) as worker:
+    with BfclWorker(V3) as worker:
         entries = {category: worker.questions(category) for category in CATEGORIES}
         for model, (*_, form) in MODELS.items():
             style = Official(model, **worker.describe(model))
@@ -260,7 +260,7 @@ def test_a_server_is_asked_through_its_completions_api(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_judging_processes_end_with_a_killed_worker():
     official_bfcl.installed(V3)
-    with Worker(V3) as worker:
+    with BfclWorker(V3) as worker:
         process = worker._process
         rows = {"simple": [(index, "[f(x=1)]") for index in range(400)]}
         worker._send("score", without_dots=False, form="bracket", rows=rows)

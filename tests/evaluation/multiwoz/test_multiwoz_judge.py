@@ -372,7 +372,7 @@ def test_the_deterministic_judge_on_trains_and_taxis(database: Database):
 
 
 def test_the_language_model_s_questions_and_answers(table: data.Dialogue):
-    case = llm_judge.Case(table, "restaurant", [("Hi", "The Copper Pot")])
+    case = llm_judge.JudgeCase(table, "restaurant", [("Hi", "The Copper Pot")])
     asked = llm_judge.render(case)
     assert '{"name": "<answer 1>", "reference": "<answer 2>", "phone": "<answer 3>"}' in asked
     assert "AI Assistant: The Copper Pot" in asked
@@ -402,7 +402,7 @@ def test_every_goal_can_be_reached(shared: Path):
 def test_every_slot_of_every_goal_has_a_question(shared: Path):
     for dialogue in data.read(shared / "multiwoz" / "multiwoz_2.1_test.json.zip", version="2.1"):
         for domain in dialogue.goals:
-            assert llm_judge.render(llm_judge.Case(dialogue, domain, []))
+            assert llm_judge.render(llm_judge.JudgeCase(dialogue, domain, []))
 
 
 def test_states_follow_from_calls():
