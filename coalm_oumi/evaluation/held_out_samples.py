@@ -124,6 +124,7 @@ def record(
     found = {
         "dialogue_id": sample.dialogue_id,
         "source": sample.source,
+        "offered": sample.instruction,
         "input": sample.input,
         "target": sample.output,
         "response": answer.response,

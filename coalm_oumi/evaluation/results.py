@@ -26,6 +26,23 @@ def as_json(calls: Sequence[FunctionCall]) -> list[Json]:
     return [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
 
 
+def as_signatures(tools: Sequence[Json]) -> str:
+    """Writes the functions of a question, a line each, with the types of their arguments.
+
+    Args:
+        tools: Their descriptions, with `parameters` as a JSON Schema or, as Hammer has it, the
+            arguments alone.
+    """
+    lines: list[str] = []
+    for tool in tools:
+        parameters = tool.get("parameters") or {}
+        is_schema = isinstance(parameters.get("type"), str)
+        arguments = parameters.get("properties", {}) if is_schema else parameters
+        typed = (f"{name}: {details.get('type', 'any')}" for name, details in arguments.items())
+        lines.append(f"{tool['name']}({', '.join(typed)})")
+    return "\n".join(lines)
+
+
 def share_correct(records: Sequence[Json]) -> float:
     """Returns the share of right answers."""
     return sum(found["correct"] for found in records) / len(records)
@@ -48,7 +65,8 @@ def write(
         metrics: Shares in [0, 1].
         config: Oumi's; the answers go to `answers/<label>.jsonl` under its `output_dir`.
         records: An object for each answer, with at least `input`, `target`, `response`, `correct`
-            and `unreadable`.
+            and `unreadable`. `offered`, for people to look at, holds the functions or slots that
+            the question lists.
         version: The task's, raised when numbers may move: those of others are not comparable.
         templates: The prompt templates that the task renders.
         data: The mixture that it asks, if any.

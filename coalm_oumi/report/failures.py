@@ -21,12 +21,14 @@ class ComparedSample:
     Attributes:
         id: Its name.
         question: What was asked.
+        offered: The functions or slots that the question lists, if the task records them.
         target: The reference.
         answers: The record of each model that was asked, by the model's label.
     """
 
     id: str
     question: str
+    offered: str
     target: str
     answers: Mapping[str, Json]
 
@@ -89,7 +91,10 @@ def _task(name: str, results: Sequence[TaskResult]) -> Task:
         for record in result.answers:
             key = (str(record.get("dialogue_id", "")), record["input"], record["target"])
             answers[key][result.model] = record
-    samples = [ComparedSample(*key, found) for key, found in answers.items()]
+    samples: list[ComparedSample] = []
+    for (id_, question, target), by_model in answers.items():
+        offered = next(iter(by_model.values())).get("offered", "")
+        samples.append(ComparedSample(id_, question, offered, target, by_model))
     wrong = [s for s in samples if not all(record["correct"] for record in s.answers.values())]
     wrong.sort(key=lambda s: not any(record["correct"] for record in s.answers.values()))
     return Task(name, counts, wrong)

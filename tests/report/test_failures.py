@@ -18,6 +18,7 @@ def put(folder: Path, model: str, records: list[dict]) -> None:
 
 def answer(sample: str, response: str, failure: str | None) -> dict:
     return {"dialogue_id": sample, "input": f"asked in {sample}", "target": "[f()]",
+            "offered": f"f(n: integer)\ng(of: <{sample}>)",
             "response": response, "correct": failure is None, "failure": failure,
             "unreadable": "not JSON" if failure == "format" else None}  # fmt: skip
 
@@ -46,6 +47,7 @@ def test_failures_are_counted_and_models_stand_side_by_side(runs: Path, capsys):
     # The sample that one model got right comes first; the one that both did is not there.
     assert page.index("asked in simple_1") < page.index("asked in simple_0")
     assert "asked in simple_2" not in page
+    assert "f(n: integer)\ng(of: &lt;simple_1&gt;)" in page, "the functions that it could call"
     assert "&lt;b&gt;" in page and "<b>" not in page
 
 

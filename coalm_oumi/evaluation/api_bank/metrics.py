@@ -85,6 +85,7 @@ def as_record(
     return {
         "dialogue_id": entry.id,
         "source": "api_bank",
+        "offered": results.as_signatures(entry.tools),
         "input": "\n".join(f"{m['role']}: {m['content']}" for m in entry.messages),
         "target": calls.to_json(entry.expected),
         "prompt": [m.model_dump(mode="json", exclude_none=True) for m in prompt],

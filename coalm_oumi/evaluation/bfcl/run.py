@@ -15,6 +15,7 @@ from oumi.core.types.conversation import Message
 from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps, unfenced
+from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.bfcl import official as official_handlers
 from coalm_oumi.evaluation.bfcl.client import ENCODER, BfclEntry, BfclVerdict, BfclWorker
 from coalm_oumi.evaluation.bfcl.dialogue import converse, opening
@@ -483,6 +484,15 @@ def _is_list(text: str) -> bool:
     return True
 
 
+def _offered(entry: BfclEntry) -> str:
+    """Lists the functions of a sample, and all that there are after a turn adds some."""
+    parts = [results.as_signatures(entry.functions)]
+    for turn, addition in entry.additions.items():
+        functions = [tool["function"] for tool in addition.tools]
+        parts.append(f"From turn {turn + 1} on:\n{results.as_signatures(functions)}")
+    return "\n\n".join(parts)
+
+
 def as_record(sample: Judged, prompt: Sequence[Message]) -> Json:
     """Returns what is written of a sample for people to look at."""
     entry, verdict = sample.entry, sample.verdict
@@ -490,6 +500,7 @@ def as_record(sample: Judged, prompt: Sequence[Message]) -> Json:
     return {
         "dialogue_id": entry.id,
         "source": entry.category,
+        "offered": _offered(entry),
         "input": "\n".join(m["content"] for turn in entry.turns for m in turn),
         "target": dumps(entry.expected) if entry.expected else "",
         "prompt": [m.model_dump(mode="json", exclude_none=True) for m in prompt],

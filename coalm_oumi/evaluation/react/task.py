@@ -101,6 +101,7 @@ def _record(verdict: ReactVerdict, response: str) -> Json:
         "dialogue_id": sample.dialogue_id,
         "source": sample.source,
         "kind": verdict.question.kind,
+        "offered": sample.instruction,
         "input": sample.input,
         "target": sample.output,
         "response": response,

@@ -92,6 +92,7 @@ def test_the_task_prints_table_3(tmp_path: Path):
     assert 0.8 < values["rouge_l"] < 1 and values["word_rouge_l"] < 1
     assert [row["failure"] for row in rows] == [None, "wrong argument"]
     assert rows[0]["rouge_l"] == 100  # the fence is not compared
+    assert rows[0]["offered"].startswith("BookTable(day: ")
     (message,) = rows[0]["prompt"]
     assert message["role"] == "user"
     assert (

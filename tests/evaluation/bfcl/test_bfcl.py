@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,7 @@ def test_the_task_scores_an_expert_and_asks_nothing_twice(entries, tmp_path, sty
     )
     assert "overall" not in values
     assert all(row["correct"] and row["prompt"] and row["failure"] is None for row in rows)
+    assert all(re.match(r"[\w.]+\(\w+: \w+", row["offered"]) for row in rows)
     assert "| simple | 20 | 20 | 100.00 |" in (tmp_path / "bfcl_v3.md").read_text()
     engine.asked.clear()
     run_task(V3, engine, tmp_path, data, count=20)
