@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files import provenance
 from coalm_oumi.report.collect import collect
+from coalm_oumi.report.failures import Task
 from coalm_oumi.report.figures import smoothed
+from coalm_oumi.report.figures.failures import failure_bars
 from coalm_oumi.report.page import write
 
 
@@ -67,6 +70,14 @@ def test_the_page_stands_alone_and_says_on_how_many_samples(runs: Path):
     assert "<b>40.0</b>" in text and "<b>100.0</b>" not in text
     assert "&lt;b&gt;rate&lt;/b&gt;" in text, "model text is escaped"
     assert 'class="wrong"' in text and 'class="right"' in text
+    assert text.index("Where this comes from") < text.index("What was not measured")
+
+
+def test_green_is_kept_for_right_answers():
+    figure = failure_bars([Task("coalm-oumi/t", {"base": Counter(format=2)}, [])])
+    assert figure is not None and figure.alt == "t, base: format 2"
+    bars = re.findall(r"fill: (#\w+)", figure.svg)
+    assert bars.index("#d9542b") < bars.index("#2a9461"), "the legend alone shows green"
 
 
 def test_other_samples_are_said_to_be_other(runs: Path):
