@@ -52,6 +52,9 @@ _PATIENCE = 8
 _UNREADABLE = 50
 """So many answers of a run, and none of them readable, end it: the model cannot do the task."""
 
+_FIRST_BATCH = 2 * _UNREADABLE
+"""So many requests has a batch until an answer could be read: a batch is paid for as a whole."""
+
 _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
@@ -314,7 +317,9 @@ class Generation:
             for batch_id in self._batches("started"):
                 await self._collect(client, batch_id, todo, bar)
             while todo:
-                chosen = self._affordable(todo, max_usd)
+                proven = any(self._last(r) and not self._is_failed(r) for r in self.requests)
+                most = MAX_REQUESTS if proven else _FIRST_BATCH
+                chosen = self._affordable(todo, max_usd, most)
                 batch_id = await client.start(
                     {key: {"messages": request.messages, **self._sampling}
                      for key, request in chosen.items()},
@@ -325,6 +330,9 @@ class Generation:
                 await self._collect(client, batch_id, todo, bar)
                 for key in chosen:  # what it did not answer is left to the next run
                     todo.pop(key, None)
+                answered = [request for request in chosen.values() if self._last(request)]
+                if todo and (unreadable := self._none_readable(answered)):
+                    raise unreadable
 
     async def _collect(
         self, client: BatchClient, batch_id: str, todo: dict[str, Request], bar: "tqdm[NoReturn]"
@@ -351,24 +359,24 @@ class Generation:
         self._show(bar)
 
     def _affordable(
-        self, todo: Mapping[str, Request], max_usd: float | None
+        self, todo: Mapping[str, Request], max_usd: float | None, most: int
     ) -> Mapping[str, Request]:
-        """Takes as many requests as one batch and the budget hold."""
+        """Takes as many requests as one batch and the budget hold, at most `most`."""
         chosen: dict[str, Request] = {}
         usd, size = self.spent or 0.0, 0
         for key, request in todo.items():
-            most = 0.0
+            cost = 0.0
             if max_usd is not None:
-                most = chat_batch.PRICE * self.endpoint.most_usd(request.messages, **self._sampling)
-            usd, size = usd + most, size + 2 * _size(request)
+                cost = chat_batch.PRICE * self.endpoint.most_usd(request.messages, **self._sampling)
+            usd, size = usd + cost, size + 2 * _size(request)
             if max_usd is not None and usd > max_usd:
                 if chosen:
                     break
                 raise BudgetError(
                     f"stopped at ${self.spent:.4f} of ${max_usd:g}: the next request to "
-                    f"{self.endpoint.model} may cost ${most:.4f}"
+                    f"{self.endpoint.model} may cost ${cost:.4f}"
                 )
-            if chosen and (len(chosen) == MAX_REQUESTS or size > MAX_BYTES):
+            if chosen and (len(chosen) == most or size > MAX_BYTES):
                 break
             chosen[key] = request
         return chosen

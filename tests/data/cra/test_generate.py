@@ -403,19 +403,36 @@ def test_a_real_model_from_the_prompt_to_the_mixture(demo_model: Path, tmp_path:
                  f"output_dir={tmp_path / 'mixture'}"]) == 0  # fmt: skip
 
 
-def test_a_run_whose_answers_cannot_be_read_stops_early(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """A split of SGD with one dialogue 200 times."""
     sgd = tmp_path / "sgd"
     sgd.mkdir()
     shutil.copyfile(SGD / "schema.json", sgd / "schema.json")
     (first, *_) = json.loads((SGD / "dialogues_001.json").read_text())
-    many = [first | {"dialogue_id": f"1_{number:05}"} for number in range(200)]
-    (sgd / "dialogues_001.json").write_text(json.dumps(many))
+    copies = [first | {"dialogue_id": f"1_{number:05}"} for number in range(200)]
+    (sgd / "dialogues_001.json").write_text(json.dumps(copies))
+    return sgd
+
+
+def test_batches_whose_answers_cannot_be_read_stop_early(tmp_path: Path, many: Path):
+    api = BatchApi(lambda _: completion("Sorry!"))
+    with ChatServer(api) as server:
+        configuration = config(server, tmp_path / "out").model_copy(update={"path": str(many)})
+        with pytest.raises(CoalmError, match="none of 100 answers of m can be read, the first: "):
+            generate(configuration, **BATCH)
+    assert sum(api.answered.values()) == 100
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert (summary["failed"], summary["unanswered"]) == (100, 100)
+
+
+def test_a_run_whose_answers_cannot_be_read_stops_early(
+    tmp_path: Path, many: Path, capsys: pytest.CaptureFixture[str]
+):
     recipe = str(REPO / "recipes/cra/local.yaml")
     with ChatServer(lambda _: completion("Sorry!")) as server:
         changes = [
-            f"path={sgd}",
+            f"path={many}",
             f"output_dir={tmp_path / 'out'}",
             f"endpoint.base_url={server.url}",
             "endpoint.concurrency=8",
