@@ -29,6 +29,9 @@ PROMPTS = "prompts"
 _NOT_READ = ("output_dir", "output")
 """Keys of recipes that name what is written."""
 
+_PLACES = ("path", "dataset_path", "transcripts", "model_name", "adapter_model", "tokenizer_name")
+"""Keys of recipes that name a file or folder, even if it is one word without a slash."""
+
 _WEIGHTS = ("adapter_config.json", "config.json")
 _OF_A_MODEL = (
     *("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab*"),
@@ -201,7 +204,9 @@ def _paths(value: Json, key: str = "") -> Iterator[str]:
             yield from _paths(inner, key)
     elif isinstance(value, str) and value and key not in _NOT_READ and not value.startswith(HUB):
         path = resolve(value)
-        if len(value) < 4096 and ("/" in value or path.is_file()) and path.exists():
+        if len(value) > 4095 or any(len(part) > 255 for part in path.parts):  # a text, no path
+            return
+        if (key in _PLACES or "/" in value or path.is_file()) and path.exists():
             yield str(path)
 
 
@@ -209,5 +214,7 @@ def _templates(words: Sequence[str]) -> Sequence[str] | None:
     """Returns the prompt templates that a command renders: () for all, None if it renders none."""
     if "oumi" in words and "train" in words:
         return ("alpaca",)
+    if "coalm" in words and "merge" in words:
+        return ("chat/coalm",)
     renders = ("oumi", "evaluate"), ("coalm", "build"), ("coalm", "cra")
     return () if any(program in words and name in words for program, name in renders) else None
