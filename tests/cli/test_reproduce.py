@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -48,6 +49,31 @@ def test_every_chain_can_be_read_and_its_stages_fit(
             under = any(Path(place).parent == Path(out).parent for out in written)
             assert inside or known or of_8b or under, place
     assert list(chain.stages)[-1] == "report"
+
+
+@pytest.mark.parametrize("file", CHAINS, ids=lambda file: file.stem)
+def test_adapters_are_evaluated_on_the_model_that_they_were_trained_on(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The tasks refuse another base model, after days of training."""
+    monkeypatch.setenv("COALM_DATA", "somewhere")
+    monkeypatch.chdir(REPO)
+    trained, evaluated = {}, 0
+    for stage in reproduce.load_chain(file, []).stages.values():
+        words = stage.words
+        if "oumi" not in words or "-c" not in words:
+            continue
+        recipe = Path(words[words.index("-c") + 1])
+        config = reproduce.identity._recipe(recipe, reproduce.identity._changes(words))
+        base, adapter = config["model"]["model_name"], config["model"].get("adapter_model")
+        if "train" in words:
+            trained[config["training"]["output_dir"]] = base
+        elif adapter is not None:
+            evaluated += 1
+            ours = [t for t in config["tasks"] if t["task_name"].startswith("coalm-oumi/")]
+            allowed = all(task["eval_kwargs"]["data"].get("other_base") for task in ours)
+            assert trained[adapter] == base or allowed, shlex.join(words)
+    assert trained and evaluated
 
 
 def test_a_stage_runs_once_for_the_same_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -197,10 +223,12 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> reproduce.Chain:
     (run / "adapter_model.safetensors").write_bytes(b"delta")
     (tmp_path / "build.yaml").write_text("sources: {snips: {path: '${oc.env:COALM_DATA}'}}\n")
     (tmp_path / "train.yaml").write_text(
-        "model: {model_name: ./model}\n"
+        "model: {model_name: model}\n"
         "data: {train: {datasets: [{dataset_path: elsewhere}]}}\ntraining: {output_dir: run}\n"
     )
-    (tmp_path / "eval.yaml").write_text("model: {model_name: ./model, adapter_model: nothing}\n")
+    (tmp_path / "eval.yaml").write_text(
+        f"model: {{model_name: model, adapter_model: nothing}}\nsystem_prompt: {'long ' * 99}\n"
+    )
     monkeypatch.setenv("COALM_DATA", str(raw))
     file = chain_of(
         tmp_path,
