@@ -12,16 +12,13 @@ from coalm_oumi.files.atomic import write_text
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.rendering.prompts import templates
 from coalm_oumi.report.collect import Runs, collect
-from coalm_oumi.training.recipe import read_recipe
+from coalm_oumi.training.recipe import TELEMETRY, read_recipe
 
 if TYPE_CHECKING:
     from oumi.core.configs import TrainingConfig
 
 CARD = "README.md"
 ADAPTER = "adapter_config.json"
-TELEMETRY = "telemetry/training_config.yaml"
-"""Where Oumi saves the configuration of a training run, in its output_dir."""
-
 _LICENCES = {
     r"llama-3\.1": "llama3.1",
     r"llama-3\.2": "llama3.2",
@@ -39,8 +36,8 @@ def write(
 ) -> Path:
     """Writes the card of a model into its folder.
 
-    The card states what the run recorded: the configuration that Oumi saved beside the adapter, and
-    `adapter_config.json`.
+    The card states what the run recorded: the configuration that Oumi saved beside the adapter,
+    which `coalm merge` copies, and `adapter_config.json`.
 
     Args:
         folder: The model: an adapter's folder or what `coalm merge` wrote.
@@ -57,9 +54,10 @@ def write(
     is_adapter = (folder / ADAPTER).is_file()
     if not is_adapter and not (folder / "config.json").is_file():
         raise CoalmError(f"{folder}: neither an adapter nor a model is in it")
-    recorded = _recorded(folder, run_dir)
+    file = _recorded(folder, run_dir)
+    recorded = None if file is None else read_recipe(file)
     if recorded is not None and recipe is not None:
-        _compare(hyperparameters(recipe), hyperparameters(recorded), str(folder / TELEMETRY))
+        _compare(hyperparameters(recipe), hyperparameters(recorded), str(file))
     known = recorded or recipe
     if known is None:
         raise CoalmError(
@@ -73,13 +71,12 @@ def write(
     return folder / CARD
 
 
-def _recorded(folder: Path, run_dir: Path | None) -> "TrainingConfig | None":
-    """Reads the configuration that Oumi saved, of the model's own run or of the only one."""
-    files = [folder / TELEMETRY]
-    if run_dir is not None and not files[0].is_file():
-        files = sorted(run_dir.rglob(TELEMETRY))
-    files = [file for file in files if file.is_file()]
-    return read_recipe(files[0]) if len(files) == 1 else None
+def _recorded(folder: Path, run_dir: Path | None) -> Path | None:
+    """Finds the configuration that Oumi saved, of the model's own run or of the only one."""
+    if (folder / TELEMETRY).is_file():
+        return folder / TELEMETRY
+    files = [] if run_dir is None else list(run_dir.rglob(TELEMETRY))
+    return files[0] if len(files) == 1 else None
 
 
 def _compare(stated: Mapping[str, Any], recorded: Mapping[str, Any], place: str) -> None:

@@ -9,6 +9,9 @@ from coalm_oumi.core.errors import CoalmError
 if TYPE_CHECKING:
     from oumi.core.configs import BaseConfig, TrainingConfig
 
+TELEMETRY = "telemetry/training_config.yaml"
+"""Where Oumi saves the configuration of a training run, in its output_dir."""
+
 _Config = TypeVar("_Config", bound="BaseConfig")
 
 

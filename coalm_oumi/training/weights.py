@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.rendering.coalm_template import with_coalm
+from coalm_oumi.training.recipe import TELEMETRY
 from coalm_oumi.training.tokenizer_folder import save_tokenizer
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def merge(
     Args:
         adapter: The folder that `oumi train` wrote.
         output: The folder to write. The tokenizer is the one that the adapter was trained with;
-            its chat template also takes tools, in CoALM's form.
+            its chat template also takes tools, in CoALM's form. The configuration that Oumi saved
+            of the training comes along, for the model's card.
         base: The base model, a hub id or a folder; without it, the one that the adapter names.
         dtype: The precision of the merged weights. bfloat16 rounds a small change away, since it
             has 8 bits of precision beside the much larger weight.
@@ -72,6 +74,9 @@ def merge(
         if isinstance(tokenizer.chat_template, str):
             tokenizer.chat_template = with_coalm(tokenizer.chat_template)
         save_tokenizer(tokenizer, folder)
+        if (adapter / TELEMETRY).is_file():
+            (folder / TELEMETRY).parent.mkdir()
+            shutil.copyfile(adapter / TELEMETRY, folder / TELEMETRY)
     return lost
 
 

@@ -171,6 +171,24 @@ def test_the_card_states_the_run_and_refuses_another_recipe(
     assert "LoRA r is `8` in the recipe and `16`" in capsys.readouterr().err
 
 
+def test_the_card_of_a_merged_model_states_the_run(
+    adapter: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = yaml.safe_load((REPO / "recipes/coalm_8b.yaml").read_text())
+    run["model"]["model_name"] = str(tiny_model)
+    folder = copied(adapter, tmp_path, base=str(tiny_model))
+    (folder / "telemetry").mkdir(exist_ok=True)
+    (folder / "telemetry/training_config.yaml").write_text(yaml.safe_dump(run))
+    merged = tmp_path / "merged"
+    assert main(["merge", str(folder), str(merged), "--dtype", "float32"]) == 0
+    assert main(["card", str(merged)]) == 0
+    assert f"| base model | {tiny_model} |" in (merged / "README.md").read_text()
+    assert main(["card", str(merged), "-c", str(REPO / "recipes/coalm_70b.yaml")]) == 1
+    assert "base model is `meta-llama/Llama-3.3-70B-Instruct` in the recipe" in (
+        capsys.readouterr().err
+    )
+
+
 def test_merging_a_small_change_says_what_rounding_took(
     adapter: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
