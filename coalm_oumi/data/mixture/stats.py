@@ -191,7 +191,10 @@ def _histogram(lengths: Mapping[str, np.ndarray], window: int) -> bytes:
     axes = figure.subplots()
     edges = _edges(lengths)
     axes.hist(list(lengths.values()), bins=edges, stacked=True, label=list(lengths))  # pyright: ignore
-    axes.axvline(window, color="black", linestyle="--", linewidth=1, label=f"window, {window}")
+    axes.axvline(window, color="black", linestyle="--", linewidth=1, label=f"window: {window:,}")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     samples = sum(len(counts) for counts in lengths.values())
     tokens = sum(int(counts.sum()) for counts in lengths.values())
     axes.set_title(
