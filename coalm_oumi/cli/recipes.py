@@ -26,10 +26,12 @@ def recipes(
     A recipe that is already there with other content is never overwritten.
     """
     home = resource_dir("recipes")
+    suffixes = (".yaml", ".md") if copy else (".yaml",)  # with the READMEs that heads name
     chosen = []
-    for file in sorted(home.rglob("*.yaml")):
+    for file in sorted(home.rglob("*.*")):
         path = file.relative_to(home)
-        if not names or any(name in str(path) for name in names):
+        wanted = not names or any(name in str(path) for name in names)
+        if wanted and path.suffix in suffixes:
             chosen.append(path)
     if not chosen:
         raise CoalmError(f"no recipe has {' or '.join(names or [])} in its path: `coalm recipes`")
@@ -67,4 +69,4 @@ def _copy(home: Path, chosen: list[Path], target: Path) -> None:
     for path in chosen:
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(home / path, target / path)
-    print(f"{target}: {len(chosen)} recipes")
+    print(f"{target}: {sum(path.suffix == '.yaml' for path in chosen)} recipes")

@@ -134,6 +134,7 @@ def test_recipes_are_listed_and_copied(
     assert main(["recipes", "--copy"]) == 0
     copied = {file.relative_to(tmp_path): file.read_text() for file in tmp_path.rglob("*.yaml")}
     assert copied == {Path(name): (repo / name).read_text() for name in listed}
+    assert Path("recipes/multiwoz/README.md").is_file(), "a recipe's head names it"
     assert main(["recipes", "--copy"]) == 0, "what is there already may stay"
     Path("recipes/coalm_8b.yaml").write_text("changed")
     assert main(["recipes", "8b", "--copy"]) == 1

@@ -341,3 +341,11 @@ def test_every_supervised_recipe_can_be_planned():
         by_sft = said["training"]["trainer_type"] == "TRL_SFT"
         if by_sft and said["model"]["model_name"] in published():
             assert plan(recipe=recipe).ok
+
+
+@pytest.mark.parametrize("stem", ["coalm_8b", "coalm_70b", "coalm_405b"])
+def test_the_costs_in_the_documentation_are_the_plans(stem: str):
+    made = plan(recipe=REPO / f"recipes/{stem}.yaml", price=2.5)
+    (run_,) = (cluster.schedule for cluster in made.clusters if cluster.gpus == 8)
+    row = f"| `{stem}.yaml` | {run_.hours:.1f} | {run_.gpu_hours:,.0f} | {run_.cost:,.0f} |"
+    assert row in (REPO / "docs/index.md").read_text()
