@@ -434,13 +434,20 @@ def test_a_killed_run_goes_on(tmp_path: Path, recipe: Callable[..., Path]):
     assert (found["success"], found["num_samples"]) == (1.0, 2)
 
 
-def test_what_a_model_writes_is_escaped_on_the_pages(tmp_path: Path, recipe: Callable[..., Path]):
+def test_the_pages_escape_what_a_model_writes_and_name_its_adapter(
+    tmp_path: Path, recipe: Callable[..., Path]
+):
     evil = "<script>alert(1)</script>"
     with ChatServer(lambda _: completion(f"System: {evil}")) as server:
-        found = evaluate(recipe(server))
+        file = recipe(server)
+        config = yaml.safe_load(file.read_text())
+        config["model"]["adapter_model"] = "output/tuned"
+        file.write_text(yaml.safe_dump(config))
+        found = evaluate(file)
     pages = list((tmp_path / "out" / found["table"]).parent.rglob("*.html"))
     assert len(pages) == 3
     for page in pages:
+        assert "scripted + output/tuned" in page.read_text()
         assert (
             "<script" not in page.read_text() and "prefers-color-scheme: dark" in page.read_text()
         )
