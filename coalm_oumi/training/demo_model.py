@@ -27,7 +27,7 @@ END_OF_TURN = "<|im_end|>"
 PADDING = "<|endoftext|>"
 CONTEXT_LENGTH = 8192
 
-CONVERSION = 2
+CONVERSION = 3
 """Part of the name of the cached folder. Raise it when `_convert` writes other files."""
 
 _NEEDED = ("config.json", "tokenizer.json", "model.safetensors")

@@ -10,6 +10,7 @@ the options, this is TRL's trainer.
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from typing_extensions import override
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.training.tokenizer_folder import rewrite_config
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -67,7 +69,10 @@ class CoalmSftConfig(_TrlConfig):
         if not self.token_metrics:
             # Oumi sets this always. Looking for NaN in each step waits for the GPU as well.
             self.logging_nan_inf_filter = False
+        self._check()  # first: Transformers 4 sets environment variables for FSDP
         super().__post_init__()
+
+    def _check(self) -> None:
         if self.adapter_dtype not in (None, *_DTYPES):
             raise CoalmError(
                 f"training.trainer_kwargs.adapter_dtype: `{self.adapter_dtype}` is neither "
@@ -101,6 +106,12 @@ class CoalmSftTrainer(_TrlTrainer):
         dtype = getattr(self.args, "adapter_dtype", None)
         if dtype is not None:
             _cast_trained(self.model, _DTYPES[dtype])
+
+    @override
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Saves model and tokenizer so that Transformers 4.57 reads the tokenizer as well."""
+        super()._save(output_dir, state_dict)
+        rewrite_config(Path(output_dir or self.args.output_dir or "."))
 
     @override
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:

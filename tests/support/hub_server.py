@@ -47,7 +47,8 @@ def hub(folder: Path) -> Iterator[str]:
                 home = folder / re.split("/api/(?:datasets|models)/|/commit/", self.path)[1]
                 for line in body.splitlines():
                     self.apply(home, json.loads(line))
-                self.answer({"commitUrl": f"{address}/commit/1", "commitOid": "1" * 40,
+                place = self.path.split("/commit/")[0].split("/api/")[1].removeprefix("models/")
+                self.answer({"commitUrl": f"https://huggingface.co/{place}/commit/1", "commitOid": "1" * 40,
                              "hookOutput": "", "success": True})  # fmt: skip
             elif self.path.startswith("/api/validate-yaml"):
                 self.answer({"errors": [], "warnings": []})

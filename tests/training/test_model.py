@@ -45,7 +45,7 @@ def test_a_merged_model_answers_as_its_adapter(adapter: Path, tiny_model: Path, 
 
     output = tmp_path / "merged"
     assert main(["merge", str(adapter), str(output)]) == 0
-    merged = transformers.AutoModelForCausalLM.from_pretrained(output)
+    merged = transformers.AutoModelForCausalLM.from_pretrained(output, dtype="auto")
     assert merged.dtype == torch.bfloat16
     base = transformers.AutoModelForCausalLM.from_pretrained(tiny_model)
     untuned = logits(base)
@@ -68,7 +68,7 @@ def test_a_model_is_quantised_once(adapter: Path, tiny_model: Path, tmp_path: Pa
     output = tmp_path / "nf4"
     recipe = str(REPO / "recipes/coalm_405b.yaml")
     assert main(["quantize", "-c", recipe, str(output), "--model", str(tiny_model)]) == 0
-    model = transformers.AutoModelForCausalLM.from_pretrained(output)
+    model = transformers.AutoModelForCausalLM.from_pretrained(output, dtype=torch.bfloat16)
     layer = model.model.layers[0].mlp.up_proj
     assert layer.weight.dtype == torch.bfloat16, "stored so that FSDP can shard it"
     assert layer.weight.numel() == 64 * 128 / 4

@@ -79,7 +79,7 @@ def zoo(demo_model: Path):
     texts = [MISTRAL, *(file.read_text() for file in TEMPLATES.glob("*.jinja"))]
     mark = re.compile(r"<[|\uff5c]?[A-Za-z_\u2581/]+[|\uff5c]?>|\[/?INST\]")
     marks = sorted({*(found for text in texts for found in mark.findall(text))})
-    tokenizer.add_special_tokens({"extra_special_tokens": marks})
+    tokenizer.add_special_tokens({"additional_special_tokens": marks})
     return tokenizer
 
 
@@ -91,7 +91,8 @@ def with_template(tokenizer, template: str, *, eos: str = "<|im_end|>"):
 
 def prompt_ids(tokenizer) -> list[int]:
     messages = [{"role": "user", "content": USER}]
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+    return ids["input_ids"]
 
 
 def check(tokenizer, end: str) -> None:
@@ -194,7 +195,7 @@ def test_real_tokenizers(name: str):
 
 def test_mistrals_template_on_a_sentencepiece_tokenizer():
     tokenizer = real_tokenizer("llama2")
-    tokenizer.add_special_tokens({"extra_special_tokens": ["[INST]", "[/INST]"]})
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[INST]", "[/INST]"]})
     tokenizer.chat_template = MISTRAL
     check(tokenizer, "</s>")
 

@@ -89,7 +89,7 @@ def test_loss_falls_on_the_target_alone(
 def test_training_sees_the_prompt_of_inference(tokenizer):
     (encoded,) = encode(tokenizer, ["hello"], ["[]"])
     prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "hello"}], add_generation_prompt=True
+        [{"role": "user", "content": "hello"}], add_generation_prompt=True, return_dict=True
     )["input_ids"]
     assert encoded.input_ids[: len(prompt)] == prompt
     assert encoded.labels[: len(prompt)] == [IGNORE_INDEX] * len(prompt)
@@ -100,7 +100,7 @@ def test_llamas_template_cuts_white_space_and_adds_a_bos(demo_model: Path):
     """Its template trims what is said, and names other tokens than SmolLM2's."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(demo_model)
     tokenizer.add_special_tokens(
-        {"extra_special_tokens": ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]}
+        {"additional_special_tokens": ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]}
     )
     tokenizer.chat_template = build_chat_template("llama3-instruct")
     (encoded,) = encode(tokenizer, ["hello "], [" [] \n"])
