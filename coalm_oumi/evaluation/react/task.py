@@ -78,7 +78,7 @@ def react(
         config,
         records,
         version=VERSION,
-        templates=("alpaca", "cra_decision", "cra_history"),
+        templates=("agent_instruction", "alpaca", "cra_decision", "cra_history"),
         data=Path(held_out.dataset_path),
     )
 
