@@ -6,6 +6,7 @@ last assistant turn is the target and the rest is the history.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from coalm_oumi.core.jsontext import Json
@@ -13,9 +14,10 @@ from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import Domain, Sample, columns_of
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
 from coalm_oumi.data.sources.reader import Record, RecordError, Source
-from coalm_oumi.data.sources.tools import read_calls, read_tools
+from coalm_oumi.data.sources.tools import Tool, by_name, read_calls, read_tools, undeclared
 from coalm_oumi.files.records import record_files
 from coalm_oumi.formats import calls
+from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.rendering import prompts
 
 
@@ -103,19 +105,21 @@ def _from_messages(messages: Json, tools: Json) -> dict[str, str]:
     if not isinstance(messages, Sequence) or isinstance(messages, str):
         raise RecordError("`messages` is not a list")
     turns = [_turn(message, number) for number, message in enumerate(messages)]
-    targets = [number for number, (role, _) in enumerate(turns) if role == "assistant"]
+    targets = [number for number, turn in enumerate(turns) if turn.role == "assistant"]
     if not targets:
         raise RecordError("`messages` has no assistant turn, so there is no target")
-    before, (_, target) = turns[: targets[-1]], turns[targets[-1]]
+    before, answer = turns[: targets[-1]], turns[targets[-1]]
+    offered = read_tools(tools) if tools else []
+    target = _target(answer, offered, targets[-1])
 
-    system = [text for role, text in before if role in ("system", "developer")]
-    said = [(_SPEAKERS[role], text) for role, text in before if role in _SPEAKERS]
+    system = [turn.text for turn in before if turn.role in ("system", "developer")]
+    said = [(_SPEAKERS[turn.role], turn.written) for turn in before if turn.role in _SPEAKERS]
     if not said:
         raise RecordError("`messages` has nothing before the last assistant turn to answer")
     *earlier, (speaker, asked) = said
     history = [{"speaker": who, "text": text} for who, text in earlier]
-    if tools:
-        described = [_without_nulls(tool.description) for tool in read_tools(tools)]
+    if offered:
+        described = [_without_nulls(tool.description) for tool in offered]
         instruction = prompts.render("toolace", tools=described, facts=system, history=history)
         return {"instruction": instruction, "input": f"{speaker}: {asked}", "output": target}
     if not history:
@@ -135,20 +139,42 @@ def _without_nulls(described: Json) -> Json:
     return described
 
 
-def _turn(message: Json, number: int) -> tuple[str, str]:
-    """Returns the role of a message and its text. Tool calls become a JSON list."""
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    role: str
+    text: str
+    calls: Sequence[FunctionCall]
+
+    @property
+    def written(self) -> str:
+        """The text, and the calls as a JSON list below it."""
+        written = [calls.to_json(self.calls)] if self.calls else []
+        return "\n".join([self.text] * bool(self.text) + written)
+
+
+def _turn(message: Json, number: int) -> _Turn:
     role = message.get("role") if isinstance(message, Mapping) else None
     if role not in (*_SPEAKERS, "system", "developer"):
         raise RecordError(f"messages[{number}]: unknown role {role!r}")
     text = _text(message.get("content"), number)
     tool_calls = message.get("tool_calls")
-    if tool_calls is None or not len(tool_calls):
-        if not text:
-            raise RecordError(f"messages[{number}]: the {role}'s turn is empty")
-        return role, text
-    if text:
+    made: Sequence[FunctionCall] = ()
+    if tool_calls is not None and len(tool_calls):
+        made = read_calls(tool_calls, f"messages[{number}].tool_calls")
+    if not text and not made:
+        raise RecordError(f"messages[{number}]: the {role}'s turn is empty")
+    return _Turn(role, text, made)
+
+
+def _target(turn: _Turn, offered: Sequence[Tool], number: int) -> str:
+    """Returns a turn as a target: text, or calls that the prompt's tools declare."""
+    if turn.text and turn.calls:
         raise RecordError(f"messages[{number}]: has both text and tool calls; keep one of them")
-    return role, calls.to_json(read_calls(tool_calls, f"messages[{number}].tool_calls"))
+    tools = by_name(offered, turn.calls)
+    for call in turn.calls:
+        if problem := undeclared(call, tools):
+            raise RecordError(f"messages[{number}]: {problem}")
+    return turn.written
 
 
 def _text(content: Json, number: int) -> str:

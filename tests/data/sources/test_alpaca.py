@@ -131,6 +131,21 @@ def test_tool_calls_are_json_in_targets_and_history():
     assert told["input"] == "Observation: 20 euros"
     assert f"System: {asked['output']}" in told["instruction"]
     assert told["output"] == "It costs 20 euros."
+    # Many recordings have a word before the call. It stays in a history.
+    messages[1] = {"role": "assistant", "content": "One moment.", "tool_calls": [call]}
+    spoken = sample_columns({"messages": messages, "tools": tools})
+    assert f"System: One moment.\n{asked['output']}\n" in spoken["instruction"]
+
+
+@pytest.mark.parametrize("called", [("trains", "{}"), ("fares", '{"town": "Oslo"}')])
+def test_a_target_calls_what_its_own_tools_declare(called: tuple[str, str]):
+    name, arguments = called
+    call = {"function": {"name": name, "arguments": arguments}}
+    messages = [{"role": "user", "content": "Fares?"}, {"role": "assistant", "tool_calls": [call]}]
+    with pytest.raises(
+        CoalmError, match=r"messages\[1\]: `(trains` is not among|fares` has no par)"
+    ):
+        sample_columns({"messages": messages, "tools": [TOOL]})
 
 
 @pytest.mark.parametrize(
