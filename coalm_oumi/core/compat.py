@@ -168,6 +168,17 @@ def models_request(engine: "RemoteInferenceEngine") -> tuple[str, dict[str, str]
     return url, engine._get_request_headers(params)
 
 
+def tokenizers_of(engine: Any) -> list[Any]:
+    """Returns the tokenizers that an engine in this process renders chats with, held privately.
+
+    Empty for an engine that asks a server.
+    """
+    own = getattr(engine, "_tokenizer", None)
+    model = getattr(engine, "_llm", None)  # vLLM renders with another tokenizer
+    tokenizers = [own, model.get_tokenizer() if model is not None else None]
+    return [tokenizer for tokenizer in tokenizers if tokenizer is not None]
+
+
 _WHOLE_PROMPT = "{{ messages[0]['content'] }}"
 
 
@@ -191,10 +202,7 @@ def whole_prompts(engine: Any, name: str) -> Generator[None]:
         with _completions(engine, name):
             yield
         return
-    own = getattr(engine, "_tokenizer", None)
-    model = getattr(engine, "_llm", None)  # vLLM renders with another tokenizer
-    tokenizers = [own, model.get_tokenizer() if model is not None else None]
-    found = [tokenizer for tokenizer in tokenizers if tokenizer is not None]
+    found = tokenizers_of(engine)
     if not found:
         raise CoalmError(f"{name} takes no whole prompts; use NATIVE, VLLM or REMOTE_VLLM")
     before = [tokenizer.chat_template for tokenizer in found]

@@ -33,6 +33,7 @@ from coalm_oumi.llm.failure import Cause, Generated
 from coalm_oumi.llm.http import public_url
 from coalm_oumi.llm.remote import RemoteEngine, served_model
 from coalm_oumi.llm.weights import fingerprint
+from coalm_oumi.rendering.chat_template import pin_template_date
 
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig
@@ -104,6 +105,9 @@ class RecordedModel:
         ...     for result in model.run((lead(d) for d in dialogues), at_once=64):
         ...         journal.append(result.name, result.record)
 
+    The chat template of an engine in this process writes one date, as in training: Llama 3.3's own
+    writes today's, and an answer of yesterday would stand under the same prompt.
+
     `run` takes coroutines from the iterable only as they can start. It stops asking, keeps what
     has come and raises if one of them raises, if a record cannot be written, at Ctrl-C, or if the
     model answers nothing any more.
@@ -138,6 +142,8 @@ class RecordedModel:
             batch = config.generation.batch_size or 1
             schedules = config.inference_engine == "VLLM"
             self._backend = BatchEngine(engine, None if schedules else batch)
+            for tokenizer in compat.tokenizers_of(engine):
+                pin_template_date(tokenizer)
             self._at_once = sys.maxsize
             self._patience = max(PATIENCE, batch)
         file = folder / f"{name}.{digest(self.made_by)}.jsonl"

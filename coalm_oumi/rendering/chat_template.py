@@ -7,6 +7,7 @@ yesterday are wrong today.
 
 import datetime
 import re
+from typing import Any
 
 DATE = datetime.date(2024, 7, 26)
 """The date of every prompt: the one that Llama 3.1's published template writes always."""
@@ -25,3 +26,16 @@ def pin_date(template: str) -> str:
         'Today is {{ "26 Jul 2024" }}.'
     """
     return _NOW.sub(lambda call: f'"{DATE.strftime(call["format"])}"', template)
+
+
+def pin_template_date(tokenizer: Any) -> None:
+    """Pins the date in a tokenizer's chat template.
+
+    The trainer saves the tokenizer beside the model, and evaluations in this process pin it too, so
+    that training and evaluation write one date.
+    """
+    templates = tokenizer.chat_template
+    if isinstance(templates, str):
+        tokenizer.chat_template = pin_date(templates)
+    elif isinstance(templates, dict):  # such as Cohere's: a template each for chat, tools, RAG
+        tokenizer.chat_template = {name: pin_date(text) for name, text in templates.items()}

@@ -282,7 +282,11 @@ def test_oumis_native_engine_answers_in_batches(tiny_model: Path, tmp_path: Path
     run = EvaluationConfig(output_dir=str(tmp_path), model=model, generation=generation)
     questions = [question(str(n), "word " * (n + 1)) for n in range(5)]
     engine = NativeTextInferenceEngine(model, generation_params=generation)
+    dated = f"{{{{ strftime_now('%d %b %Y') }}}} {engine._tokenizer.chat_template}"
+    engine._tokenizer.chat_template = dated
     batched = ask(engine, run, *questions)
+    asked = engine._apply_chat_template_impl(questions[0].conversation())
+    assert asked.startswith("26 Jul 2024 "), "the date of training, not today's"
     assert len(set(batched)) > 1 and all(isinstance(text, str) for text in batched)
     alone = [
         ask(engine, dataclasses.replace(run, output_dir=str(tmp_path / q.key)), q)[0]

@@ -27,10 +27,11 @@ from coalm_oumi.core.jsontext import dumps
 from coalm_oumi.core.sample import TEXT_COLUMNS
 from coalm_oumi.data.datasets import tokens
 from coalm_oumi.data.datasets.tokens import IGNORE_INDEX, Encoded, encode, user_message
-from coalm_oumi.data.datasets.turn import generation_prompt, pin_template_date
+from coalm_oumi.data.datasets.turn import generation_prompt
 from coalm_oumi.data.mixture.select import select
 from coalm_oumi.files import provenance
 from coalm_oumi.rendering import prompts
+from coalm_oumi.rendering.chat_template import pin_template_date
 
 TooLong = Literal["drop", "error"]
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.rendering.chat_template import pin_date
 
 _USER = "What does the Trial user ask?"
 _TARGET = "This is the Trial answer: {'a': 1}."
@@ -13,18 +12,6 @@ _TARGET = "This is the Trial answer: {'a': 1}."
 
 _EMPTY_THOUGHT = re.compile(r"<think>\s*</think>")
 _OPEN_THOUGHT = re.compile(r"<think>\s*$")
-
-
-def pin_template_date(tokenizer: Any) -> None:
-    """Pins the date in a tokenizer's chat template.
-
-    The trainer saves the tokenizer beside the model, so training and evaluation write one date.
-    """
-    templates = tokenizer.chat_template
-    if isinstance(templates, str):
-        tokenizer.chat_template = pin_date(templates)
-    elif isinstance(templates, dict):  # such as Cohere's: a template each for chat, tools, RAG
-        tokenizer.chat_template = {name: pin_date(text) for name, text in templates.items()}
 
 
 def generation_prompt(tokenizer: Any, user: str, system: str = "") -> str:

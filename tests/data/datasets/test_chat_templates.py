@@ -11,7 +11,7 @@ import yaml
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.data.datasets.tokens import encode
-from coalm_oumi.data.datasets.turn import pin_template_date
+from coalm_oumi.rendering.chat_template import pin_template_date
 from tests.conftest import REPO, SHARED
 
 TEMPLATES = Path(trl.__file__).parent / "chat_templates"
