@@ -123,7 +123,7 @@ def _read(
 ) -> ReactAnswer:
     if len(text) > MAX_CHARACTERS:
         raise ReactError(f"the answer is longer than {MAX_CHARACTERS:,} characters; {hint}")
-    fields = _fields(_FENCE.sub("", _MARKS.sub(" ", text)))
+    fields = _fields(_FENCE.sub("", _MARKS.sub(" ", _without_thinking(text))))
     thought = fields.get("thought") or fields[""]
     action = fields.get("action", "").strip("`* \n")
     if not _NO_ACTION.fullmatch(action.strip("'\"[]()")):
@@ -137,6 +137,14 @@ def _read(
     if "thought" in fields:
         return _after_thought(fields["thought"], functions, titles, hint)
     return _without_labels(fields[""], functions, titles, hint)
+
+
+def _without_thinking(text: str) -> str:
+    """Drops the section in which a reasoning model thinks. What it considers there is no answer."""
+    _, end, answer = text.rpartition("</think>")
+    if end:
+        return answer
+    return "" if text.lstrip().startswith("<think>") else text
 
 
 def _after_thought(

@@ -45,6 +45,7 @@ GUESTS = FunctionCall("query_hotel", {"area": "north", "stars": 4})
         ('<tool_call>\n{"name": "query_hotel", "parameters": {"area": "north"}}\n</tool_call>', NORTH),
         ("Thought: I look.\nquery_hotel(area='north')", NORTH),
         ("query_hotel(area='north')", NORTH),
+        ("<think>\nAction: query_hotel(area=east)?\n</think>Action: query_hotel(area=north)", NORTH),
         ("Action: query_hotel\nAction Input: area: north, stars: 4",
          FunctionCall("query_hotel", {"area": "north", "stars": "4"})),
         ("Action: query_hotel(name=rosa's bed and breakfast, area=north)",
