@@ -57,11 +57,7 @@ ONE_GPU = MODEL | {
     "training.enable_gradient_checkpointing",
     "training.gradient_checkpointing_kwargs.use_reentrant",
 }
-ABLATION = {
-    "data.train.datasets.0.dataset_kwargs.domains",
-    "data.train.datasets.0.dataset_path",
-    "training.output_dir",
-}
+ABLATION = {"data.train.datasets.0.dataset_kwargs.domains", "training.output_dir"}
 RECOMPUTED = {
     "training.enable_gradient_checkpointing",
     "training.gradient_checkpointing_kwargs.use_reentrant",
@@ -250,6 +246,11 @@ def test_the_papers_hyperparameters(stem: str):
 def test_the_ablations_of_table_5(stem: str, domains: list[str]):
     (data,) = recipe(stem).data.train.datasets
     assert data.dataset_kwargs == {"domains": domains}
+    stages = yaml.safe_load((RECIPES / "reproduce/ablations.yaml").read_text())["stages"]
+    full = yaml.safe_load((RECIPES / "reproduce/8b.yaml").read_text())["stages"]["train"]
+    override = '"--data.train.datasets[0].dataset_path" data/coalm_it'
+    assert full["command"].endswith(override)
+    assert stages[f"train_{stem.removeprefix('coalm_8b_')}"]["command"].endswith(override)
 
 
 def test_what_oumi_published():
@@ -439,6 +440,15 @@ def test_the_readme_lists_the_overrides_of_every_baseline():
         for run, commands in BASELINES.items()
         if run not in of_table_2_only
     }
+
+
+@pytest.mark.parametrize("size", ["70b", "405b"])
+def test_a_trained_model_is_asked_as_coalm_in_bfcl(size: str):
+    """bfcl-eval's table has no entry for the base models of these two, only for CoALM's own."""
+    stages = yaml.safe_load((RECIPES / f"reproduce/{size}.yaml").read_text())["stages"]
+    command = shlex.split(stages["bfcl"]["command"])
+    named = command[command.index("--tasks[0].eval_kwargs.data.model") + 1]
+    assert named == f"uiuc-convai/CoALM-{size.upper()}"
 
 
 def test_there_is_a_baseline_of_every_family_of_tables_3_and_4():
