@@ -58,6 +58,7 @@ class TaskResult:
         sizes: The sizes of BFCL's whole categories.
         version: The task's, and how it asked.
         style: How it asked, if the task says so.
+        counts: What the task counted beside its metrics, such as the samples that were too long.
         usd: What was paid for it, where that is known.
         config: The configuration that Oumi saved.
         made_with: What the task recorded of code, data, prompts, samples and hardware.
@@ -74,6 +75,7 @@ class TaskResult:
     sizes: Mapping[str, int] = field(default_factory=dict)
     version: str = ""
     style: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
     usd: float | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     made_with: Mapping[str, Json] = field(default_factory=dict)
@@ -250,6 +252,11 @@ def _results(file: Path, root: Path) -> list[tuple[str, TaskResult]]:
             sizes=values.get("sizes", {}),
             version=_version(values, harness.get("versions", {}).get(task)),
             style=values.get("style"),
+            counts={
+                f"{kind.replace('_', ' ')}: {name.replace('_', ' ')}": count
+                for kind in ("right_irrelevance", "too_long")
+                for name, count in values.get(kind, {}).items()
+            },
             usd=_paid(values.get("spent", {})),
             config=_yaml(file.with_name("evaluation_config.yaml")),
             made_with={"packages": packages, **made_with},

@@ -46,6 +46,11 @@ class TaskTable:
     runs: Sequence[TaskResult | None]
     examples: Sequence[failures.ComparedSample]
 
+    @property
+    def counts(self) -> Sequence[str]:
+        """What the task counted beside its metrics, of all models."""
+        return list(dict.fromkeys(name for run in self.runs if run for name in run.counts))
+
 
 def write(folders: Sequence[Path], output: Path | None = None) -> Sequence[Path]:
     """Writes `report.html` and `report.md`, and figures and tables under `report/`.

@@ -95,6 +95,17 @@ class Table:
         """How many of our numbers it holds."""
         return sum(cell.ours is not None for row in self.rows for cell in row.cells)
 
+    def comparable(self) -> "Table":
+        """Returns the table without our numbers that were asked otherwise than the paper's."""
+        rows = [
+            replace(
+                row,
+                cells=[Cell(paper=cell.paper) if cell.asked else cell for cell in row.cells],
+            )
+            for row in self.rows
+        ]
+        return replace(self, rows=rows)
+
     def text(self, value: float) -> str:
         """Writes a number as this table does."""
         return f"{value:,.{self.digits}f}"
@@ -137,7 +148,10 @@ def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
     for row in printed.rows:
         cells = [cell(row.run, key, row.values.get(key)) for key in columns]
         # Non-live execution has a number in the paper, and no benchmark that would give another.
-        missing = [key for key, one in zip(columns, cells, strict=True) if one.ours is None]
+        # A number that was asked otherwise fills no gap.
+        missing = [
+            key for key, one in zip(columns, cells, strict=True) if one.ours is None or one.asked
+        ]
         commands = (paper.command(row, columns[key]) for key in missing)
         rows.append(TableRow(row.name, row.run, cells, list(dict.fromkeys(filter(None, commands)))))
     known = {row.run for each in paper.NUMBERS for row in paper.table(each).rows}
@@ -223,11 +237,17 @@ def _counts(mixture: Mixture) -> dict[str, dict[str, float]]:
 
 
 def _marked(rows: Sequence[TableRow]) -> list[TableRow]:
-    """Marks the best and the second best of each column, of the paper's and of ours."""
+    """Marks the best and the second best of each column, of the paper's and of ours.
+
+    Our numbers that were asked otherwise than the paper's are not compared with the others.
+    """
     cells = [list(row.cells) for row in rows]
     for column in range(len(cells[0]) if cells else 0):
         for side in ("paper", "ours"):
-            figures = [getattr(row[column], side) for row in cells]
+            figures = [
+                None if side == "ours" and row[column].asked else getattr(row[column], side)
+                for row in cells
+            ]
             levels = sorted({figure.value for figure in figures if figure}, reverse=True)[:2]
             if len(levels) < 2:
                 continue  # one alone is neither best nor worst
@@ -322,9 +342,12 @@ def as_latex(table: Table) -> str:
     """Writes a table for LaTeX with the package `booktabs`: the paper's number and ours."""
     marks: Mapping[Mark, str] = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
 
-    def number(figure: Number | None) -> str:
-        return marks[figure.mark].format(table.text(figure.value)) if figure else "--"
+    def number(figure: Number | None, *, asked: bool = False) -> str:
+        text = marks[figure.mark].format(table.text(figure.value)) if figure else "--"
+        return rf"{text}$^\dagger$" if asked else text
 
+    is_asked_otherwise = any(cell.asked for row in table.rows for cell in row.cells)
+    otherwise = r" $^\dagger$Asked otherwise than the paper." if is_asked_otherwise else ""
     pairs = len(table.columns)
     heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{{_latex(column)}}}" for column in table.columns)
     rules = " ".join(rf"\cmidrule(lr){{{2 * n + 2}-{2 * n + 3}}}" for n in range(pairs))
@@ -341,7 +364,11 @@ def as_latex(table: Table) -> str:
             " & ".join(
                 [
                     _latex(row.name),
-                    *(number(f) for cell in row.cells for f in (cell.paper, cell.ours)),
+                    *(
+                        text
+                        for cell in row.cells
+                        for text in (number(cell.paper), number(cell.ours, asked=bool(cell.asked)))
+                    ),
                 ]
             )
             + r" \\"
@@ -349,7 +376,8 @@ def as_latex(table: Table) -> str:
         ),
         r"\bottomrule",
         r"\end{tabular}",
-        rf"\caption{{{_latex(table.title)}: the paper's numbers (Table {table.number}) and ours.}}",
+        rf"\caption{{{_latex(table.title)}: the paper's numbers (Table {table.number}) and "
+        rf"ours.{otherwise}}}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"

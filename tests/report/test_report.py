@@ -183,11 +183,13 @@ def test_what_cannot_be_compared(runs: Path, changed: dict, said: str | None):
 
 def test_one_label_of_two_models_is_said(runs: Path):
     folder = runs / "eval/tuned/custom_7"
-    put(folder / "task_result.json", {"results": {"coalm-oumi/bfcl_v3": {"overall": 0.5}}})
+    values = {"overall": 0.5, "right_irrelevance": {"no_calls": 7}, "too_long": {"java": 3}}
+    put(folder / "task_result.json", {"results": {"coalm-oumi/bfcl_v3": values}})
     put(folder / "model_params.json", {"model_name": "another"})
-    assert "tuned: its tasks were not all of one model, but of another and of small" in (
-        write([runs])[0].read_text()
-    )
+    text = write([runs])[0].read_text()
+    assert "tuned: its tasks were not all of one model, but of another and of small" in text
+    assert "<tr><td>right irrelevance: no calls</td><td></td><td>7</td></tr>" in text
+    assert "| too long: java |  | 3 |" in (runs / "report.md").read_text()
 
 
 def test_trained_on_different_mixtures(runs: Path):

@@ -14,7 +14,7 @@ from coalm_oumi.core import paper as core_paper
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.evaluation.bfcl.v4 import V4
 from coalm_oumi.evaluation.bfcl.version import Version
-from coalm_oumi.report import paper, tables
+from coalm_oumi.report import figures, paper, tables
 from coalm_oumi.report.collect import Mixture, TaskResult
 from coalm_oumi.report.intervals import interval
 from tests.conftest import REPO
@@ -104,6 +104,29 @@ def test_a_result_that_was_asked_otherwise_says_so_and_has_no_difference():
         assert cell.ours and (cell.ours.value, cell.asked) == (value, asked)
         assert (cell.difference is None) == (asked is not None)
         assert ("asked otherwise: native" in tables.as_markdown(table)) == (asked is not None)
+        assert ("dagger" in tables.as_latex(table)) == (asked is not None)
+        assert (table.comparable().ours == 0) == (asked is not None)
+        assert any("eval_api_bank" in c for c in table.rows[0].commands)  # for the other columns
+
+
+def test_what_was_asked_otherwise_is_neither_best_nor_drawn():
+    """A model asked with tools would lead Table 4 otherwise."""
+    found = [
+        result("coalm-oumi/bfcl_v3", metrics={"overall": score}, style=style, run=run)
+        for run, score, style in (
+            ("coalm_8b", 0.5, "official"), ("llama_3_1_8b", 0.4, "official"),
+            ("mistral_7b", 0.9, "native"),
+        )
+    ]  # fmt: skip
+    table = tables.all_tables(found, [])[3]
+    cells = {row.run: row.cells[0] for row in table.rows}
+    assert cells["coalm_8b"].ours == tables.Number(50.0, "best")
+    assert cells["llama_3_1_8b"].ours == tables.Number(40.0, "second")
+    assert cells["mistral_7b"].ours == tables.Number(90.0)
+    assert cells["mistral_7b"].asked == "native"
+    figure = figures.paper_bars(table.comparable())
+    assert figure and "50.0 ours" in figure.alt
+    assert "90.0" not in figure.alt
 
 
 def test_both_readings_of_success_stand_in_table_2():

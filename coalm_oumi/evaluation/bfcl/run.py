@@ -235,30 +235,46 @@ def abstentions(judged: Sequence[Judged]) -> dict[str, int]:
     BFCL takes an answer that its decoder cannot read as an abstention, whatever it says.
 
     Returns:
-        How many were right `in_words`, with an `empty_list`, and `unreadable`: an attempt at a
-        call that the decoder could not read.
+        How many were right `in_words`, with `no_calls` (an empty list, or Granite's call of
+        `no_function`), and `unreadable`: an attempt at a call that the decoder could not read.
     """
-    counts = {"in_words": 0, "empty_list": 0, "unreadable": 0}
+    counts = {"in_words": 0, "no_calls": 0, "unreadable": 0}
     for sample in judged:
-        if "irrelevance" not in sample.entry.category or not sample.verdict.valid:
-            continue
-        counts[_abstention(sample)] += 1
+        if "irrelevance" in sample.entry.category and sample.verdict.valid:
+            counts[_abstention(sample)] += 1
     return counts
 
 
 def _abstention(sample: Judged) -> str:
     text = sample.answer if isinstance(sample.answer, str) else dumps(sample.answer)
+    try:
+        if not native.read_native(text):
+            return "no_calls"
+    except CallError:
+        pass
     bare = unfenced(text.strip()).strip()
     if not bare.strip("[] \n") and bare:
-        return "empty_list"
+        return "no_calls"
     names = (re.escape(function["name"]) for function in sample.entry.functions)
     called = re.search(rf"(?:{'|'.join(names)})\s*\(", text) if sample.entry.functions else None
     attempt = called or bare[:1] in ("[", "{") or native.looks_like_a_call(text)
     return "unreadable" if attempt else "in_words"
 
 
-def summary(version: Version, judged: Sequence[Judged], columns: Mapping[str, float]) -> str:
-    """Writes the leaderboard's columns and each category as Markdown."""
+def summary(
+    version: Version,
+    judged: Sequence[Judged],
+    columns: Mapping[str, float],
+    too_long: Mapping[str, int],
+) -> str:
+    """Writes the leaderboard's columns, each category and the abstentions as Markdown.
+
+    Args:
+        version: The version of the benchmark.
+        judged: The samples.
+        columns: The leaderboard's columns, in [0, 1].
+        too_long: How many samples of a category were longer than the model's context.
+    """
     counts: dict[str, list[bool]] = defaultdict(list)
     for sample in judged:
         counts[sample.entry.category].append(sample.verdict.valid)
@@ -269,13 +285,16 @@ def summary(version: Version, judged: Sequence[Judged], columns: Mapping[str, fl
     categories = []
     for name, valid in counts.items():
         share = 100 * sum(valid) / len(valid)
-        categories.append([name, str(sum(valid)), str(len(valid)), f"{share:.2f}"])
-    return "\n\n".join(
-        [
-            markdown.table([f"column of BFCL {version.name.upper()}", "%"], shares),
-            markdown.table(["category", "right", "of", "%"], categories) + "\n",
-        ]
-    )
+        numbers = (sum(valid), len(valid), f"{share:.2f}", too_long.get(name, 0))
+        categories.append([name, *map(str, numbers)])
+    parts = [
+        markdown.table([f"column of BFCL {version.name.upper()}", "%"], shares),
+        markdown.table(["category", "right", "of", "%", "too long"], categories),
+    ]
+    if any("irrelevance" in name for name in counts):
+        found = [[name.replace("_", " "), str(n)] for name, n in abstentions(judged).items()]
+        parts.append(markdown.table(["right abstentions", "answers"], found))
+    return "\n\n".join(parts) + "\n"
 
 
 def _check(worker: BfclWorker, category: str, class_name: str) -> None:

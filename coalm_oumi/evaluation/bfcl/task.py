@@ -142,7 +142,7 @@ def _bfcl(
     found = version.columns(accuracies, asked.sizes)
     columns = {name: found[name] for name in version.shown if name in found}
     table = Path(config.output_dir) / f"bfcl_{version.name}.md"
-    write_text(table, bfcl.summary(version, judged, columns))
+    write_text(table, bfcl.summary(version, judged, columns, asked.too_long))
     metrics = {**columns, **{f"category/{name}": share for name, share in accuracies.items()}}
     records = [
         bfcl.as_record(sample, prompt) for sample, prompt in zip(judged, asked.prompts, strict=True)
