@@ -1,3 +1,4 @@
+import importlib.util
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from coalm_oumi.data.cra.dialogue import ApiStep, CraDialogue, CraTurn
 from coalm_oumi.data.sources import Rejected, hammer, read, snips, toolace
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.rendering import prompts
+from tests.conftest import REPO
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -175,3 +177,12 @@ def test_the_fingerprint_covers_every_template(tmp_path: Path, monkeypatch: pyte
     before = prompts.fingerprint()
     (tmp_path / "two.jinja").write_text("2")
     assert prompts.fingerprint() != before
+
+
+def test_the_page_of_samples_is_fresh():
+    spec = importlib.util.spec_from_file_location("samples", REPO / ".ci/samples.py")
+    assert spec and spec.loader
+    samples = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(samples)
+    page = (REPO / "docs/mixture_samples.md").read_text(encoding="utf-8")
+    assert page == samples.page(), "run python .ci/samples.py --write"

@@ -43,29 +43,37 @@ def write(
         return dumps(typed)
     spoken_of = _spoken_of(results, _offers(later)) or list(range(len(typed)))[:1]
     chosen = sorted(spoken_of[:max_results])
-    spoken = _slots_spoken_of(later, name)
+    spoken = _spoken_values(later, name)
     shown = [_cut(typed[index], call, spoken) for index in chosen]
     return dumps(shown if len(shown) == len(typed) else {"count": len(typed), "results": shown})
 
 
-def _cut(result: Mapping[str, Json], call: FunctionCall, spoken: set[str]) -> Mapping[str, Json]:
-    """Keeps the fields that the system speaks of, and those that differ from what was asked."""
+def _cut(
+    result: Mapping[str, Json], call: FunctionCall, spoken: set[tuple[str, str]]
+) -> Mapping[str, Json]:
+    """Keeps the values that the system says, and those that differ from what was asked.
+
+    A booking that came as it was asked has neither: then everything that was not asked is kept.
+    """
     kept = {
         name: value
         for name, value in result.items()
-        if (name in spoken and name not in call.arguments)
+        if ((name, str(value)) in spoken and name not in call.arguments)
         or (name in call.arguments and call.arguments[name] != value)
     }
-    return kept or result
+    unasked = {name: value for name, value in result.items() if name not in call.arguments}
+    return kept or unasked or result
 
 
-def _slots_spoken_of(turns: Sequence[Turn], service: str) -> set[str]:
+def _spoken_values(turns: Sequence[Turn], service: str) -> set[tuple[str, str]]:
+    """Collects the values that the system says of a service, with their slots."""
     return {
-        action["slot"]
+        (action["slot"], value)
         for turn in turns
         for frame in turn["frames"]
         for action in frame["actions"]
-        if action["values"] and frame["service"] == service
+        if frame["service"] == service
+        for value in action.get("canonical_values") or action["values"]
     }
 
 

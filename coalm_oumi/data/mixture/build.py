@@ -32,7 +32,7 @@ from coalm_oumi.data.sources import Reader, Rejected, domain_of, open_source, re
 from coalm_oumi.files.resources import resolve
 from coalm_oumi.rendering import prompts
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same raw files, options and prompts give other samples."""
 
 

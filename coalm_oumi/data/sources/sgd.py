@@ -31,8 +31,8 @@ class SgdOptions(Options):
             those of the dialogue's services.
         signatures: What a prompt lists of a function: its required arguments, as in Figure 6, or
             the optional ones with their defaults as well (`full`).
-        max_results: How many results of a call an observation keeps; null keeps all. Those that
-            the system speaks of later are kept first.
+        max_results: How many results of a call an observation keeps at most; null keeps all. Only
+            those are kept that the system speaks of, and it names three at once at most.
         closings: The share of the turns to make samples of in which the system only says goodbye or
             asks for more. They are an eighth of all turns and nearly the same everywhere.
         targets: Which samples a turn gives: `action` (Figure 6), `response` (Figure 7), and, beyond
@@ -42,7 +42,7 @@ class SgdOptions(Options):
     transcripts: SourcePath | None = None
     functions: Scope = "all"
     signatures: Signatures = "required"
-    max_results: int | None = Field(default=2, ge=0)
+    max_results: int | None = Field(default=3, ge=0)
     closings: float = Field(default=1.0, ge=0, le=1)
     targets: list[Target] = Field(default_factory=lambda: list(cra.PAPER_TARGETS), min_length=1)
 
