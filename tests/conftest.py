@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from coalm_oumi.oumi_plugin.autoload import VARIABLE
+from coalm_oumi.oumi_plugin.extra_deps import VARIABLE
 
 REPO = Path(__file__).resolve().parent.parent
 SHARED = REPO.parent / "shared" / "data"

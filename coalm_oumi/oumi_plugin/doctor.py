@@ -10,13 +10,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
-
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.finding import Finding
 from coalm_oumi.core.jsontext import Json
+from coalm_oumi.files.config import read_yaml
 from coalm_oumi.files.resources import HUB
-from coalm_oumi.oumi_plugin.autoload import EXTRA_DEPS_FILE, PLUGIN_LINE, VARIABLE
+from coalm_oumi.oumi_plugin.extra_deps import EXTRA_DEPS_FILE, PLUGIN_LINE, VARIABLE
 from coalm_oumi.rendering import prompts
 
 _PACKAGES = ("oumi", "torch", "transformers", "peft", "datasets", "openai")
@@ -73,10 +72,7 @@ def _named(recipe: Path) -> tuple[list[str], list[str]]:
     """Returns the models and data sets of a recipe that are not on this machine's disk."""
     if not recipe.is_file():
         raise CoalmError(f"{recipe}: no such file; `coalm recipes --copy` writes the recipes here")
-    try:
-        content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CoalmError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(recipe)
     models: list[str] = []
     data: list[str] = []
     served = str(_value(content, "inference_engine") or _value(content, "engine") or "NATIVE")

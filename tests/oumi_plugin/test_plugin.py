@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coalm_oumi.oumi_plugin.autoload import EXTRA_DEPS_FILE, PLUGIN_LINE, VARIABLE
+from coalm_oumi.oumi_plugin.extra_deps import EXTRA_DEPS_FILE, PLUGIN_LINE, VARIABLE
 from coalm_oumi.oumi_plugin.merge_extra_deps import merged_file
 from tests.conftest import run
 
@@ -122,9 +122,17 @@ def test_other_programs_see_nothing_of_it(tmp_path: Path):
         " sorted(m for m in sys.modules if m.startswith(('coalm_oumi', 'oumi', 'torch'))))"
     )
     done = run(sys.executable, "-c", code, cwd=tmp_path)
-    assert done.stdout.strip() == (
-        "False ['coalm_oumi', 'coalm_oumi.oumi_plugin', 'coalm_oumi.oumi_plugin.autoload']"
+    assert done.stdout.strip() == "False []"
+
+
+def test_the_start_up_file_looks_for_no_module(repo: Path):
+    """Every start of Python runs it, so it may import nothing but what is there already."""
+    line = (repo / "coalm_oumi_autoload.pth").read_text()
+    code = (
+        f"import sys; before = set(sys.modules); exec({line!r}); print(set(sys.modules) - before)"
     )
+    done = run(sys.executable, "-S", "-c", code, cwd=repo)
+    assert done.stdout.strip() == "set()", done.stderr
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path):
