@@ -14,6 +14,7 @@ from pydantic import Field
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.options import Options
+from coalm_oumi.files.config import check_size
 
 
 class ChatOptions(Options):
@@ -47,6 +48,7 @@ def read(file: Path, changes: Sequence[str] = ()) -> tuple[InferenceConfig, Chat
     """
     if not file.is_file():
         raise CoalmError(f"{file}: no such file; `coalm recipes` lists the package's recipes")
+    check_size(file)
     try:
         loaded = OmegaConf.load(file)
         loaded.merge_with_dotlist(list(changes))  # unlike `merge`, it reaches into lists

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.files.config import check_environment
+from coalm_oumi.files.config import check_environment, check_size
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.files.resources import HUB, resolve
 from coalm_oumi.rendering import prompts
@@ -183,6 +183,7 @@ def _changes(words: Sequence[str]) -> list[str]:
 
 
 def _recipe(file: Path, changes: Sequence[str]) -> Json:
+    check_size(file)
     try:
         merged = OmegaConf.load(file)
         for change in changes:

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.options import Options
 
 T = TypeVar("T", bound=Options)
@@ -33,11 +34,26 @@ def read_config(kind: type[T], file: Path, overrides: list[str]) -> T:
         merged = OmegaConf.merge(OmegaConf.load(file), OmegaConf.from_dotlist(overrides))
         check_environment(merged, file)
         values = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         raise CoalmError(f"{file}: {str(error).splitlines()[0]}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
     return kind.read(values, where=str(file))
+
+
+def read_yaml(file: Path) -> Json:
+    """Reads a YAML of any form, as it stands.
+
+    Raises:
+        CoalmError: It cannot be read, is no YAML, or its anchors stand for too much.
+    """
+    check_size(file)
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CoalmError(f"{file}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, or no UTF-8
+        raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
 MAX_NODES = 100_000

@@ -7,11 +7,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from coalm_oumi.core import paper
 from coalm_oumi.evaluation.api_bank.options import ApiBankOptions
 from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
+from coalm_oumi.files.config import read_yaml
 from coalm_oumi.files.resources import resource_dir
 
 NUMBERS = (2, 3, 4, 5)
@@ -118,7 +117,7 @@ def evaluation_recipes() -> Sequence[EvaluationRecipe]:
     home = resource_dir("recipes")
     found = []
     for file in sorted(home.rglob("*.yaml")):
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = read_yaml(file)
         if isinstance(config, dict) and "tasks" in config and "output_dir" in config:
             found.append(
                 EvaluationRecipe(
@@ -198,8 +197,7 @@ def models() -> Mapping[str, Model]:
 
 def _trained(file: str) -> Model:
     """Returns the model that a training recipe trains."""
-    text = (resource_dir("recipes") / file.removeprefix("recipes/")).read_text(encoding="utf-8")
-    config = yaml.safe_load(text)
+    config = read_yaml(resource_dir("recipes") / file.removeprefix("recipes/"))
     base, adapter = config["model"]["model_name"], config["training"]["output_dir"]
     changes = f"--model.model_name {base} --model.adapter_model {adapter}"
     return Model("VLLM", changes, changes)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from oumi.core.configs import EvaluationConfig, InferenceConfig, TrainingConfig
 from oumi.core.configs.params.data_params import DatasetParams
 from oumi.core.configs.params.evaluation_params import EvaluationBackend, EvaluationTaskParams
@@ -23,6 +22,7 @@ from coalm_oumi.data.datasets.base import SampleDataset
 from coalm_oumi.data.mixture.config import load_config
 from coalm_oumi.data.sources import open_source
 from coalm_oumi.evaluation import options
+from coalm_oumi.files.config import read_yaml
 from coalm_oumi.files.resources import resolve, resource_dir
 from coalm_oumi.training.recipe import read_oumi_config
 
@@ -58,10 +58,7 @@ def _keys(recipe: Path) -> Mapping[str, Any]:
         raise CoalmError(
             f"{recipe}: no such file; the package's recipes are in {resource_dir('recipes')}"
         )
-    try:
-        content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CoalmError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(recipe)
     if not isinstance(content, dict):
         raise CoalmError(f"{recipe}: expected a mapping, as every recipe is")
     return content

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.files.config import check_size
 
 if TYPE_CHECKING:
     from oumi.core.configs import BaseConfig, TrainingConfig
@@ -49,6 +50,7 @@ def read_oumi_config(kind: type[_Config], path: Path, changes: Sequence[str] = (
             raise CoalmError(f"{change}: expected KEY=VALUE, such as training.max_steps=10")
     if not path.is_file():
         raise CoalmError(f"{path}: not found; `coalm recipes --copy` writes the recipes here")
+    check_size(path)
     try:
         return kind.from_yaml_and_arg_list(str(path), list(changes))
     except OumiConfigError as error:
