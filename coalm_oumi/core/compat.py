@@ -5,13 +5,19 @@ Oumi loads this package in the middle of its imports.
 """
 # pyright: standard, reportPrivateUsage=false, reportMissingTypeStubs=false
 
+import atexit
 import contextlib
+import dataclasses
 import functools
+import gc
 import inspect
+import signal
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.errors import CoalmError, WriteError
+from coalm_oumi.core.wording import printable
 
 if TYPE_CHECKING:
     import datasets
@@ -24,7 +30,7 @@ _R = TypeVar("_R")
 
 
 def reported_by_oumi(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Has the `oumi` commands print a `CoalmError` as one line.
+    """Has the `oumi` commands print a `CoalmError` as one line, and end at once after Ctrl-C.
 
     Oumi prints its own `OumiConfigError` that way, and every other exception with a traceback. The
     decorator belongs on what Oumi calls: dataset classes, evaluation functions, rewards.
@@ -36,8 +42,22 @@ def reported_by_oumi(function: Callable[_P, _R]) -> Callable[_P, _R]:
             return function(*args, **kwargs)
         except CoalmError as error:
             raise _reported(error) from error
+        except KeyboardInterrupt:
+            _end_quickly()
+            raise
 
     return wrapper
+
+
+@functools.cache
+def _end_quickly() -> None:
+    """Has this process end at once when it ends, also at one more Ctrl-C.
+
+    Before it ends, Python looks for garbage among all objects of the 7,000 modules that Oumi
+    imports. That takes seconds, in which Ctrl-C is not heard.
+    """
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    atexit.register(gc.freeze)
 
 
 def _reported(error: CoalmError) -> CoalmError:
@@ -53,7 +73,37 @@ def _reported_class() -> type[CoalmError]:
     class ReportedError(CoalmError, OumiConfigError):
         """A `CoalmError` that is also one of Oumi's configuration errors."""
 
+        def __format__(self, spec: str) -> str:
+            """Writes it for Oumi, which formats the error into a text that Rich reads as markup.
+
+            Rich drops `[memory, live]` from a text, and raises an error at `[/memory]`.
+            """
+            from rich.markup import escape
+
+            return escape(printable(self))
+
     return ReportedError
+
+
+@functools.cache
+def name_files_that_oumi_cannot_write() -> None:
+    """Has Oumi's evaluator end with one line that names the result file which a full disk refuses.
+
+    Oumi 0.9 ends with a traceback that names no file. This can go when Oumi's `_save_to_file`
+    raises an error that does.
+    """
+    from oumi.core.evaluation.utils import save_utils
+
+    save = save_utils._save_to_file
+
+    @reported_by_oumi
+    def save_or_name(output_path: Path, data: Any) -> None:
+        try:
+            save(output_path, data)
+        except OSError as error:
+            raise WriteError(output_path, error) from error
+
+    save_utils._save_to_file = save_or_name
 
 
 @functools.cache
@@ -132,7 +182,11 @@ def most_at_once(engine: "RemoteInferenceEngine") -> int:
 
 
 async def query_remote(
-    engine: "RemoteInferenceEngine", conversation: "Conversation", semaphore: Any, session: Any
+    engine: "RemoteInferenceEngine",
+    conversation: "Conversation",
+    semaphore: Any,
+    session: Any,
+    max_new_tokens: int | None = None,
 ) -> "Conversation":
     """Asks one question through Oumi's remote engine.
 
@@ -145,12 +199,19 @@ async def query_remote(
         conversation: The question.
         semaphore: From `semaphore_of`.
         session: What requests are posted with, such as an `aiohttp.ClientSession`.
+        max_new_tokens: Instead of the recipe's.
 
     Returns:
         The conversation with the answer.
     """
+    from oumi.core.configs import InferenceConfig
+
+    shorter = None
+    if max_new_tokens is not None:
+        generation = dataclasses.replace(engine._generation_params, max_new_tokens=max_new_tokens)
+        shorter = InferenceConfig(model=engine._model_params, generation=generation)
     engine._save_conversation_to_scratch = _save_nothing  # pyright: ignore[reportAttributeAccessIssue]
-    return await engine._query_api(conversation, semaphore, session)
+    return await engine._query_api(conversation, semaphore, session, shorter)
 
 
 def _save_nothing(conversation: "Conversation", output_filepath: str | None) -> None:

@@ -1,5 +1,11 @@
 """Words in messages to people."""
 
+import re
+
+# C0 and C1 but for tab and line break, the line separators, what turns the direction of text, and
+# halves of surrogate pairs.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 def counted(number: int, noun: str) -> str:
     """Writes a number with its noun.
@@ -8,3 +14,13 @@ def counted(number: int, noun: str) -> str:
     ('1 record', '1,200 records')
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def printable(text: object) -> str:
+    r"""Escapes control characters: data and names must not steer a terminal or break a page.
+
+    >>> printable("a\x1b[31mb\r\nc")
+    'a\\x1b[31mb\nc'
+    """
+    plain = str(text).replace("\r\n", "\n")
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), plain)

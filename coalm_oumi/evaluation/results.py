@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coalm_oumi.core import compat
 from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.files import provenance
 from coalm_oumi.files.jsontext import write_jsonl
@@ -71,8 +72,6 @@ def write(
         templates: The prompt templates that the task renders.
         data: The mixture that it asks, if any.
     """
-    from oumi.core.evaluation.evaluation_result import EvaluationResult
-
     file = Path("answers") / f"{file_name(label)}.jsonl"
     # A model may write 1e999, and JSON has no infinity.
     plain = [json.loads(dumps(found), parse_constant=str) for found in records]
@@ -91,4 +90,17 @@ def write(
             ),
         },
     }
+    return for_oumi(label, values)
+
+
+def for_oumi(label: str, values: Json) -> "EvaluationResult":
+    """Returns what Oumi saves under `output_dir` once the task has ended.
+
+    Args:
+        label: The task, and what tells it from others of its kind.
+        values: The metrics, and what they were made with.
+    """
+    from oumi.core.evaluation.evaluation_result import EvaluationResult
+
+    compat.name_files_that_oumi_cannot_write()
     return EvaluationResult(task_name=label, task_result={"results": {label: values}})

@@ -257,8 +257,8 @@ _PROBE_TOOL: Json = {
 def check_template(style: Style, engine: "BaseInferenceEngine") -> None:
     """Refuses a native style where a local model's chat template leaves the functions out.
 
-    The same question is rendered with and without a function. A server renders by itself, and is
-    not asked.
+    The same question is rendered with and without a function. A server renders by itself:
+    `RecordedModel.check_tools` asks it.
 
     Raises:
         CoalmError: Both prompts are the same: the model would never see a function.

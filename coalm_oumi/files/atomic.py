@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from coalm_oumi.core.errors import WriteError
+from coalm_oumi.core.wording import printable
 
 
 @contextmanager
@@ -35,6 +36,15 @@ def write_text(path: Path, text: str) -> None:
         WriteError: The file cannot be written. What was there before stays.
     """
     write_bytes(path, text.encode("utf-8"))
+
+
+def write_page(path: Path, text: str) -> None:
+    """Writes a text that people look at, with control characters escaped.
+
+    Raises:
+        WriteError: The file cannot be written. What was there before stays.
+    """
+    write_text(path, printable(text))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

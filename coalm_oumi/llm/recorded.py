@@ -49,6 +49,17 @@ GRACE_SECONDS = 5.0
 """
 
 
+_PROBE = "tools probe"
+_PROBE_TOOL: Json = {
+    "type": "function",
+    "function": {
+        "name": "probe",
+        "description": "Does nothing.",
+        "parameters": {"type": "object", "properties": {}},
+    },
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked of the model.
@@ -156,7 +167,9 @@ class RecordedModel:
         self._answered_here = 0
         self._failed_in_row = 0
         self._last_failure: Generated | None = None
-        self._is_stopping = False
+        self._is_stopping = self._is_unwritable = False
+        self._asked = 0  # in the current call of `hold`, and what has no answer
+        self._failed: list[tuple[Question, Generated]] = []
         self.too_long: set[str] = set()
         """The keys of questions of this run that were longer than the model's context."""
 
@@ -249,7 +262,7 @@ class RecordedModel:
         loop = asyncio.new_event_loop()
         ended: asyncio.Queue[asyncio.Task[_R]] = asyncio.Queue()
         live: set[asyncio.Task[_R]] = set()
-        self._is_stopping = False
+        self._is_stopping = self._is_unwritable = False
         self._failed_in_row, self._answered_here = 0, 0
         # Here and not in Oumi's engine, so that a greeting is not asked after all that waits.
         self._slots = asyncio.Semaphore(self._at_once)
@@ -347,51 +360,133 @@ class RecordedModel:
             raise ServerGoneError(f"{self._unreachable}; is the server up? Run the command again")
         async with self._slots:
             await self._may_ask.wait()
+            if self._is_unwritable:  # what is asked now could not be kept
+                raise asyncio.CancelledError
             generated = await self._backend.ask(question.conversation())
-        self._note(generated, is_known=_failure_key(key) in self._journal)
-        if generated.text is not None:
-            record: dict[str, Json] = {
-                "text": generated.text,
-                "usage": dataclasses.asdict(generated.usage),
-            }
-            if generated.is_cut:
-                record["is_cut"] = True
-            self._journal.append(key, record)
+            self._note(generated, is_known=_failure_key(key) in self._journal)
+            if generated.text is not None:
+                self._record(key, generated)
         return generated
 
-    def ask(self, questions: Sequence[Question], *, progress: bool = True) -> list[str]:
+    def _record(self, key: str, generated: Generated) -> None:
+        record: dict[str, Json] = {
+            "text": generated.text,
+            "usage": dataclasses.asdict(generated.usage),
+        }
+        if generated.is_cut:
+            record["is_cut"] = True
+        try:
+            self._journal.append(key, record)
+        except WriteError:
+            self._is_unwritable = True
+            raise
+
+    def ask(self, questions: Sequence[Question]) -> list[str]:
         """Returns an answer to each question, recorded before or asked now.
 
-        A question that the engine refuses, such as a prompt longer than the model's context, has an
-        empty answer and is asked again by the next run. A question at which the engine fails
-        otherwise raises an error once all others are answered; if it fails again in the next run,
-        and others do not, it has an empty answer too.
+        What has no answer is treated as in `hold`.
 
         Raises:
             CoalmError: The engine failed at some questions. The answers to the others are kept.
         """
-        answers: list[Generated | None] = [None] * len(questions)
         done = sum(_key(question) in self._journal for question in questions)
-        shown = progress and done < len(questions)
 
-        async def one(place: int) -> None:
-            answers[place] = await self.answer(questions[place])
+        async def one(place: int) -> tuple[int, str]:
+            return place, await self.text(questions[place])
+
+        answers: dict[int, str] = {}
+        with tqdm(total=len(questions), desc="answers", disable=done == len(questions)) as bar:
+            for place, text in self.hold(one(place) for place in range(len(questions))):
+                answers[place] = text
+                bar.update()
+        return [answers[place] for place in range(len(questions))]
+
+    def hold(
+        self,
+        conversations: Iterable[Coroutine[Any, Any, _R]],
+        *,
+        within: AbstractAsyncContextManager[Any] | None = None,
+    ) -> Iterator[_R]:
+        """Runs coroutines that await `text`, and yields the result of each when it ends.
+
+        A question that the engine refuses, such as a prompt longer than the model's context, has an
+        empty answer and is asked again by the next run. A question at which the engine fails
+        otherwise ends its conversation, and raises an error once all others have ended. If it fails
+        again in the next run, and others do not, it has an empty answer too.
+
+        Args:
+            conversations: The coroutines.
+            within: Opened in their event loop, as in `run`.
+
+        Raises:
+            CoalmError: The engine failed at some questions. The answers to the others are kept.
+        """
+        self._asked, self._failed = 0, []
+
+        async def unless_lost(conversation: Coroutine[Any, Any, _R]) -> list[_R]:
+            try:
+                return [await conversation]
+            except _LostError:
+                return []
 
         try:
-            with tqdm(total=len(questions), desc="answers", disable=not shown) as bar:
-                for _ in self._drive(one(place) for place in range(len(questions))):
-                    bar.update()
+            for found in self._drive(map(unless_lost, conversations), within=within):
+                yield from found
         except ServerGoneError as error:
-            if lost := self._unexplained(questions, answers):
-                raise self._failure(lost, len(questions)) from error
+            if lost := self._unexplained():
+                raise self._failure(lost) from error
             raise
-        self._accept_failures(questions, answers)
-        self.too_long |= {
-            question.key
-            for question, answer in zip(questions, answers, strict=True)
-            if answer is not None and answer.cause is Cause.TOO_LONG
-        }
-        return [answer.text or "" if answer else "" for answer in answers]
+        self._accept_failures()
+
+    async def text(self, question: Question) -> str:
+        """Returns the answer to one question, in a coroutine that `hold` runs.
+
+        Raises:
+            ServerGoneError: The model answers nothing any more.
+            WriteError: The answer cannot be recorded.
+        """
+        generated = await self.answer(question)
+        self._asked += 1
+        if generated.cause is not None:
+            self._failed.append((question, generated))
+            if generated.cause is Cause.TOO_LONG:
+                self.too_long.add(question.key)
+            elif generated.cause is not Cause.REFUSED and not self._is_known(question):
+                raise _LostError
+        return generated.text or ""
+
+    def _is_known(self, question: Question) -> bool:
+        """Returns True if an earlier run failed at the question too."""
+        return _failure_key(_key(question)) in self._journal
+
+    def check_tools(self) -> None:
+        """Refuses a server that leaves out functions which are given as tools.
+
+        The same question is asked with a function and without, once for a record. A server that
+        counts no tokens, or does not answer, is not refused.
+
+        Raises:
+            CoalmError: Both prompts have as many tokens: the model would never see a function.
+        """
+        if isinstance(self._backend, BatchEngine) or self._unreachable or _PROBE in self._journal:
+            return
+        server = self._backend
+
+        async def count(tools: Sequence[Json]) -> int:
+            question = Question(_PROBE, [Message(role=Role.USER, content="Hello!")], tools or None)
+            answer = await server.ask(question.conversation(), max_new_tokens=16)
+            return answer.usage.input_tokens
+
+        fewest, most = sorted(self._drive([count([]), count([_PROBE_TOOL])]))
+        if fewest == most > 0:
+            raise CoalmError(
+                f"the server counts {most} tokens in a prompt with a function and without: its "
+                "chat template leaves out functions that are given as tools; start it with a "
+                "template that knows them (and with tool calling, for vLLM --enable-auto-tool-"
+                "choice), or use another style"
+            )
+        if fewest > 0:
+            self._journal.append(_PROBE, {"prompt_tokens": [fewest, most]})
 
     def attempt(self, questions: Sequence[Question]) -> list[Generated]:
         """Returns what came of each question: recorded before, or asked now."""
@@ -432,54 +527,48 @@ class RecordedModel:
             f"are kept in {self._journal.path}: run the command again to go on"
         )
 
-    def _unexplained(
-        self, questions: Sequence[Question], answers: Sequence[Generated | None]
-    ) -> list[tuple[Question, Generated]]:
+    def _unexplained(self) -> list[tuple[Question, Generated]]:
         """Returns the failures that an earlier run has not met, and that no context explains."""
         return [
             (question, answer)
-            for question, answer in zip(questions, answers, strict=True)
-            if answer is not None
-            and answer.cause not in (None, Cause.TOO_LONG)
-            and _failure_key(_key(question)) not in self._journal
+            for question, answer in self._failed
+            if answer.cause is not Cause.TOO_LONG and not self._is_known(question)
         ]
 
-    def _accept_failures(
-        self, questions: Sequence[Question], answers: Sequence[Generated | None]
-    ) -> None:
+    def _accept_failures(self) -> None:
         """Lets failures of single questions pass, and no fault of the model as a whole.
 
         Raises:
             CoalmError: The model is gone, or the engine failed at a question for the first time.
         """
-        failed = [
-            (question, answer)
-            for question, answer in zip(questions, answers, strict=True)
-            if answer is not None and answer.cause is not None
-        ]
-        if not failed:
+        if not self._failed:
             return
-        news = self._unexplained(questions, answers)
-        lasting = [pair for pair in failed if pair[1].cause not in (Cause.TOO_LONG, Cause.REFUSED)]
+        news = self._unexplained()
+        harmless = (Cause.TOO_LONG, Cause.REFUSED)
+        lasting = [pair for pair in self._failed if pair[1].cause not in harmless]
         if (news or lasting) and not self._is_alive():
-            raise self._failure(news or lasting, len(questions))
+            raise self._failure(news or lasting)
         for question, answer in news:
             self._journal.append(_failure_key(_key(question)), {"error": answer.error})
         if lost := [pair for pair in news if pair[1].cause is not Cause.REFUSED]:
-            raise self._failure(lost, len(questions))
-        question, answer = failed[0]
+            raise self._failure(lost)
+        question, answer = self._failed[0]
         logger.warning(
-            f"{len(failed)} of {len(questions)} questions were refused and count as answered with "
-            f"nothing, first {question.key}: {answer.error}"
+            f"{len(self._failed)} of {self._asked} questions were refused and count as answered "
+            f"with nothing, first {question.key}: {answer.error}"
         )
 
-    def _failure(self, lost: Sequence[tuple[Question, Generated]], total: int) -> CoalmError:
-        question, answer = lost[0]
+    def _failure(self, lost: Sequence[tuple[Question, Generated]]) -> CoalmError:
+        question, answer = min(lost, key=lambda pair: pair[0].key)
         return CoalmError(
-            f"the inference engine failed at {len(lost)} of {total} questions, first at "
+            f"the inference engine failed at {len(lost)} of {self._asked} questions, first at "
             f"{question.key}: {answer.error}; the other answers are kept in {self._journal.path}: "
             "run the command again to go on"
         )
+
+
+class _LostError(Exception):
+    """Ends one conversation: its question has no answer, and the run will end with an error."""
 
 
 @contextlib.contextmanager

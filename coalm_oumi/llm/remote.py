@@ -58,12 +58,19 @@ class RemoteEngine:
             self._semaphore = compat.semaphore_of(self._engine)
             yield
 
-    async def ask(self, conversation: Conversation) -> Generated:
-        """Returns the answer, or why there is none after all of Oumi's retries."""
+    async def ask(
+        self, conversation: Conversation, *, max_new_tokens: int | None = None
+    ) -> Generated:
+        """Returns the answer, or why there is none after all of Oumi's retries.
+
+        Args:
+            conversation: The question.
+            max_new_tokens: Instead of the recipe's.
+        """
         session = self._session.for_conversation(conversation)
         try:
             answered = await compat.query_remote(
-                self._engine, conversation, self._semaphore, session
+                self._engine, conversation, self._semaphore, session, max_new_tokens
             )
         except _FinalError as error:
             return error.generated

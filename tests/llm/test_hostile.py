@@ -6,17 +6,24 @@ import json
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from oumi.core.configs import InferenceEngineType, ModelParams, RemoteParams
+from oumi.core.configs import (
+    EvaluationTaskParams,
+    InferenceEngineType,
+    ModelParams,
+    RemoteParams,
+)
 from oumi.inference import RemoteInferenceEngine
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.usage import Usage
+from coalm_oumi.evaluation.api_bank.task import api_bank
 from coalm_oumi.llm import http, recorded
 from coalm_oumi.llm.chat import Answer, ChatClient, ChatError, Endpoint, most_tokens
 from coalm_oumi.llm.failure import is_too_long
@@ -334,18 +341,22 @@ def test_weights_are_known_by_content_alone(tmp_path: Path):
 
 
 def test_nobody_waits_for_the_slowest(tmp_path: Path):
-    """Thirty conversations of three answers; in lockstep each of three rounds has a slow one."""
-    served = {"slow": 0}
+    """One answer comes once all other conversations have ended. In lockstep it would never come."""
+    asked: Counter[int] = Counter()
 
     def respond(request: Request) -> Reply:
-        text = request.json["messages"][-1]["content"]
-        conversation, step = map(int, text.split())
-        is_slow = conversation % 3 == step
-        served["slow"] += is_slow
-        return completion("yes", delay=0.6 if is_slow else 0.01)
+        conversation, _ = map(int, request.json["messages"][-1]["content"].split())
+        asked[conversation] += 1
+        if conversation == 0 and asked[0] == 1:
+            return dataclasses.replace(
+                completion("yes"), until=lambda: all(asked[n] == 3 for n in range(1, 30))
+            )
+        return completion("yes")
 
     with ChatServer(respond) as server:
-        params = RemoteParams(api_url=f"{server.url}/chat/completions", num_workers=30)
+        params = RemoteParams(
+            api_url=f"{server.url}/chat/completions", num_workers=30, connection_timeout=30
+        )
         run = dataclasses.replace(
             config(tmp_path),
             inference_engine=InferenceEngineType.REMOTE,
@@ -359,8 +370,47 @@ def test_nobody_waits_for_the_slowest(tmp_path: Path):
                     await model.answer(question(f"{number}/{step}", f"{number} {step}"))
                 return number
 
-            start = time.monotonic()
             assert sorted(model.run(map(lead, range(30)))) == list(range(30))
-            took = time.monotonic() - start
-    assert served["slow"] == 30
-    assert took < 1.6, "in lockstep it takes three slow rounds, 1.8 s and more"
+    assert set(asked.values()) == {3}
+
+
+@pytest.mark.parametrize("knows_tools", [True, False])
+def test_a_server_that_leaves_tools_out_is_refused(tmp_path: Path, knows_tools: bool):
+    def respond(request: Request) -> Reply:
+        shown = [request.json["messages"], request.json.get("tools") if knows_tools else None]
+        return completion("yes", input_tokens=len(json.dumps(shown)))
+
+    file = tmp_path / "level-1-api.json"
+    file.write_text(
+        json.dumps(
+            [
+                {
+                    "query": [{"role": "user", "content": "A table.\nGenerate API Request:"}],
+                    "tools": [{"name": "Book", "description": "Books.", "parameters": {}}],
+                    "answers": [{"name": "Book", "arguments": {}}],
+                }
+            ]
+        )
+    )
+    with ChatServer(respond) as server:
+        params = RemoteParams(api_url=f"{server.url}/chat/completions", max_retries=0)
+        run = dataclasses.replace(
+            config(tmp_path),
+            model=ModelParams(model_name="m"),
+            inference_engine=InferenceEngineType.REMOTE,
+            inference_remote_params=params,
+        )
+
+        def evaluate() -> Any:
+            engine = RemoteInferenceEngine(run.model, remote_params=params)
+            task = EvaluationTaskParams(task_name="t", evaluation_backend="custom")
+            return api_bank(task, run, engine, data={"path": str(file), "style": "native"})
+
+        if not knows_tools:
+            with pytest.raises(CoalmError, match="leaves out functions"):
+                evaluate()
+            assert len(server.requests) == 2, "nothing but the probe is asked"
+            return
+        first = evaluate().task_result
+        assert len(server.requests) == 3
+        assert evaluate().task_result == first and len(server.requests) == 3

@@ -32,6 +32,7 @@ class Reply:
         status: The HTTP status.
         headers: More headers.
         delay: Seconds to wait first.
+        until: Then, what to wait for.
         cut: Close the connection after that many bytes of the content; -1 for before the head.
     """
 
@@ -40,6 +41,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float = 0.0
     cut: int | None = None
+    until: Callable[[], bool] = lambda: True
 
 
 def completion(
@@ -163,6 +165,8 @@ class ChatServer:
         try:
             reply = self._respond(request)
             await asyncio.sleep(reply.delay)
+            while not reply.until():
+                await asyncio.sleep(0.01)
         finally:
             self._held -= 1
         if reply.cut == -1:

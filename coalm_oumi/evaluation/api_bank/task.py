@@ -69,6 +69,8 @@ def api_bank(
         for entry in entries
     ]
     with RecordedModel(inference_engine, config, results.file_name(options.label)) as model:
+        if style.native:
+            model.check_tools()
         texts = [style.read(text) or text for text in model.ask(questions)]
     judged = [
         api_bank_metrics.judge(text, entry) for text, entry in zip(texts, entries, strict=True)

@@ -11,6 +11,7 @@ from coalm_oumi.evaluation.bfcl.execution import ExecutedStep, Executor
 from coalm_oumi.evaluation.bfcl.official import Official
 from coalm_oumi.evaluation.styles import FunctionPrompt, Style
 from coalm_oumi.llm.recorded import Question, RecordedModel
+from coalm_oumi.llm.waiting import Batches
 
 STEP_LIMIT = 20
 """A turn with more executed steps ends the conversation, which is judged wrong
@@ -36,7 +37,7 @@ def converse(
     style: Style | Official,
     entries: Sequence[BfclEntry],
 ) -> list[tuple[BfclEntry, list[list[Json]]]]:
-    """Holds all conversations side by side, so that each step is one batch for the engine.
+    """Holds all conversations side by side. Each goes on as soon as its own answer is there.
 
     The loop is that of `inference_multi_turn_prompting` and `inference_multi_turn_FC` of bfcl-eval:
     a turn goes on as long as its decoder reads calls, and ends at an answer without any.
@@ -64,28 +65,49 @@ def converse(
         ]
     else:
         talks = [_Talk(entry, style) for entry in begun]
+    # The worker answers one request at a time. What comes meanwhile is its next one, so that
+    # searches of the web run side by side.
+    desk: Batches[tuple[AnyTalk, str], None] = Batches(
+        lambda heard: _take(worker, execute, style, heard)
+    )
     with tqdm(total=sum(len(entry.turns) for entry in entries), desc="turns") as bar:
-        while live := [talk for talk in talks if not talk.finished]:
-            before = sum(talk.turn for talk in live)
-            answers = model.ask([talk.question() for talk in live], progress=False)
-            acting: list[tuple[_Talk | _OfficialTalk, ExecutedStep]] = []
-            for talk, answer, calls in zip(live, *_read(worker, style, live, answers), strict=True):
-                if step := talk.hear(answer, calls):
-                    acting.append((talk, step))
-            results = execute([step for _, step in acting])
-            for (talk, step), result in zip(acting, results, strict=True):
-                talk.tell(step, result)
-            bar.update(sum(talk.turn for talk in live) - before)
+
+        async def lead(talk: AnyTalk) -> None:
+            while not talk.finished:
+                before = talk.turn
+                await desk.get((talk, await model.text(talk.question())))
+                bar.update(talk.turn - before)
+
+        for _ in model.hold(map(lead, talks), within=desk.open()):
+            pass
     for entry in entries:
         if entry.kind == "memory_prereq":
             worker.keep(entry)
     return [(entry, talk.answers) for entry, talk in zip(begun, talks, strict=True)]
 
 
+def _take(
+    worker: BfclWorker,
+    execute: Executor,
+    style: Style | Official,
+    heard: Sequence[tuple["AnyTalk", str]],
+) -> list[None]:
+    """Takes an answer in each of some conversations: reads it, and executes its calls."""
+    acting: list[tuple[AnyTalk, ExecutedStep]] = []
+    talks, answers = [talk for talk, _ in heard], [answer for _, answer in heard]
+    for talk, answer, calls in zip(talks, *_read(worker, style, talks, answers), strict=True):
+        if step := talk.hear(answer, calls):
+            acting.append((talk, step))
+    results = execute([step for _, step in acting])
+    for (talk, step), result in zip(acting, results, strict=True):
+        talk.tell(step, result)
+    return [None] * len(heard)
+
+
 def _read(
     worker: BfclWorker,
     style: Style | Official,
-    talks: Sequence["_Talk | _OfficialTalk"],
+    talks: Sequence["AnyTalk"],
     answers: Sequence[str],
 ) -> tuple[list[Json], list[list[str] | None]]:
     """Returns the answers as they are kept, and the calls in each."""
@@ -199,3 +221,7 @@ class _Talk:
             said = [{"role": "user", "content": prompt}]
             self._tools = added.tools
         self._messages = [*self._messages, *self._style.say(said)]
+
+
+AnyTalk = _OfficialTalk | _Talk
+"""One conversation, and where it stands."""

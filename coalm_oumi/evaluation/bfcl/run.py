@@ -168,6 +168,8 @@ def ask(
             RecordedModel(engine, config, label) as model,
             Journal(web, made_by=depends_on) if searches else nullcontext() as journal,
         ):
+            if style.tools if isinstance(style, Official) else style.native:
+                model.check_tools()
             execute = Executor(worker, journal)
             told = _tell(model, worker, execute, style, entries)
             answered = _answer(model, worker, execute, style, entries)

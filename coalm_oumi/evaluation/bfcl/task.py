@@ -22,7 +22,7 @@ from coalm_oumi.evaluation.bfcl.v4 import V4
 from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.evaluation.options import TaskOptions, takes
 from coalm_oumi.evaluation.styles import Style
-from coalm_oumi.files.atomic import write_text
+from coalm_oumi.files.atomic import write_page
 
 if TYPE_CHECKING:
     # Oumi loads this module in the middle of its imports. What is imported of Oumi here at that
@@ -142,7 +142,7 @@ def _bfcl(
     found = version.columns(accuracies, asked.sizes)
     columns = {name: found[name] for name in version.shown if name in found}
     table = Path(config.output_dir) / f"bfcl_{version.name}.md"
-    write_text(table, bfcl.summary(version, judged, columns, asked.too_long))
+    write_page(table, bfcl.summary(version, judged, columns, asked.too_long))
     metrics = {**columns, **{f"category/{name}": share for name, share in accuracies.items()}}
     records = [
         bfcl.as_record(sample, prompt) for sample, prompt in zip(judged, asked.prompts, strict=True)

@@ -1,6 +1,7 @@
 """Leads the dialogues of a run, and keeps each in a journal, so that a killed run resumes."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,9 +66,9 @@ def lead(
     names = {dialogue.dialogue_id for dialogue in dialogues}
     with (
         RecordedModel(engine, config, folder.name) as model,
-        _journal(folder, _depends_on(options, model)) as journal,
+        _journal(folder, "dialogues", _depends_on(options, model)) as journal,
+        _simulated_user(options, folder) as simulated,
     ):
-        simulated = _simulated_user(options, journal)
         done = {key for key, record in journal.records.items() if not record["error"]}
         rollouts = roll_out(
             [dialogue for dialogue in dialogues if dialogue.dialogue_id not in done],
@@ -87,8 +88,8 @@ def lead(
     return records, _spent(records, options, config, simulated)
 
 
-def _journal(folder: Path, depends_on: dict[str, Json]) -> Journal:
-    return Journal(folder / f"dialogues.{digest(depends_on)}.jsonl", made_by=depends_on)
+def _journal(folder: Path, name: str, depends_on: dict[str, Json]) -> Journal:
+    return Journal(folder / f"{name}.{digest(depends_on)}.jsonl", made_by=depends_on)
 
 
 def _depends_on(options: MultiwozOptions, model: RecordedModel) -> dict[str, Json]:
@@ -108,12 +109,15 @@ def _depends_on(options: MultiwozOptions, model: RecordedModel) -> dict[str, Jso
     }
 
 
-def _simulated_user(options: MultiwozOptions, journal: Journal) -> SimulatedUser | None:
+@contextlib.contextmanager
+def _simulated_user(options: MultiwozOptions, folder: Path) -> Iterator[SimulatedUser | None]:
     if not options.user:
-        return None
+        yield None
+        return
     server, max_usd = endpoint(options.user, "user")
-    spent = used(record["usage"]["user"] for record in journal.records.values())
-    return SimulatedUser(server, options.max_turns, max_usd=max_usd, used=spent)
+    depends_on = {"model": server.model, "prompts": prompts.fingerprint("multiwoz_user")}
+    with _journal(folder, "user", depends_on) as journal:
+        yield SimulatedUser(server, options.max_turns, journal, max_usd=max_usd)
 
 
 def _spent(

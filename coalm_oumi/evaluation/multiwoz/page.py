@@ -8,7 +8,7 @@ from coalm_oumi.core.digest import digest_of_text
 from coalm_oumi.evaluation.multiwoz.judge import METRICS, overall
 from coalm_oumi.evaluation.multiwoz.result import JudgedDialogue
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS
-from coalm_oumi.files.atomic import write_text
+from coalm_oumi.files.atomic import write_page
 from coalm_oumi.rendering.prompts import PAGE_STYLE, templates
 
 _COLUMNS = ("success", "joint_goal_accuracy", "inform", "book")
@@ -35,11 +35,11 @@ def write(
     for entry in judged:
         name = f"dialogues/{_file_name(entry.dialogue.dialogue_id)}.html"
         row = {"entry": entry, "file": name, "overall": overall(entry.verdicts)}
-        write_text(folder / name, transcript.render(**shared, **row))
+        write_page(folder / name, transcript.render(**shared, **row))
         rows.append(row)
     index = folder / "index.html"
     table = environment.get_template("index.jinja")
-    write_text(index, table.render(**shared, rows=rows, **_metric_table(metrics)))
+    write_page(index, table.render(**shared, rows=rows, **_metric_table(metrics)))
     return index
 
 

@@ -89,8 +89,7 @@ def _written(
     spent: Mapping[str, Json],
 ) -> EvaluationResult:
     """Writes pages and verdicts, and returns the metrics."""
-    from oumi.core.evaluation.evaluation_result import EvaluationResult
-
+    from coalm_oumi.evaluation import results
     from coalm_oumi.evaluation.multiwoz import lead, page, result
     from coalm_oumi.files import provenance
     from coalm_oumi.files.jsontext import write_jsonl
@@ -116,6 +115,4 @@ def _written(
             "samples": provenance.samples_hash([d.dialogue_id for d in dialogues]),
         },
     }
-    return EvaluationResult(
-        task_name=options.label, task_result={"results": {options.label: values}}
-    )
+    return results.for_oumi(options.label, values)

@@ -2,12 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from types import TracebackType
 from typing import Protocol, Self
 
+from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
+from coalm_oumi.evaluation.multiwoz.models import used
+from coalm_oumi.files.journal import Journal
 from coalm_oumi.llm.chat import BudgetError, ChatClient, ChatError, Endpoint
 from coalm_oumi.rendering import prompts
 
@@ -65,41 +69,35 @@ class SimulatedUser:
 
     Attributes:
         endpoint: The model.
-        used: All tokens so far.
         used_in: The tokens of each dialogue.
     """
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        max_turns: int,
-        *,
-        max_usd: float | None = None,
-        used: Usage | None = None,
+        self, endpoint: Endpoint, max_turns: int, journal: Journal, *, max_usd: float | None = None
     ) -> None:
         """Connects to nothing yet.
 
         Args:
             endpoint: The model.
             max_turns: The user leaves after this many turns. AutoTOD's does after 15.
-            max_usd: Stop before more than this is spent; None for no limit.
-            used: What earlier runs used of the same budget.
+            journal: Holds each answer, so that none is paid for twice.
+            max_usd: Stop before more than this is spent, earlier runs included; None for no limit.
         """
         self.endpoint = endpoint
         self._max_turns = max_turns
+        self._journal = journal
         self._max_usd = max_usd
-        self.used = used or Usage()
         self.used_in: dict[str, Usage] = defaultdict(Usage)
 
     async def __aenter__(self) -> Self:
         """Opens the client."""
-        self._client = ChatClient(self.endpoint, max_usd=self._max_usd, used=self.used)
+        before = used(record["usage"] for record in self._journal.records.values())
+        self._client = ChatClient(self.endpoint, max_usd=self._max_usd, used=before)
         self._answers, self._failures = 0, 0
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Closes the client."""
-        self.used = self._client.used
         await self._client.__aexit__(None, None, None)
 
     async def say(self, dialogue: Dialogue, said: Said) -> str | ChatError | None:
@@ -107,6 +105,7 @@ class SimulatedUser:
 
         Raises:
             BudgetError: No more may be spent.
+            WriteError: The answer cannot be recorded.
             CoalmError: The model answers nothing.
         """
         if not said:
@@ -116,21 +115,27 @@ class SimulatedUser:
         prompt = prompts.render(
             "multiwoz_user", message=dialogue.message, reference=dialogue.turns, turns=said
         )
-        try:
-            answer = await self._client.complete(
-                [{"role": "user", "content": prompt}],
-                request_id=f"{dialogue.dialogue_id}-{len(said)}",
-                temperature=0.0,
-                max_tokens=256,
-            )
-        except BudgetError:
-            raise
-        except ChatError as error:
-            self._failures += 1
-            if not self._answers and self._failures > _FEW:
-                raise CoalmError(f"the user's model answers nothing: {error}") from error
-            return error
+        key = f"{dialogue.dialogue_id}/{len(said)}#{digest(prompt)}"
+        if key not in self._journal:
+            try:
+                answer = await self._client.complete(
+                    [{"role": "user", "content": prompt}],
+                    request_id=f"{dialogue.dialogue_id}-{len(said)}",
+                    temperature=0.0,
+                    max_tokens=256,
+                )
+            except BudgetError:
+                raise
+            except ChatError as error:
+                self._failures += 1
+                if not self._answers and self._failures > _FEW:
+                    raise CoalmError(f"the user's model answers nothing: {error}") from error
+                return error
+            self._journal.append(key, {"text": answer.text, "usage": asdict(answer.usage)})
         self._answers += 1
-        self.used_in[dialogue.dialogue_id] += answer.usage
-        utterance = answer.text.strip().removeprefix("User:").partition("AI Assistant:")[0].strip()
+        record = self._journal.records[key]
+        self.used_in[dialogue.dialogue_id] += Usage(**record["usage"])
+        utterance = (
+            record["text"].strip().removeprefix("User:").partition("AI Assistant:")[0].strip()
+        )
         return None if not utterance or _END in utterance.lower() else utterance

@@ -2,6 +2,7 @@ import json
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from oumi.core.configs import (
     EvaluationTaskParams,
     GenerationParams,
     ModelParams,
+    RemoteParams,
 )
-from oumi.inference import NativeTextInferenceEngine
+from oumi.inference import NativeTextInferenceEngine, RemoteInferenceEngine
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import styles
@@ -25,6 +27,7 @@ from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.evaluation.bfcl.worker import arithmetic
 from coalm_oumi.evaluation.failures import Failure
 from tests.support import official_bfcl
+from tests.support.chat_server import ChatServer, Reply, Request, completion
 from tests.support.damage import answers_of_all_qualities, damaged, right_answer
 from tests.support.official_bfcl import Engine, Officially, run_task
 
@@ -338,6 +341,45 @@ def test_multi_turn_feeds_results_back(entries, tmp_path):
     assert len(engine.asked) == len(record.splitlines()) - 1 > 24
     failed = {row["failure"] for row in rows if not row["correct"]}
     assert failed <= {Failure.WRONG_STATE.value, Failure.OVER_CALLING.value}
+
+
+def test_a_slow_conversation_holds_no_other(entries, tmp_path):
+    """One answer comes once all other conversations have ended. In lockstep it would never come."""
+    by_text = {entry.turns[0][-1]["content"]: entry for entry in entries["multi_turn_base"]}
+    asked: Counter[str] = Counter()
+
+    def ended(entry: BfclEntry) -> bool:
+        return asked[entry.id] == len(entry.turns)
+
+    def respond(request: Request) -> Reply:
+        said = [m["content"] for m in request.json["messages"] if m["role"] == "user"]
+        entry = next(by_text[text] for text in said if text in by_text)
+        asked[entry.id] += 1
+        others = [other for other in by_text.values() if other.id in asked and other != entry]
+        is_slow = not others and asked[entry.id] == 1  # the first that is asked
+        if not is_slow:
+            return completion("No.")
+        return replace(
+            completion("No."),
+            until=lambda: (
+                len(asked) == 4
+                and all(ended(e) for e in by_text.values() if e.id in asked and e != entry)
+            ),
+        )
+
+    with ChatServer(respond) as server:
+        url = f"{server.url}/chat/completions"
+        remote = RemoteParams(api_url=url, num_workers=4, max_retries=0, connection_timeout=60)
+        data = {"categories": ["multi_turn_base"]}
+
+        def evaluate() -> Any:
+            engine = RemoteInferenceEngine(ModelParams(model_name="m"), remote_params=remote)
+            return run_task(V3, engine, tmp_path, data, count=4)
+
+        first = evaluate()
+        count = len(server.requests)
+        assert count == sum(asked.values())
+        assert evaluate() == first and len(server.requests) == count
 
 
 def test_a_model_that_calls_for_ever_is_stopped(entries, tmp_path):

@@ -1,12 +1,6 @@
 """MultiWOZ's agent, users and task: through real Oumi, against a real server on loopback."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -298,9 +292,15 @@ def test_jga_with_the_reference_replies_in_the_history(recipe: Callable[..., Pat
     assert result.task_result["results"][result.task_name]["joint_goal_accuracy"] == 1.0
 
 
-def test_a_simulated_user(recipe: Callable[..., Path]):
+def test_a_simulated_user(tmp_path: Path, recipe: Callable[..., Path]):
     with ChatServer(respond) as server:
-        found = evaluate(recipe(server, user={"model": "gpt", "base_url": server.url}))
+        file = recipe(server, user={"model": "gpt", "base_url": server.url})
+        found = evaluate(file)
+        # A kill before the dialogues' ends: what was said is not paid for again.
+        for journal in (tmp_path / "out").rglob("dialogues.*.jsonl"):
+            journal.unlink()
+        asked = len(server.requests)
+        assert evaluate(file) == found and len(server.requests) == asked
     assert (found["success"], found["book"]) == (0.5, 1.0), "this user never asks for the phone"
     assert "joint_goal_accuracy" not in found, "there is no state to compare with"
     assert found["spent"]["user"]["output_tokens"] == 15
@@ -396,48 +396,10 @@ def test_a_local_model(tmp_path: Path, tiny_model: Path, recipe: Callable[..., P
     assert found["joint_goal_accuracy"] == 0.0
 
 
-@pytest.mark.e2e
-def test_a_killed_run_goes_on(tmp_path: Path, recipe: Callable[..., Path]):
-    """`oumi evaluate`, killed after the first dialogue ended: the second run leads only the other."""
-    slow, waiting = [600.0], threading.Event()
-
-    def respond_slowly(request: Request) -> Reply:
-        prompt = request.json["messages"][-1]["content"]
-        late = "Indian food" in prompt and "18:00 then" in prompt
-        if late:
-            waiting.set()
-        return completion(model(prompt), delay=slow[0] if late else 0.0)
-
-    with ChatServer(respond_slowly) as server:
-        file = recipe(server)
-        folder = tmp_path / "out" / "multiwoz.2.4.corpus.coalm"
-        environment = {k: v for k, v in os.environ.items() if k != "OUMI_EXTRA_DEPS_FILE"}
-        oumi = Path(sys.executable).parent / "oumi"
-        first = subprocess.Popen(
-            [oumi, "evaluate", "-c", file], env=environment, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        deadline = time.monotonic() + 300
-        while not waiting.is_set() or not any(
-            journal.read_text().count("\n") > 1 for journal in folder.glob("dialogues.*.jsonl")
-        ):
-            assert time.monotonic() < deadline and first.poll() is None
-            time.sleep(0.05)
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-        slow[0] = 0.0
-        asked = len(server.requests)
-        found = evaluate(file)
-    # Nor is what was answered in the other dialogue before the kill asked again.
-    again = [request.json["messages"][-1]["content"] for request in server.requests[asked:]]
-    assert again and all("18:00 then" in prompt for prompt in again)
-    assert (found["success"], found["num_samples"]) == (1.0, 2)
-
-
 def test_the_pages_escape_what_a_model_writes_and_name_its_adapter(
     tmp_path: Path, recipe: Callable[..., Path]
 ):
-    evil = "<script>alert(1)</script>"
+    evil = "<script>alert(1)</script>\x1b]0;x\x07"
     with ChatServer(lambda _: completion(f"System: {evil}")) as server:
         file = recipe(server)
         config = yaml.safe_load(file.read_text())
@@ -447,7 +409,22 @@ def test_the_pages_escape_what_a_model_writes_and_name_its_adapter(
     pages = list((tmp_path / "out" / found["table"]).parent.rglob("*.html"))
     assert len(pages) == 3
     for page in pages:
-        assert "scripted + output/tuned" in page.read_text()
-        assert (
-            "<script" not in page.read_text() and "prefers-color-scheme: dark" in page.read_text()
-        )
+        text = page.read_text()
+        assert "scripted + output/tuned" in text
+        assert "<script" not in text and "prefers-color-scheme: dark" in text
+        assert "\x1b" not in text and "\x07" not in text
+
+
+def test_names_that_differ_in_a_slash_have_pages_of_their_own(
+    tmp_path: Path, recipe: Callable[..., Path]
+):
+    names = ["a/b", "a_b", "a\\b", "../a_b", "a\x1bb"]
+    file = tmp_path / "dialogues.json"
+    file.write_text(json.dumps(dict.fromkeys(names, TABLE)))
+    with ChatServer(respond) as server:
+        found = evaluate(recipe(server, path=str(file)))
+    home = (tmp_path / "out" / found["table"]).parent
+    pages = list(home.rglob("dialogues/*.html"))
+    assert len(pages) == len(names)
+    index = (home / "index.html").read_text()
+    assert all(f"dialogues/{page.name}" in index for page in pages)
