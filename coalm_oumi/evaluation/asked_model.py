@@ -43,12 +43,14 @@ def _check_base(config: "EvaluationConfig", options: TaskOptions) -> None:
 def _check_output(config: "EvaluationConfig", label: str) -> None:
     asked = _names(config.model.model_name, config.model.adapter_model)
     for file in sorted(Path(config.output_dir).glob("*/model_params.json")):
-        result = file.with_name("task_result.json")
-        if not result.is_file() or label not in read_json(result).get("results", {}):
-            continue
-        model = read_json(file)
-        known = _names(model.get("model_name"), model.get("adapter_model"))
-        if known != asked:
+        try:
+            result = read_json(file.with_name("task_result.json"))
+            model = read_json(file)
+            known = _names(model.get("model_name"), model.get("adapter_model"))
+            has_result = label in result["results"]
+        except (CoalmError, AttributeError, KeyError, TypeError):
+            continue  # a kill or a full disk left it in pieces: there is no result to overwrite
+        if has_result and known != asked:
             raise CoalmError(
                 f"{config.output_dir}: holds the results of {' + '.join(known)} for {label}; give "
                 f"{' + '.join(asked)} a folder of its name: --output_dir output/eval/NAME"

@@ -101,3 +101,15 @@ def _parquet(path: Path) -> Iterator[FileRecord]:
         raise CoalmError(f"{path}: no such file") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise CoalmError(f"{path}: not readable: {error}") from error
+
+
+def is_whole_arrow(path: Path) -> bool:
+    """Returns True if a file holds an Arrow stream up to its end. It is mapped, not copied."""
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(path)) as source:
+            pa.ipc.open_stream(source).read_all()
+    except (pa.ArrowException, OSError):
+        return False
+    return True

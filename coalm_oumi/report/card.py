@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from coalm_oumi import __version__
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files import hub
-from coalm_oumi.files.atomic import write_text
+from coalm_oumi.files.atomic import write_page
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.rendering.prompts import templates
 from coalm_oumi.report.collect import Runs, collect
@@ -67,7 +67,7 @@ def write(
         _compare(_of_recipe(known), _of_adapter(folder / ADAPTER), str(folder / ADAPTER))
     runs = collect(run_dir or folder) if run_dir or is_adapter else None
     text = render(known, is_adapter=is_adapter, runs=runs, manifest=_manifest(known, runs))
-    write_text(folder / CARD, text)
+    write_page(folder / CARD, text)
     return folder / CARD
 
 

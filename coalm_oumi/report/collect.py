@@ -1,17 +1,18 @@
 """Reads the files of run folders: losses, evaluation results and answers, and what they came of."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, TypeVar
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, loads
 from coalm_oumi.files import provenance
+from coalm_oumi.files.config import read_yaml
 from coalm_oumi.files.jsontext import read_json, read_jsonl
+
+_T = TypeVar("_T")
 
 KNOWN_PACKAGES = ("oumi", "torch", "transformers", "peft", "trl", "datasets", "lm_eval")
 
@@ -112,6 +113,8 @@ class Runs:
     mixtures: Sequence[Mixture]
     stages: Mapping[str, Json] = field(default_factory=dict)
     """What `coalm reproduce` recorded of its finished stages, by name."""
+    damaged: Sequence[str] = ()
+    """Files that cannot be read, as a kill or a full disk leaves them, and why."""
 
     @property
     def manifest(self) -> Json | None:
@@ -123,23 +126,35 @@ def collect(*folders: Path) -> Runs:
     """Reads run folders. Of several results of one task and model, the latest counts.
 
     Raises:
-        CoalmError: They hold neither a training run nor a result.
+        CoalmError: They hold neither a training run nor a result that can be read.
     """
     for folder in folders:
         if not folder.is_dir():
             raise CoalmError(f"{folder}: no such folder; train and evaluate first")
     root = Path(os.path.commonpath([folder.resolve() for folder in folders]))
+    damaged: list[str] = []
+
+    def each(name: str, read: Callable[[Path], _T]) -> Iterator[tuple[Path, _T]]:
+        for file in _find(folders, name):
+            try:
+                yield file, read(file)
+            except (CoalmError, LookupError, TypeError, ValueError, AttributeError) as error:
+                reason = str(error) if isinstance(error, CoalmError) else f"{file}: {error!r}"
+                damaged.append(reason)
+
     training = [
-        _training(file, root)
-        for file in _find(folders, "trainer_state.json")
+        run
+        for file, run in each("trainer_state.json", lambda file: _training(file, root))
         if not file.parent.name.startswith("checkpoint-")
     ]
     latest: dict[tuple[str, str], tuple[str, TaskResult]] = {}
-    for file in _find(folders, "task_result.json"):
-        for started, result in _results(file, root):
+    for _, found in each("task_result.json", lambda file: _results(file, root)):
+        for started, result in found:
             key = (result.model, result.task)
             if key not in latest or started >= latest[key][0]:
                 latest[key] = (started, result)
+    if damaged and not training and not latest:
+        raise CoalmError(f"nothing can be read: {'; '.join(damaged[:3])}")
     if not training and not latest:
         raise CoalmError(
             f"{', '.join(map(str, folders))}: neither a trainer_state.json nor a task_result.json "
@@ -155,21 +170,25 @@ def collect(*folders: Path) -> Runs:
         results=results,
         mixtures=[
             mixture
-            for file in _find(folders, "manifest.json")
-            if (mixture := _mixture(file, root)) is not None
+            for _, mixture in each("manifest.json", lambda file: _mixture(file, root))
+            if mixture is not None
         ],
         stages={
-            row["key"]: row["record"]
-            for file in _find(folders, "reproduce.jsonl")
-            for _, row in read_jsonl(file)
-            if "key" in row
+            key: record
+            for _, stages in each("reproduce.jsonl", _stages)
+            for key, record in stages.items()
         },
+        damaged=damaged,
     )
 
 
 def _find(folders: Sequence[Path], name: str) -> list[Path]:
     """Finds files of a name, each once."""
     return sorted({file.resolve() for folder in folders for file in folder.rglob(name)})
+
+
+def _stages(file: Path) -> dict[str, Json]:
+    return {row["key"]: row["record"] for _, row in read_jsonl(file) if "key" in row}
 
 
 def _mixture(file: Path, root: Path) -> Mixture | None:
@@ -214,12 +233,7 @@ def _logged(folder: Path) -> Mapping[str, Json]:
 
 
 def _yaml(file: Path) -> Mapping[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+    return (read_yaml(file) or {}) if file.is_file() else {}
 
 
 def _results(file: Path, root: Path) -> list[tuple[str, TaskResult]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.files.atomic import write_text
+from coalm_oumi.files.atomic import write_page
 from coalm_oumi.files.jsontext import write_json
 from coalm_oumi.rendering import markdown
 from coalm_oumi.rendering.prompts import PAGE_STYLE, templates
@@ -137,6 +137,6 @@ def write(folder: Path, tasks: Sequence[Task], *, samples: int) -> Sequence[Path
         tasks=[(task, kinds(task), task.samples[:samples]) for task in tasks],
         failure_of=failure_of,
     )
-    write_text(page, rendered)
+    write_page(page, rendered)
     write_json(counts, {task.name: task.counts for task in tasks})
     return [page, counts]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coalm_oumi.files.atomic import write_bytes, write_text
+from coalm_oumi.files.atomic import write_bytes, write_page
 from coalm_oumi.rendering.prompts import PAGE_STYLE, templates
 from coalm_oumi.report import failures, figures, paper, runs, tables
 from coalm_oumi.report.collect import Runs, TaskResult, collect
@@ -108,7 +108,7 @@ def write(folders: Sequence[Path], output: Path | None = None) -> Sequence[Path]
     for figure in drawn:
         write_bytes(parts / f"{figure.name}.png", figure.png)
     for file, text in files.items():
-        write_text(file, text)
+        write_page(file, text)
     return [*files, *(parts / f"{figure.name}.png" for figure in drawn)]
 
 

@@ -121,13 +121,14 @@ def _seeds(config: Mapping[str, Any]) -> str:
 
 
 def warnings(runs: Runs) -> list[str]:
-    """Says which results cannot be compared, and why."""
+    """Says which results are left out or cannot be compared, and why."""
     by_task: dict[str, list[TaskResult]] = defaultdict(list)
     by_model: dict[str, set[str]] = defaultdict(set)
     for result in runs.results:
         by_task[result.task].append(result)
         by_model[result.model].add(result.evaluated)
-    found = [
+    found = [f"left out, since it cannot be read: {reason}" for reason in runs.damaged]
+    found += [
         f"{model}: its tasks were not all of one model, but of {' and of '.join(sorted(evaluated))}"
         for model, evaluated in by_model.items()
         if len(evaluated) > 1

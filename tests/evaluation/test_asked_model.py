@@ -45,3 +45,14 @@ def test_another_model_does_not_overwrite_results(tmp_path: Path):
         CoalmError, match="holds the results of a/one for coalm-oumi/task; give a/two"
     ):
         check_model(config(tmp_path, "a/two"), TaskOptions(), TASK)
+
+
+@pytest.mark.parametrize("name", ["task_result.json", "model_params.json"])
+@pytest.mark.parametrize("content", ["", "[]", "3"])
+def test_a_result_that_a_full_disk_cut_stops_no_later_run(tmp_path: Path, name: str, content: str):
+    run = tmp_path / "eval/custom_1"
+    run.mkdir(parents=True)
+    (run / "task_result.json").write_text(json.dumps({"results": {TASK: {}}}))
+    (run / "model_params.json").write_text(json.dumps({"model_name": "b"}))
+    (run / name).write_text(content)
+    check_model(config(tmp_path, "a"), TaskOptions(), TASK)

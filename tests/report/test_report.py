@@ -80,6 +80,43 @@ def test_green_is_kept_for_right_answers():
     assert bars.index("#d9542b") < bars.index("#2a9461"), "the legend alone shows green"
 
 
+def test_no_name_and_no_answer_reaches_a_file_with_its_control_characters(runs: Path):
+    evil = "\x1b]0;x\x07\x9b2J\r"
+    (runs / "eval/tuned").rename(runs / f"eval/tu{evil}ned")
+    for file in runs.rglob("*.json*"):
+        content = file.read_text()
+        file.write_text(
+            content.replace("rate", json.dumps(evil)[1:-1]).replace("small", "sm\\u001ball")
+        )
+    files = write([runs], runs / "page")
+    for file in files:
+        if file.suffix != ".png":
+            assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", file.read_text()), file
+    assert "tu\\x1b]0;x" in (runs / "page/report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"[]", b'{"results": 3}', b'{"results": {"t": []}}', b"\xff\xfe", b"[" * 100_000],
+    ids=["empty", "cut", "a list", "a number", "no metrics", "no UTF-8", "deep"],
+)
+def test_a_damaged_result_is_left_out_and_named(runs: Path, damage: bytes):
+    put(runs / "eval/other/custom_1/model_params.json", {"model_name": "small"})
+    file = runs / "eval/other/custom_1/task_result.json"
+    file.write_bytes(damage)
+    found = collect(runs)
+    assert {result.run for result in found.results} == {"base", "tuned"}
+    (reason,) = found.damaged
+    assert str(file) in reason
+    assert "left out, since it cannot be read" in write([runs])[0].read_text()
+
+
+def test_nothing_but_damaged_results_is_one_clear_error(tmp_path: Path):
+    (tmp_path / "task_result.json").write_text("{")
+    with pytest.raises(CoalmError, match=r"nothing can be read: .*task_result\.json"):
+        collect(tmp_path)
+
+
 def test_other_samples_are_said_to_be_other(runs: Path):
     assert "did not answer the same samples" not in write([runs])[0].read_text()
     answers = runs / "eval/base/answers/state_tracking.jsonl"

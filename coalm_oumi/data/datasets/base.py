@@ -30,6 +30,8 @@ from coalm_oumi.data.datasets.tokens import IGNORE_INDEX, Encoded, encode, user_
 from coalm_oumi.data.datasets.turn import generation_prompt
 from coalm_oumi.data.mixture.select import select
 from coalm_oumi.files import provenance
+from coalm_oumi.files.atomic import writing
+from coalm_oumi.files.records import is_whole_arrow
 from coalm_oumi.rendering import prompts
 from coalm_oumi.rendering.chat_template import pin_template_date
 
@@ -195,8 +197,13 @@ class SampleDataset(BaseSftDataset):
         workers = compat.transform_workers(self)
         fingerprint = self._fingerprint()
         cached = Path(HF_DATASETS_CACHE) / "coalm_oumi" / f"{fingerprint}.arrow"
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{cached}.lock"):
+        with writing(cached):
+            cached.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{cached}.lock"), writing(cached):
+            for file in cached.parent.glob(f"{fingerprint}*.arrow"):  # one of each worker
+                if not is_whole_arrow(file):
+                    logger.warning(f"{file}: damaged; tokenizing again")
+                    file.unlink()
             encoded = self.samples.with_format("arrow").map(
                 self._encode_batch,
                 batched=True,

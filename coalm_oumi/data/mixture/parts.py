@@ -26,6 +26,7 @@ from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources import LeftOut, Reader, Record, Rejected, render
 from coalm_oumi.files.atomic import write_bytes
 from coalm_oumi.files.children import end_with_parent
+from coalm_oumi.files.records import is_whole_arrow
 
 PART_RECORDS = 128
 
@@ -111,7 +112,7 @@ def parts(name: str, reader: Reader, folder: Path, submit: Submit, *, ahead: int
         file = folder / f"{number:06}.arrow"
         known = [record.read for record in records if isinstance(record, Record)]
         part = Part(file, max(known, default=reader.size))
-        pending.append((part, _done() if file.exists() else submit(name, file, records)))
+        pending.append((part, _done() if is_whole_arrow(file) else submit(name, file, records)))
         if len(pending) > ahead:
             yield _finished(*pending.popleft())
     while pending:

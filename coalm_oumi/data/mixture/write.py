@@ -14,7 +14,7 @@ from coalm_oumi.core.jsontext import Json
 from coalm_oumi.data.mixture.store import CARD, FINDINGS, MANIFEST, SHARD, STAGING
 from coalm_oumi.data.sources import domain_of
 from coalm_oumi.files import hub
-from coalm_oumi.files.atomic import write_bytes, write_text
+from coalm_oumi.files.atomic import write_bytes, write_page
 from coalm_oumi.files.jsontext import read_json, write_json
 from coalm_oumi.rendering.prompts import templates
 
@@ -89,7 +89,7 @@ def write_mixture(
             (home / name).rename(folder / name)
     digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     record = {**manifest, "shards": shards, "sha256": digests}
-    write_text(folder / CARD, _card(record))
+    write_page(folder / CARD, _card(record))
     write_json(folder / MANIFEST, record)
     shutil.rmtree(home)
 

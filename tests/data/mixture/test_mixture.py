@@ -458,6 +458,24 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
                                        SourceConfig(path="samples:snips")}}))  # fmt: skip
 
 
+def test_a_damaged_part_is_rendered_again(tmp_path: Path):
+    config = BuildConfig(
+        output_dir=str(tmp_path / "damaged"),
+        sources={"toolace": SourceConfig(path="samples:toolace")},
+        validation_fraction=0.2,
+        strict=True,
+    )
+    with pytest.raises(CoalmError):
+        build(config)
+    (part, *_) = (tmp_path / "damaged").glob(".build/parts-*/**/*.arrow")
+    part.write_bytes(part.read_bytes()[:-100])
+    found = [
+        hashes(build(config.model_copy(update={"strict": False, "output_dir": str(folder)})))
+        for folder in (tmp_path / "damaged", tmp_path / "whole")
+    ]
+    assert found[0] == found[1]
+
+
 def test_more_workers_give_the_same_files(tmp_path: Path, repo: Path, mixture: Path):
     config = load_config(repo / "recipes/data/demo.yaml", [f"output_dir={tmp_path}"])
     build(config, workers=2)
