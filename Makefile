@@ -20,7 +20,7 @@ export COALM_DATA := $(DATA)
 endif
 SCALE := $(if $(DATA),demo_real,demo)
 
-.PHONY: gpu-stack test-gpu-stack vllm-env test-vllm demo test lint bfcl-env format
+.PHONY: gpu-stack test-gpu-stack vllm-env test-vllm demo test chaos lint bfcl-env format
 
 demo: $(BIN)/.installed
 	$(BIN)/coalm reproduce --scale $(SCALE) --run variables.dtype=$(DTYPE)
@@ -29,6 +29,10 @@ demo: $(BIN)/.installed
 test: $(BIN)/.installed
 	$(MAKE) -j 2 lint bfcl-env
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Sixty kills of an evaluation on each of two benchmarks: ten times those of `make test`.
+chaos: $(BIN)/.installed
+	COALM_CHAOS_ROUNDS=10 $(BIN)/python -m pytest tests/chaos -s
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .

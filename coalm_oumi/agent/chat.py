@@ -94,7 +94,7 @@ class Chat:
             return None
         if self._session.ran_out:
             self._note(f"no reply within {len(self._session.turns[-1].steps)} steps")
-            self._console.print(Text(f"Agent: {reply}"))
+            self._console.print(Text(clean(f"Agent: {reply}")))
         return reply
 
     def _take_steps(self) -> str:

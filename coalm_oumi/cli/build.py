@@ -8,6 +8,7 @@ import typer
 
 from coalm_oumi.cli.arguments import Changes
 from coalm_oumi.core.wording import counted
+from coalm_oumi.rendering.terminal import say
 
 
 def build(
@@ -31,13 +32,13 @@ def build(
     manifest = read_json(folder / MANIFEST)
     for split, counts in manifest["samples"].items():
         parts = ", ".join(f"{name} {count}" for name, count in counts.items())
-        print(f"{split}: {sum(counts.values())} samples ({parts})")
+        say(f"{split}: {sum(counts.values())} samples ({parts})")
     rejected = sum(len(items) for items in manifest["rejected"].values())
     if rejected:
         records = counted(rejected, "record")
-        print(f"{records} gave no sample; {folder / MANIFEST} lists the reasons")
-    print(folder)
+        say(f"{records} gave no sample; {folder / MANIFEST} lists the reasons")
+    say(folder)
     if push_to_hub:
         from coalm_oumi.data.mixture.write import push
 
-        print(push(folder, push_to_hub))
+        say(push(folder, push_to_hub))

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from coalm_oumi.rendering.terminal import say
+
 
 def card(
     model: Annotated[Path, typer.Argument(help="An adapter, or what `coalm merge` wrote")],
@@ -24,6 +26,6 @@ def card(
     from coalm_oumi.report.card import push, write
     from coalm_oumi.training.recipe import read_recipe
 
-    print(write(model, read_recipe(config) if config else None, run_dir=run_dir))
+    say(write(model, read_recipe(config) if config else None, run_dir=run_dir))
     if push_to_hub:
-        print(push(model, push_to_hub))
+        say(push(model, push_to_hub))

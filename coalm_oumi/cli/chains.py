@@ -23,6 +23,7 @@ from coalm_oumi.files.config import read_config
 from coalm_oumi.files.journal import Journal
 from coalm_oumi.files.jsontext import read_jsonl
 from coalm_oumi.files.resources import resource_dir
+from coalm_oumi.rendering.terminal import say
 
 JOURNAL = "reproduce.jsonl"
 
@@ -162,9 +163,9 @@ def run(chain: Chain) -> None:
             place = f"[{number}/{len(chain.stages)}] {name}"
             reason = why_to_run(stage, journal.records.get(name))
             if reason is None:
-                print(f"{place}: done before", flush=True)
+                say(f"{place}: done before")
                 continue
-            print(f"{place}: {reason}\n$ {shlex.join(stage.words)}", flush=True)
+            say(f"{place}: {reason}\n$ {shlex.join(stage.words)}")
             journal.append(name, _finish(name, stage, environment))
             journal.sync()
             print(_estimate("left", list(chain.stages.values())[number:]), end="", flush=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from coalm_oumi.cli.arguments import Changes
+from coalm_oumi.rendering.terminal import say
 
 
 def check(
@@ -21,6 +22,6 @@ def check(
     healthy = True
     for finding in check_recipe(recipe, changes or []):
         healthy = healthy and finding.ok
-        print(finding)
+        say(finding)
     if not healthy:
         raise typer.Exit(1)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from coalm_oumi.rendering.terminal import say
+
 
 def demo_model(
     path: Annotated[Path, typer.Argument(help="The folder to write")] = Path("output/demo/model"),
@@ -16,4 +18,4 @@ def demo_model(
     from coalm_oumi.training.demo_model import prepare
 
     origin = prepare(path, hub=not no_hub)
-    print(f"{path}: {origin}")
+    say(f"{path}: {origin}")

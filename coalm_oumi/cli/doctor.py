@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from coalm_oumi.rendering.terminal import say
+
 
 def doctor(
     config: Annotated[
@@ -21,6 +23,6 @@ def doctor(
     healthy = True
     for finding in examine(config):
         healthy = healthy and finding.ok
-        print(finding, flush=True)
+        say(finding)
     if not healthy:
         raise typer.Exit(1)

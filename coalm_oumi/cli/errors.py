@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from coalm_oumi.rendering.terminal import say
+
 
 def errors(
     run_dir: Annotated[Path, typer.Argument(help="A folder of runs, such as output/demo")],
@@ -17,6 +19,6 @@ def errors(
     from coalm_oumi.report import failures
 
     tasks = failures.find(run_dir, task)
-    print(failures.as_markdown(tasks))
+    say(failures.as_markdown(tasks))
     for file in failures.write(run_dir, tasks, samples=samples):
-        print(file)
+        say(file)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import click
 import typer
 
+from coalm_oumi.rendering.terminal import say
+
 if TYPE_CHECKING:
     from coalm_oumi.training.weights import Dtype
 
@@ -31,9 +33,9 @@ def merge(
     from coalm_oumi.training.weights import merge as merge_weights
 
     lost = merge_weights(adapter, output, base=base, dtype=cast("Dtype", dtype))
-    print(output)
+    say(output)
     if lost > WORTH_SAYING:
-        print(
+        say(
             f"{dtype} rounded away {lost:.0%} of the adapter's change. Serve the adapter itself, "
             "or merge with --dtype float32, which keeps the change at twice the size",
             file=sys.stderr,

@@ -7,6 +7,7 @@ import typer
 
 from coalm_oumi.cli.arguments import Workers
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.rendering.terminal import say
 
 
 def overlap(
@@ -37,7 +38,7 @@ def overlap(
     results, overlapping = overlaps.find(table, benchmarks, workers=workers)
     show(overlaps.as_table(results, len(table)))
     folder = path if path.is_dir() else path.parent
-    print(overlaps.write(folder, results, len(table)))
+    say(overlaps.write(folder, results, len(table)))
     if output is not None:
         overlaps.write_clean(path, output, benchmarks, overlapping)
-        print(f"{output}: written without {overlapping.sum()} samples")
+        say(f"{output}: written without {overlapping.sum()} samples")

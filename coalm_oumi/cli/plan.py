@@ -8,6 +8,7 @@ import typer
 
 from coalm_oumi.cli.arguments import Changes, positive
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.rendering.terminal import say
 
 
 def plan(
@@ -63,7 +64,7 @@ def plan(
             kind, found = gpus_here(kind if gpu else None)
         except NoGpuError as error:  # the rest of the plan and of the checks is of use without one
             no_gpu = True
-            print(f"error: {error}; planned for {kind.name}", file=sys.stderr)
+            say(f"error: {error}; planned for {kind.name}", file=sys.stderr)
         else:
             gpus = gpus or found
             if gpus > found:
@@ -84,6 +85,6 @@ def plan(
     show.show(made)
     if output is not None:
         for file in show.write(output, made):
-            print(file)
+            say(file)
     if no_gpu or not made.ok:
         raise typer.Exit(1)

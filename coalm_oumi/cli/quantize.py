@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from coalm_oumi.rendering.terminal import say
+
 
 def quantize(
     config: Annotated[Path, typer.Option("-c", "--config", help="A training recipe")],
@@ -20,4 +22,4 @@ def quantize(
     recipe = read_recipe(config)
     recipe.model.model_name = model or recipe.model.model_name
     quantize_weights(recipe, output)
-    print(output)
+    say(output)

@@ -8,7 +8,7 @@ import typer
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.resources import resource_dir
-from coalm_oumi.rendering.terminal import show, table
+from coalm_oumi.rendering.terminal import say, show, table
 
 
 def recipes(
@@ -69,4 +69,4 @@ def _copy(home: Path, chosen: list[Path], target: Path) -> None:
     for path in chosen:
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(home / path, target / path)
-    print(f"{target}: {sum(path.suffix == '.yaml' for path in chosen)} recipes")
+    say(f"{target}: {sum(path.suffix == '.yaml' for path in chosen)} recipes")

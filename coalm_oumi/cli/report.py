@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from coalm_oumi.rendering.terminal import say
+
 
 def report(
     run_dir: Annotated[list[Path], typer.Argument(help="Folders of runs, such as output/demo")],
@@ -16,4 +18,4 @@ def report(
     from coalm_oumi.report.page import write
 
     for file in write(run_dir, output):
-        print(file)
+        say(file)

@@ -9,6 +9,7 @@ from coalm_oumi.cli import chains
 from coalm_oumi.cli.arguments import Changes
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.resources import resource_dir
+from coalm_oumi.rendering.terminal import say
 
 
 def reproduce(
@@ -33,7 +34,7 @@ def reproduce(
     if really:
         chains.run(chain)
     else:
-        print(chains.as_text(chains.plan(chain)))
+        say(chains.as_text(chains.plan(chain)))
 
 
 def _file_of(scale: str) -> Path:

@@ -7,6 +7,7 @@ import typer
 
 from coalm_oumi.cli.arguments import Workers
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.rendering.terminal import say
 
 
 def stats(
@@ -36,7 +37,7 @@ def stats(
     rows = counts.summarize(lengths, window=window)
     show(counts.as_table(rows, window=window))
     for remark in counts.remarks(rows):
-        print(remark)
+        say(remark)
     folder = path if path.is_dir() else path.parent
     for file in counts.write(folder, lengths, rows, window=window):
-        print(file)
+        say(file)

@@ -8,6 +8,7 @@ import typer
 
 from coalm_oumi.cli.arguments import Changes
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.rendering.terminal import say
 
 
 def generate(
@@ -31,7 +32,7 @@ def generate(
 
     with Generation(read_config(GenerateConfig, config, changes or [])) as generation:
         estimate = generation.estimate(retry_failed=retry_failed, batch=batch)
-        print(f"{generation.endpoint.model}: {estimate}", flush=True)
+        say(f"{generation.endpoint.model}: {estimate}")
         if dry_run:
             return
         try:
@@ -43,10 +44,10 @@ def generate(
         finally:
             summary = generation.write()
             folder = generation.folder
-            print(f"{folder / TRANSCRIPTS}: {summary['transcripts']} of {summary['dialogues']}")
+            say(f"{folder / TRANSCRIPTS}: {summary['transcripts']} of {summary['dialogues']}")
             left = summary["failed"] + summary["unanswered"]
             if left:
-                print(
+                say(
                     f"{folder / FAILED}: {summary['failed']} answers that could not be read, "
                     f"{summary['unanswered']} dialogues without one"
                 )

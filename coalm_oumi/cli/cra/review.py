@@ -7,6 +7,7 @@ import typer
 
 from coalm_oumi.cli.cra.transcripts import Functions, Sgd, Transcripts
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.rendering.terminal import say
 
 
 def review(
@@ -25,7 +26,7 @@ def review(
 ) -> None:
     """Let people judge a sample on a local page."""
     from coalm_oumi.data.cra import validation
-    from coalm_oumi.files.atomic import write_text
+    from coalm_oumi.files.atomic import write_page, write_text
     from coalm_oumi.rendering.terminal import show
 
     try:
@@ -40,11 +41,11 @@ def review(
     reviews = Reviews.open(cases, folder / "journal.jsonl", size=sample, seed=seed)
     try:
         if not export:
-            print(f"http://{HOST}:{port}/  (Ctrl-C stops the server; answers are kept)", flush=True)
+            say(f"http://{HOST}:{port}/  (Ctrl-C stops the server; answers are kept)")
             uvicorn.run(app(reviews), host=HOST, port=port, log_level="warning")
     finally:
         reviews.journal.close()
         write_text(folder / "reviews.jsonl", reviews.as_jsonl())
-        write_text(folder / "reviews.csv", reviews.as_csv())
+        write_page(folder / "reviews.csv", reviews.as_csv())
     show(validation.rates_table(reviews.rates()))
-    print(f"{folder / 'reviews.jsonl'}: {len(reviews.records())} of {len(reviews.cases)} reviewed")
+    say(f"{folder / 'reviews.jsonl'}: {len(reviews.records())} of {len(reviews.cases)} reviewed")

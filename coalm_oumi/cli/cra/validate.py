@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from coalm_oumi.cli.cra.transcripts import Functions, Sgd, Transcripts
+from coalm_oumi.rendering.terminal import say
 
 
 def validate(
@@ -53,8 +54,8 @@ def validate(
         silent = len(cases) - len(judgements)
         unreadable = sum(judgement.is_faulty is None for judgement in judgements.values())
         if silent:
-            print(f"{silent} dialogues that the judge did not answer; run again to ask for them")
+            say(f"{silent} dialogues that the judge did not answer; run again to ask for them")
         if unreadable:
-            print(f"{unreadable} dialogues with an answer of the judge that cannot be read")
-    print(f"{folder / validation.VALIDATION}: every finding, with its place")
-    print(f"{folder / validation.VALID}: the transcripts without one")
+            say(f"{unreadable} dialogues with an answer of the judge that cannot be read")
+    say(f"{folder / validation.VALIDATION}: every finding, with its place")
+    say(f"{folder / validation.VALID}: the transcripts without one")

@@ -40,11 +40,11 @@ _COLOURS = (
 
 def show(plan: Plan) -> None:
     """Prints a plan as tables."""
-    print(*_head(plan), "", sep="\n")
+    terminal.say("\n".join([*_head(plan), ""]))
     terminal.show(_memory(plan))
-    print()
+    terminal.say("")
     terminal.show(_clusters(plan))
-    print("", *_notes(plan), sep="\n")
+    terminal.say("\n".join(["", *_notes(plan)]))
 
 
 def write(folder: Path, plan: Plan) -> Sequence[Path]:
