@@ -1,6 +1,6 @@
 """Points Oumi at this package, through the one variable that its registry reads.
 
-The registry reads `OUMI_EXTRA_DEPS_FILE` once, a file that names one module a line.
+The registry reads `OUMI_EXTRA_DEPS_FILE` once, a file that names one module per line.
 """
 
 import os

@@ -19,7 +19,7 @@ _context.set_forkserver_preload(["coalm_oumi.cli.app", "coalm_oumi.oumi_plugin.r
 
 
 class Command:
-    """One run, which leads a process group of its own."""
+    """One run, which leads a process group."""
 
     def __init__(self, *words: str | Path, log: Path, **environment: str) -> None:
         """Starts it in the checkout.
