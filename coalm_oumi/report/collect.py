@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, loads
+from coalm_oumi.core.wording import printable
 from coalm_oumi.files import provenance
 from coalm_oumi.files.config import read_yaml
 from coalm_oumi.files.jsontext import read_json, read_jsonl
@@ -197,7 +198,7 @@ def _mixture(file: Path, root: Path) -> Mixture | None:
         return None
     stats = file.with_name("stats.json")
     return Mixture(
-        name=str(file.parent.relative_to(root)),
+        name=printable(file.parent.relative_to(root)),
         manifest=manifest,
         stats=read_json(stats) if stats.is_file() else None,
         hash=provenance.data_hash(file.parent),
@@ -210,7 +211,7 @@ def _training(file: Path, root: Path) -> TrainingRun:
     finished = [entry["train_runtime"] for entry in log if "train_runtime" in entry]
     config = _yaml(file.parent / "telemetry" / "training_config.yaml")
     return TrainingRun(
-        name=str(file.parent.relative_to(root)),
+        name=printable(file.parent.relative_to(root)),
         steps=[entry["step"] for entry in logged],
         losses=[float(entry["loss"]) for entry in logged],
         rates=[float(entry.get("learning_rate", "nan")) for entry in logged],
@@ -255,13 +256,13 @@ def _results(file: Path, root: Path) -> list[tuple[str, TaskResult]]:
         parts = [sizes[task]] if task in sizes else sizes.values()
         counted = sum(part["effective"] for part in parts)
         result = TaskResult(
-            model=str(output_dir.relative_to(root)),
-            task=task,
+            model=printable(output_dir.relative_to(root)),
+            task=printable(task),
             metrics=metrics,
             num_samples=int(values.get("num_samples", counted)),
             seconds=record.get("duration_sec"),
             answers=_rows(output_dir, values.get("answers")),
-            evaluated=" + ".join(evaluated),
+            evaluated=printable(" + ".join(evaluated)),
             errors=errors,
             sizes=values.get("sizes", {}),
             version=_version(values, harness.get("versions", {}).get(task)),
