@@ -51,42 +51,56 @@ JUDGE = sorted(RECIPES.glob("judge_*.yaml"))
 SHAPES = yaml.safe_load((REPO / "tests/support/shapes.yaml").read_text())
 
 MODEL = {"model.model_name", "model.tokenizer_pad_token", "training.output_dir"}
-ONE_GPU = MODEL | {
-    "training.per_device_train_batch_size",
+ONE_GPU = {
     "training.gradient_accumulation_steps",
     "training.enable_gradient_checkpointing",
     "training.gradient_checkpointing_kwargs.use_reentrant",
 }
 ABLATION = {"data.train.datasets.0.dataset_kwargs.domains", "training.output_dir"}
+PADDED = {
+    "model.model_max_length",
+    "data.train.collator_name",
+    "data.train.datasets.0.dataset_kwargs.max_length",
+    "training.optimizer",
+    "training.per_device_train_batch_size",
+    "training.trainer_kwargs.adapter_dtype",
+    "training.trainer_kwargs.loss_type",
+    "training.trainer_kwargs.max_row_tokens",
+    "training.trainer_kwargs.padding_free",
+}
 RECOMPUTED = {
     "training.enable_gradient_checkpointing",
     "training.gradient_checkpointing_kwargs.use_reentrant",
 }
-PUBLISHED = RECOMPUTED | {
-    "fsdp",
-    "model.enable_liger_kernel",
-    "peft",
-    "training.dataloader_num_workers",
-    "training.dataloader_prefetch_factor",
-    "training.empty_device_cache_steps",
-    "training.include_performance_metrics",
-    "training.learning_rate",
-    "training.logging_steps",
-    "training.max_grad_norm",
-    "training.num_train_epochs",
-    "training.optimizer",
-    "training.output_dir",
-    "training.per_device_train_batch_size",
-    "training.save_steps",
-    "training.trainer_kwargs",
-    "training.warmup_ratio",
-    "training.warmup_steps",
-    "training.weight_decay",
-}
+PUBLISHED = (
+    PADDED
+    | RECOMPUTED
+    | {
+        "fsdp",
+        "model.enable_liger_kernel",
+        "peft",
+        "training.dataloader_num_workers",
+        "training.dataloader_prefetch_factor",
+        "training.empty_device_cache_steps",
+        "training.include_performance_metrics",
+        "training.learning_rate",
+        "training.logging_steps",
+        "training.max_grad_norm",
+        "training.num_train_epochs",
+        "training.optimizer",
+        "training.output_dir",
+        "training.per_device_train_batch_size",
+        "training.save_steps",
+        "training.trainer_kwargs",
+        "training.warmup_ratio",
+        "training.warmup_steps",
+        "training.weight_decay",
+    }
+)
 DIFFERENCES = {
-    "coalm_demo": {
+    "coalm_demo": PADDED
+    | {
         "model.model_name",
-        "model.model_max_length",
         "model.tokenizer_pad_token",
         "data.train.datasets.0.dataset_path",
         "training.max_steps",
@@ -99,9 +113,11 @@ DIFFERENCES = {
         "training.trainer_kwargs",
         "training.output_dir",
     },
-    "coalm_70b": RECOMPUTED
+    "coalm_70b": PADDED
+    | RECOMPUTED
     | {"model.model_name", "training.output_dir", "training.save_steps", "fsdp"},
-    "coalm_405b": {
+    "coalm_405b": PADDED
+    | {
         "model.model_name",
         "model.device_map",
         "training.output_dir",
@@ -121,24 +137,15 @@ DIFFERENCES = {
     "coalm_8b_wo_cra": ABLATION,
     "coalm_qwen2.5_7b": MODEL,
     "coalm_mistral_7b": MODEL,
-    "coalm_llama3.2_3b": ONE_GPU - {"model.tokenizer_pad_token"},
-    "coalm_llama3.2_1b": ONE_GPU - {"model.tokenizer_pad_token"},
-    "coalm_smollm2_360m": ONE_GPU,
-    "coalm_smollm2_135m": ONE_GPU,
-    "coalm_8b_padding_free": {
-        "model.model_max_length",
-        "data.train.collator_name",
-        "data.train.datasets.0.dataset_kwargs.max_length",
-        "training.per_device_train_batch_size",
-        "training.output_dir",
-        "training.trainer_kwargs.padding_free",
-        "training.trainer_kwargs.max_row_tokens",
-    },
-    "coalm_8b_throughput": RECOMPUTED
+    "coalm_llama3.2_3b": PADDED | (MODEL - {"model.tokenizer_pad_token"}) | ONE_GPU,
+    "coalm_llama3.2_1b": PADDED | (MODEL - {"model.tokenizer_pad_token"}) | ONE_GPU,
+    "coalm_smollm2_360m": PADDED | MODEL | ONE_GPU,
+    "coalm_smollm2_135m": PADDED | MODEL | ONE_GPU,
+    "coalm_8b_throughput": (PADDED - {"data.train.collator_name"})
+    | RECOMPUTED
     | {
         "model.attn_implementation",
         "model.enable_liger_kernel",
-        "data.train.collator_name",
         "data.train.datasets.0.dataset_kwargs.completion_mask",
         "training.output_dir",
         "training.trainer_kwargs.packing",
@@ -245,7 +252,7 @@ def test_the_papers_hyperparameters(stem: str):
 )
 def test_the_ablations_of_table_5(stem: str, domains: list[str]):
     (data,) = recipe(stem).data.train.datasets
-    assert data.dataset_kwargs == {"domains": domains}
+    assert data.dataset_kwargs == {"domains": domains, "max_length": 4096}
     stages = yaml.safe_load((RECIPES / "reproduce/ablations.yaml").read_text())["stages"]
     full = yaml.safe_load((RECIPES / "reproduce/8b.yaml").read_text())["stages"]["train"]
     override = '"--data.train.datasets[0].dataset_path" data/coalm_it'
@@ -330,7 +337,8 @@ def test_every_job_is_one_that_its_scheduler_takes(file: Path):
     size = file.stem.split("_")[1]
     assert f"oumi distributed torchrun -m oumi train -c recipes/coalm_{size}.yaml" in job.run
     assert job.num_nodes == (2 if size == "405b" else 1)
-    assert job.resources.accelerators == "H100:8"
+    gpus = 2 if size == "8b" else 8
+    assert job.resources.accelerators == f"H100:{gpus}"
     if job.resources.cloud == "slurm":
         from oumi.launcher.clusters.slurm_cluster import (
             _create_job_script,
@@ -348,7 +356,7 @@ def test_every_job_is_one_that_its_scheduler_takes(file: Path):
         task = _convert_job_to_task(job)
         assert task.num_nodes == job.num_nodes
         (resources,) = task.resources
-        assert resources.accelerators == {"H100": 8}
+        assert resources.accelerators == {"H100": gpus}
 
 
 @pytest.mark.parametrize("file", LEARN + EVALUATE + INFER + JOBS, ids=lambda file: file.name)

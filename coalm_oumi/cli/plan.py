@@ -29,10 +29,6 @@ def plan(
     price: Annotated[
         float | None, typer.Option(callback=positive, help="Price of a GPU-hour")
     ] = None,
-    mfu: Annotated[
-        float | None,
-        typer.Option(callback=positive, help="Used share of the GPU's speed, in (0, 1]"),
-    ] = None,
     network: Annotated[
         float | None,
         typer.Option(callback=positive, metavar="GB/S", help="Network speed per GPU between nodes"),
@@ -50,13 +46,10 @@ def plan(
     The exit code is 1 if the recipe cannot run as it is.
     """
     from coalm_oumi.training.plan import show
-    from coalm_oumi.training.plan.build import make_plan
+    from coalm_oumi.training.plan.build import Options, make_plan
     from coalm_oumi.training.plan.gpus import NoGpuError, gpu_by_name, gpus_here
-    from coalm_oumi.training.plan.schedule import DEFAULT_MFU, NETWORK_GB_S
+    from coalm_oumi.training.plan.schedule import NETWORK_GB_S
 
-    mfu = mfu or DEFAULT_MFU
-    if mfu > 1:
-        raise CoalmError(f"--mfu {mfu}: a share in (0, 1], such as {DEFAULT_MFU}")
     kind = gpu_by_name(gpu or "h100")
     no_gpu = False
     if here:
@@ -69,19 +62,17 @@ def plan(
             gpus = gpus or found
             if gpus > found:
                 raise CoalmError(f"--gpus {gpus}: this machine has {found}; leave out --here")
-    made = make_plan(
-        recipe,
-        kind,
-        changes=changes or [],
+    options = Options(
+        changes=changes or (),
         gpus=gpus,
         here=here,
         global_batch=global_batch,
-        mfu=mfu,
         network_gb_s=network or NETWORK_GB_S,
         price=price,
         samples=samples,
         tokens_per_sample=tokens_per_sample,
     )
+    made = make_plan(recipe, kind, options)
     show.show(made)
     if output is not None:
         for file in show.write(output, made):

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
@@ -23,6 +23,9 @@ MIXTURE = "coalm-oumi/mixture"
 PUBLISHED = "uiuc-convai/CoALM-IT"
 """What the dataset class reads if a recipe names no path."""
 _LOCAL_ENGINES = ("NATIVE", "VLLM", "LLAMACPP")
+
+_NO_CUDNN = "TORCH_CUDNN_SDPA_DEPRIORITIZED"
+"""Has SDPA try cuDNN last. PyTorch reads it when a process first computes attention."""
 
 _PROBE = """
 import json
@@ -47,6 +50,7 @@ def examine(recipe: Path | None = None) -> Iterator[Finding]:
     for package in _PACKAGES:
         yield _version(package)
     yield _accelerator()
+    yield from _attention()
     yield _bitsandbytes()
     yield Finding(True, f"{len(prompts.names())} prompt templates")
     if recipe is not None:
@@ -177,6 +181,45 @@ def _accelerator() -> Finding:
         "no GPU: the demo runs, the 8B and larger recipes need one",
         "see the head of a recipe for its hardware",
     )
+
+
+def _attention() -> Iterator[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        flash = importlib.util.find_spec("flash_attn") is not None
+        yield from attention(torch.__version__, flash=flash, environment=os.environ)
+
+
+def attention(torch: str, *, flash: bool, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Says how attention is computed on a GPU, and what is faster for rows without padding.
+
+    Args:
+        torch: The release of PyTorch.
+        flash: Whether flash-attn is installed.
+        environment: The environment's variables.
+    """
+    if flash:
+        yield Finding(
+            True,
+            "flash-attn is installed: rows without padding need no mask",
+            "--model.attn_implementation flash_attention_2",
+        )
+    else:
+        yield Finding(
+            True,
+            "flash-attn is not installed: SDPA takes a mask of all pairs of tokens in a row",
+            "pip install flash-attn --no-build-isolation",
+        )
+    release = tuple(int(part) for part in re.findall(r"\d+", torch)[:2])
+    if release >= (2, 11) and environment.get(_NO_CUDNN) != "1":
+        yield Finding(
+            True,
+            f"torch {torch}: SDPA prefers cuDNN, which plans anew for each length of a row",
+            f"export {_NO_CUDNN}=1",
+        )
 
 
 def _bitsandbytes() -> Finding:

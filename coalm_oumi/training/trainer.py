@@ -103,9 +103,18 @@ class CoalmSftTrainer(_TrlTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Builds the trainer, and casts the adapters if a recipe asks for it."""
         super().__init__(*args, **kwargs)
+        self._cast_adapters()
+
+    def _cast_adapters(self) -> None:
         dtype = getattr(self.args, "adapter_dtype", None)
         if dtype is not None:
             _cast_trained(self.model, _DTYPES[dtype])
+
+    @override
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Loads a checkpoint, and casts the adapters again: peft has loaded them in float32."""
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._cast_adapters()
 
     @override
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

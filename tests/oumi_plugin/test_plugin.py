@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from coalm_oumi.oumi_plugin.doctor import attention
 from coalm_oumi.oumi_plugin.extra_deps import EXTRA_DEPS_FILE, PLUGIN_LINE, VARIABLE
 from coalm_oumi.oumi_plugin.merge_extra_deps import merged_file
 from tests.conftest import run
@@ -250,3 +251,15 @@ def test_doctor_checks_access_to_what_a_recipe_names(tmp_path: Path):
     assert "hf auth login" in gated and "hf auth login" in unknown
     done = run(*command[:3], "open.yaml", cwd=tmp_path, HF_HUB_OFFLINE="1")
     assert "BAD  me/open: the hub cannot be reached" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("torch", "set_to", "warned"),
+    [("2.9.1+cu128", None, False), ("2.11.0", None, True), ("2.13.0+cpu", "1", False)],
+)
+def test_doctor_names_what_attention_wants(torch: str, set_to: str | None, warned: bool):
+    name = "TORCH_CUDNN_SDPA_DEPRIORITIZED"
+    environment = {} if set_to is None else {name: set_to}
+    flash, *others = attention(torch, flash=False, environment=environment)
+    assert flash.fix == "pip install flash-attn --no-build-isolation"
+    assert [finding.fix for finding in others] == [f"export {name}=1"] * warned

@@ -44,7 +44,7 @@ def distributed(tiny_model: Path, mixture: Path, tmp_path_factory: pytest.TempPa
         for output in (folder / recipe, folder / f"{recipe}_resumed"):
             given = changes(recipe, tiny_model, mixture, output)
             if recipe == "coalm_8b":  # Oumi would name a GPU for each process
-                given.append("model.device_map=cpu")
+                given += ["model.device_map=cpu", "training.per_device_train_batch_size=1"]
             if output.name.endswith("_resumed"):
                 checkpoint = folder / recipe / f"checkpoint-{STEPS // 2}"
                 given.append(f"training.resume_from_checkpoint={checkpoint}")

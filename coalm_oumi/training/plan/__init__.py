@@ -1,8 +1,19 @@
 """Plan before renting: what a recipe needs in memory, hours and money, and whether it can run.
 
 `shape` (the model, from its configuration) and `setup` (the recipe) → `memory` (bytes per GPU) and
-`schedule` (steps, hours, cost) → `checks` (what would stop the run) → `show` (table and bars). May
-import `training.recipe`.
+`speed` (seconds of a step) → `schedule` (steps, hours, cost) → `checks` (what would stop the run) →
+`show` (table and bars). May import `training.recipe`.
 """
 
-__all__ = ["build", "checks", "gpus", "memory", "schedule", "setup", "shape", "show"]
+__all__ = [
+    "build",
+    "checks",
+    "gpus",
+    "memory",
+    "schedule",
+    "setup",
+    "shape",
+    "show",
+    "span",
+    "speed",
+]

@@ -1,7 +1,7 @@
 """A recipe and a cluster in, the whole plan out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coalm_oumi.core.finding import Finding
@@ -9,6 +9,8 @@ from coalm_oumi.training.plan import checks
 from coalm_oumi.training.plan.gpus import Gpu
 from coalm_oumi.training.plan.memory import NODE, Memory, Moment, peak, plan_memory, plan_start
 from coalm_oumi.training.plan.schedule import (
+    NETWORK_GB_S,
+    Cluster,
     DataSize,
     Schedule,
     data_size,
@@ -25,17 +27,47 @@ _SHOWN = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class Options:
+    """What a plan is asked for, beside the recipe and the kind of GPU.
+
+    Attributes:
+        changes: Changes to the recipe, `key=value`.
+        gpus: How many; None takes as many as make the recipe's batch the one that is meant, or the
+            smallest number that fits where that is more.
+        here: Whether this is the machine that it is to run on.
+        global_batch: The global batch that is meant; None takes the paper's.
+        network_gb_s: 1e9 bytes a second a GPU to other nodes.
+        price: Of one GPU-hour.
+        samples: Samples in an epoch; None finds out.
+        tokens_per_sample: Tokens in one; None finds out.
+    """
+
+    changes: Sequence[str] = ()
+    gpus: int | None = None
+    here: bool = False
+    global_batch: int | None = None
+    network_gb_s: float = NETWORK_GB_S
+    price: float | None = None
+    samples: int | None = None
+    tokens_per_sample: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
     """One line of the table of clusters.
 
     Attributes:
         gpus: How many GPUs.
+        samples: Samples that one takes at once.
+        accumulation: How often it does so in a step.
         memory: What one needs at its peak, in bytes.
         fits: Whether it has that much.
         schedule: The run on them.
     """
 
     gpus: int
+    samples: int
+    accumulation: int
     memory: int
     fits: bool
     schedule: Schedule
@@ -52,7 +84,6 @@ class Plan:
         data: What it trains on.
         gpu: The kind of GPU.
         gpus: How many the memory is counted for.
-        mfu: The share of the GPU's speed that the hours suppose.
         moments: The memory of one GPU.
         clusters: Other numbers of GPUs beside the chosen one.
         smallest: The smallest number of GPUs that fits, or None.
@@ -65,9 +96,8 @@ class Plan:
     data: DataSize
     gpu: Gpu
     gpus: int
-    mfu: float
     moments: Mapping[Moment, Memory]
-    clusters: Sequence[Cluster]
+    clusters: Sequence[Row]
     smallest: int | None
     findings: Sequence[Finding]
 
@@ -77,85 +107,57 @@ class Plan:
         return all(finding.ok for finding in self.findings)
 
 
-def make_plan(
-    recipe: Path,
-    gpu: Gpu,
-    *,
-    changes: Sequence[str] = (),
-    gpus: int | None = None,
-    here: bool = False,
-    global_batch: int | None = None,
-    mfu: float,
-    network_gb_s: float,
-    price: float | None = None,
-    samples: int | None = None,
-    tokens_per_sample: float | None = None,
-) -> Plan:
+def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
     """Plans a recipe.
 
     Args:
         recipe: The recipe.
         gpu: The kind of GPU.
-        changes: Changes to the recipe, `key=value`.
-        gpus: How many; None takes as many as make the recipe's batch the one that is meant, or the
-            smallest number that fits where that is more.
-        here: Whether this is the machine that it is to run on.
-        global_batch: The global batch that is meant; None takes the paper's.
-        mfu: The share of the GPU's speed that is used.
-        network_gb_s: 1e9 bytes a second a GPU to other nodes.
-        price: Of one GPU-hour.
-        samples: Samples in an epoch; None finds out.
-        tokens_per_sample: Tokens in one; None finds out.
+        options: What else is asked.
 
     Raises:
         CoalmError: Bad input, or a recipe of a kind that the plan does not know.
     """
-    config = read_recipe(recipe, changes)
-    if here:
+    options = options or Options()
+    config = read_recipe(recipe, options.changes)
+    if options.here:
         checks.check_config(config, place=str(recipe))
     setup = read_setup(config)
     peft = config.peft if config.training.use_peft else None
     model = config.model
     hf_config = read_config(model.model_name, trust_remote_code=model.trust_remote_code)
     shape = measure(model.model_name, hf_config, peft)
-    data = data_size(config, samples=samples, tokens=tokens_per_sample)
-    meant = global_batch or paper_training()["global_batch"]
-
+    data = data_size(config, samples=options.samples, tokens=options.tokens_per_sample)
+    meant = options.global_batch or paper_training()["global_batch"]
     start = plan_start(shape, setup)
 
-    def memory(count: int) -> dict[Moment, Memory]:
-        return plan_memory(shape, setup, gpus=count)
-
-    def cluster(count: int) -> Cluster:
-        moments = memory(count)
+    def row(count: int) -> Row:
+        """Plans the batch that is meant on so many GPUs, by as few changes as it takes."""
+        shared = share_batch(setup, gpus=count, global_batch=meant)
+        moments = plan_memory(shape, shared, gpus=count)
         need = max(moments[peak(moments)].total, start)
-        together = count * setup.micro_batch
-        schedule = plan_schedule(
-            shape,
-            setup,
-            data,
-            gpu,
+        cluster = Cluster(gpu, count, options.network_gb_s, options.price)
+        training = config.training
+        epochs, steps = training.num_train_epochs, training.max_steps
+        return Row(
             gpus=count,
-            epochs=config.training.num_train_epochs,
-            max_steps=config.training.max_steps,
-            global_batch=max(meant, together),
-            mfu=mfu,
-            network_gb_s=network_gb_s,
-            price=price,
+            samples=shared.micro_batch,
+            accumulation=shared.accumulation,
+            memory=need,
+            fits=need <= gpu.memory,
+            schedule=plan_schedule(shape, shared, data, cluster, epochs=epochs, steps=steps),
         )
-        return Cluster(gpus=count, memory=need, fits=need <= gpu.memory, schedule=schedule)
 
-    smallest = next((count for count in _COUNTS if cluster(count).fits), None)
+    smallest = next((count for count in _COUNTS if row(count).fits), None)
     own = max(1, meant // (setup.micro_batch * setup.accumulation))
-    chosen = gpus or max(smallest or own, own)
-    moments = memory(chosen)
+    chosen = options.gpus or max(smallest or own, own)
+    moments = plan_memory(shape, setup, gpus=chosen)
     findings = [
         *checks.check_memory(moments, setup, gpu, gpus=chosen, smallest=smallest, start=start),
         *checks.check_batch(setup, gpus=chosen, global_batch=meant),
         *checks.check_precision(config, gpu),
-        *checks.check_quantisation(config, setup, here=here),
+        *checks.check_quantisation(config, setup, here=options.here),
     ]
-    counts = sorted({*_SHOWN, chosen, smallest or chosen})
     return Plan(
         recipe=str(recipe),
         shape=shape,
@@ -163,9 +165,20 @@ def make_plan(
         data=data,
         gpu=gpu,
         gpus=chosen,
-        mfu=mfu,
         moments=moments,
-        clusters=[cluster(count) for count in counts],
+        clusters=[row(count) for count in sorted({*_SHOWN, chosen, smallest or chosen})],
         smallest=smallest,
         findings=findings,
     )
+
+
+def share_batch(setup: Setup, *, gpus: int, global_batch: int) -> Setup:
+    """Shares a global batch among GPUs.
+
+    A row without padding gets shorter. Padded samples stay as many at once, and are taken as often
+    as the batch needs. Where it cannot be shared, each GPU takes what it takes at once.
+    """
+    if setup.row_budget is not None:
+        each = max(1, global_batch // (gpus * setup.accumulation))
+        return replace(setup, micro_batch=each)
+    return replace(setup, accumulation=max(1, global_batch // (gpus * setup.micro_batch)))

@@ -81,6 +81,8 @@ def check_batch(setup: Setup, *, gpus: int, global_batch: int) -> Iterator[Findi
         ]
         counts = ", ".join(map(str, fitting))
         fix = f"use {counts} GPUs" if fitting else "training.per_device_train_batch_size=1"
+        if setup.row_budget is not None and global_batch % gpus == 0:
+            fix = f"training.per_device_train_batch_size={global_batch // gpus}"
         yield Finding(
             False,
             f"a global batch of {global_batch} cannot be split over {gpus} GPUs with "
@@ -91,11 +93,14 @@ def check_batch(setup: Setup, *, gpus: int, global_batch: int) -> Iterator[Findi
         return
     accumulation = global_batch // together
     if accumulation != setup.accumulation:
+        fix = f"training.gradient_accumulation_steps={accumulation}"
+        if setup.row_budget is not None and setup.accumulation == 1:
+            fix = f"training.per_device_train_batch_size={global_batch // gpus}"
         yield Finding(
             False,
             f"on {gpus} GPUs the recipe's global batch is {together * setup.accumulation}, not "
             f"{global_batch}",
-            f"training.gradient_accumulation_steps={accumulation}",
+            fix,
         )
 
 

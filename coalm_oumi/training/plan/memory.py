@@ -77,6 +77,45 @@ def peak(moments: Mapping[Moment, Memory]) -> Moment:
     return max(moments, key=lambda moment: moments[moment].total)
 
 
+@dataclass(frozen=True, slots=True)
+class _Resident:
+    """Bytes that stay on one GPU from step to step, and its gradients.
+
+    Attributes:
+        weights: See `Memory`.
+        constants: See `Memory`.
+        lora: See `Memory`.
+        states: The optimizer's states.
+        gradients: Gradients of trained parameters, with DDP's buckets.
+        buckets: DDP's buckets alone, which are there from the start.
+        temporary: What the unfused AdamW computes on all parameters at once, into another tensor.
+        sharded: Whether FSDP spreads the weights.
+    """
+
+    weights: int
+    constants: int
+    lora: int
+    states: int
+    gradients: int
+    buckets: int
+    temporary: int
+    sharded: bool
+
+    def holding(self, *, gradients: int, optimizer: int = 0, **fleeting: int) -> Memory:
+        """Adds what a moment holds beside it: activations, workspace, gathered, logits."""
+        parts = {"activations": 0, "workspace": 0, "gathered": 0, "logits": 0} | fleeting
+        comes_and_goes = gradients + sum(parts.values())
+        return Memory(
+            weights=self.weights,
+            constants=self.constants,
+            lora=self.lora,
+            gradients=gradients,
+            optimizer=self.states + optimizer,
+            overhead=CONTEXT + int(FRAGMENTATION * comes_and_goes),
+            **parts,
+        )
+
+
 def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, Memory]:
     """Counts the memory of one GPU of `gpus`.
 
@@ -85,87 +124,67 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
         all layers. The backward pass has one layer's gradients in hand, and its activations once
         more where they are recomputed. The step holds gradients and states.
     """
-    shards = {"none": 1, "full": gpus, "optimizer": gpus, "node": min(gpus, NODE)}[setup.sharding]
-    lora = shape.trainable if shape.adapted else 0
-    rest, constants = _weights(shape, setup)
-    trained = shape.trainable * setup.trained_bytes // shards
-    states = int(shape.trainable * setup.optimizer_bytes) // shards
-    buckets = trained if setup.sharding == "none" and gpus > 1 else 0
-    gradients = trained + buckets
-    lora, temporary = lora * setup.trained_bytes // shards, trained
-    at_rest = rest // shards
-    if setup.offload:  # all that is sharded waits on the CPU, where the optimizer runs as well
-        at_rest = lora = states = gradients = temporary = 0
-    kept, one_layer = _activations(shape, setup)
-    layers = shape.layers * (_boundary(shape, setup) if setup.checkpointing else one_layer)
-    sharded = shards > 1 or setup.offload
-    workspace = _workspace(shape, setup, sharded=sharded)
-    root, layer = _gathered(shape, setup, sharded=sharded)
-    logits = _logits(shape, setup)
-
-    def held(
-        *,
-        gradients: int,
-        optimizer: int,
-        activations: int,
-        workspace: int,
-        gathered: int,
-        logits: int,
-    ) -> Memory:
-        fleeting = gradients + activations + workspace + gathered + logits
-        return Memory(
-            weights=at_rest,
-            constants=constants,
-            lora=lora,
-            gradients=gradients,
-            optimizer=optimizer,
-            activations=activations,
-            workspace=workspace,
-            gathered=gathered,
-            logits=logits,
-            overhead=CONTEXT + int(FRAGMENTATION * fleeting),
-        )
-
+    resident = _resident(shape, setup, gpus=gpus)
+    root, layer = _gathered(shape, setup, sharded=resident.sharded)
+    outside, one_layer = _activations(shape, setup)
+    kept = _boundary(shape, setup) if setup.checkpointing else one_layer
     # Gradients of earlier micro-batches are there from the start of the next one's backward pass.
-    before = gradients if setup.accumulation > 1 else buckets
-    recomputed = one_layer if setup.checkpointing else 0
-    boundary = _boundary(shape, setup) if setup.checkpointing else one_layer
-    last = held(
-        gradients=before,
-        optimizer=states,
-        activations=kept + layers + recomputed,
-        workspace=workspace,
-        gathered=root + 2 * layer,
-        logits=0,
-    )
-    first = held(
-        gradients=gradients,
-        optimizer=states,
-        activations=boundary + recomputed,
-        workspace=workspace,
-        gathered=root + 2 * layer,
-        logits=0,
-    )
+    before = resident.gradients if setup.accumulation > 1 else resident.buckets
     return {
-        "loss": held(
+        "loss": resident.holding(
             gradients=before,
-            optimizer=states,
-            activations=kept + layers,
-            workspace=0,
+            activations=outside + shape.layers * kept,
             gathered=root + layer,
-            logits=logits,
+            logits=_logits(shape, setup),
         ),
-        "backward": max(last, first, key=lambda memory: memory.total),
-        "optimizer step": held(
-            gradients=gradients,
-            # The unfused AdamW computes on all parameters at once, into another tensor.
-            optimizer=states + (temporary if setup.optimizer == "adamw_torch" else 0),
-            activations=0,
-            workspace=0,
-            gathered=root,
-            logits=0,
+        "backward": _backward(shape, setup, resident, before=before, gathered=root + 2 * layer),
+        "optimizer step": resident.holding(
+            gradients=resident.gradients, optimizer=resident.temporary, gathered=root
         ),
     }
+
+
+def _backward(
+    shape: ModelShape, setup: Setup, resident: _Resident, *, before: int, gathered: int
+) -> Memory:
+    """Counts the backward pass: at the last layer, where it starts, or at the first, if more."""
+    outside, one_layer = _activations(shape, setup)
+    kept = _boundary(shape, setup) if setup.checkpointing else one_layer
+    recomputed = one_layer if setup.checkpointing else 0
+    workspace = _workspace(shape, setup, sharded=resident.sharded)
+    last = resident.holding(
+        gradients=before,
+        activations=outside + shape.layers * kept + recomputed,
+        workspace=workspace,
+        gathered=gathered,
+    )
+    first = resident.holding(
+        gradients=resident.gradients,
+        activations=kept + recomputed,
+        workspace=workspace,
+        gathered=gathered,
+    )
+    return max(last, first, key=lambda memory: memory.total)
+
+
+def _resident(shape: ModelShape, setup: Setup, *, gpus: int) -> _Resident:
+    """Counts what stays on one GPU."""
+    shards = {"none": 1, "full": gpus, "optimizer": gpus, "node": min(gpus, NODE)}[setup.sharding]
+    rest, constants = _weights(shape, setup)
+    trained = shape.trainable * setup.trained_bytes // shards
+    buckets = trained if setup.sharding == "none" and gpus > 1 else 0
+    on_gpu = not setup.offload  # all that is sharded waits on the CPU, the optimizer runs there too
+    unfused = setup.optimizer == "adamw_torch"
+    return _Resident(
+        weights=on_gpu * (rest // shards),
+        constants=constants,
+        lora=on_gpu * trained if shape.adapted else 0,
+        states=on_gpu * (int(shape.trainable * setup.optimizer_bytes) // shards),
+        gradients=on_gpu * (trained + buckets),
+        buckets=buckets,
+        temporary=on_gpu * unfused * trained,
+        sharded=shards > 1 or setup.offload,
+    )
 
 
 def plan_start(shape: ModelShape, setup: Setup) -> int:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +15,12 @@ from coalm_oumi.training.plan.gpus import Gpu
 from coalm_oumi.training.plan.memory import NODE
 from coalm_oumi.training.plan.setup import Setup
 from coalm_oumi.training.plan.shape import ModelShape
+from coalm_oumi.training.plan.span import Span
+from coalm_oumi.training.plan.speed import speed_of_step
 
 if TYPE_CHECKING:
     from oumi.core.configs import TrainingConfig
 
-DEFAULT_MFU = 0.09
-"""The share of a GPU's speed that training uses where nothing else is known.
-
-What the paper's own hours imply (section 4.2): `implied_mfu` gives 0.086 for 8B and 0.105 for 70B.
-It is far below the 0.38 to 0.43 of Llama 3's pre-training (Dubey et al., 2024, Table 4), since a
-GPU sees one sample of some 680 tokens at a time.
-"""
 NETWORK_GB_S = 50.0
 """1e9 bytes a second from a GPU to other nodes: 400 Gb/s (Dubey et al., 2024, section 3.3)."""
 
@@ -41,11 +36,41 @@ class DataSize:
         samples: Samples in an epoch; sequences where they are packed.
         tokens: The mean number of tokens in one.
         origin: Where the two numbers are from.
+        lengths: Shares of the samples, and their mean tokens: one pair for each source.
     """
 
     samples: int
     tokens: float
     origin: str
+    lengths: tuple[tuple[float, float], ...] = field(default=(), compare=False)
+
+    def longest_of(self, batch: int) -> float:
+        """Returns the tokens of the longest of so many samples, on average.
+
+        It is a lower bound: the lengths within a source differ as well, which is not known.
+        """
+        expected = below = 0.0
+        for share, tokens in sorted(self.lengths, key=lambda pair: pair[1]):
+            expected += tokens * ((below + share) ** batch - below**batch)
+            below += share
+        return max(expected, self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """GPUs that a run may have.
+
+    Attributes:
+        gpu: Their kind.
+        gpus: How many.
+        network_gb_s: 1e9 bytes a second a GPU to other nodes.
+        price: Of one GPU-hour, or None.
+    """
+
+    gpu: Gpu
+    gpus: int
+    network_gb_s: float = NETWORK_GB_S
+    price: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +80,20 @@ class Schedule:
     Attributes:
         global_batch: Sequences to an optimizer step.
         steps: Optimizer steps.
-        hours: Wall-clock hours: of arithmetic or of gathering weights, whichever is more.
-        gathering_hours: Hours of gathering weights alone.
+        hours: Wall-clock hours.
+        host_hours: Hours that the host needs to launch the kernels, while the GPUs compute.
+        gathering_hours: Hours of gathering weights, while the GPUs compute.
         gpu_hours: GPU-hours.
         cost: Their price, or None where none was given.
     """
 
     global_batch: int
     steps: int
-    hours: float
+    hours: Span
+    host_hours: Span
     gathering_hours: float
-    gpu_hours: float
-    cost: float | None
+    gpu_hours: Span
+    cost: Span | None
 
 
 def paper_training() -> dict[str, Any]:
@@ -122,16 +149,19 @@ def data_size(
                 mean = means.get(source, paper_mean)
                 found.append((count * weights.get(source, 1), mean))
     total = sum(count for count, _ in found)
+    lengths: tuple[tuple[float, float], ...] = ()
     if found and tokens is None:
         tokens = sum(count * mean for count, mean in found) / total
+        lengths = tuple((count / total, mean) for count, mean in found)
     samples = samples or round(total)
     if not samples or not tokens:
         raise CoalmError("the recipe names no data; give --samples and --tokens-per-sample")
     row = config.model.model_max_length
     if row and (train.pack or config.training.trainer_kwargs.get("packing")):
         samples, tokens = math.ceil(samples * tokens / row), float(row)
+        lengths = ()
         origins.add("packed")
-    return DataSize(samples, tokens, ", ".join(sorted(origins)) or "as given")
+    return DataSize(samples, tokens, ", ".join(sorted(origins)) or "as given", lengths)
 
 
 def _counts(
@@ -195,18 +225,7 @@ def implied_mfu(
 
 
 def plan_schedule(
-    shape: ModelShape,
-    setup: Setup,
-    data: DataSize,
-    gpu: Gpu,
-    *,
-    gpus: int,
-    epochs: float,
-    max_steps: int,
-    global_batch: int,
-    mfu: float,
-    network_gb_s: float,
-    price: float | None,
+    shape: ModelShape, setup: Setup, data: DataSize, cluster: Cluster, *, epochs: float, steps: int
 ) -> Schedule:
     """Plans a run.
 
@@ -214,37 +233,41 @@ def plan_schedule(
         shape: The model.
         setup: How it is trained.
         data: What it is trained on.
-        gpu: The kind of GPU.
-        gpus: How many.
-        epochs: Times through the data, where `max_steps` is not positive.
-        max_steps: Optimizer steps at most.
-        global_batch: Sequences to a step.
-        mfu: The share of the GPU's speed that is used.
-        network_gb_s: 1e9 bytes a second a GPU to other nodes.
-        price: Of one GPU-hour.
+        cluster: On what.
+        epochs: Times through the data, where `steps` is not positive.
+        steps: Optimizer steps at most.
     """
-    steps = math.ceil(data.samples / global_batch * epochs) if max_steps <= 0 else max_steps
-    work = flops_per_token(shape, tokens=data.tokens) * global_batch * data.tokens
-    seconds = work / (gpus * gpu.tflops * 1e12 * mfu)
+    global_batch = cluster.gpus * setup.micro_batch * setup.accumulation
+    if steps <= 0:
+        steps = math.ceil(data.samples / global_batch * epochs)
+    # A padded batch computes on its padding.
+    tokens = data.tokens if setup.row_budget is not None else data.longest_of(setup.micro_batch)
+    work = flops_per_token(shape, tokens=data.tokens) * tokens * setup.micro_batch
+    speed = speed_of_step(shape, setup, tokens=data.tokens, work=work, gpu=cluster.gpu)
+    gathering = setup.accumulation * _gathering(shape, setup, cluster)
+    seconds = speed.host | speed.gpu | Span(gathering, gathering)
+    hours = seconds * (steps / 3600)
+    return Schedule(
+        global_batch=global_batch,
+        steps=steps,
+        hours=hours,
+        host_hours=speed.host * (steps / 3600),
+        gathering_hours=gathering * steps / 3600,
+        gpu_hours=hours * cluster.gpus,
+        cost=None if cluster.price is None else hours * (cluster.gpus * cluster.price),
+    )
 
+
+def _gathering(shape: ModelShape, setup: Setup, cluster: Cluster) -> float:
+    """Returns the seconds that FSDP gathers weights for one forward and backward pass."""
+    gpus, link = cluster.gpus, cluster.gpu.link_gb_s
     shards = {"none": 1, "node": min(gpus, NODE)}.get(setup.sharding, gpus)
     times = 1 if setup.sharding == "optimizer" else 2  # forward, and backward once more
     linear = shape.layers * shape.layer_linear
     size = linear / 2 if setup.four_bit else linear * setup.activation_bytes
     size += (shape.parameters - linear) * setup.activation_bytes
-    speed = (gpu.link_gb_s if shards <= NODE else min(network_gb_s, gpu.link_gb_s)) * 1e9
-    micro_batches = max(1, global_batch // (gpus * setup.micro_batch))
-    gathering = times * micro_batches * size * (shards - 1) / shards / speed
-
+    speed = (link if shards <= NODE else min(cluster.network_gb_s, link)) * 1e9
+    seconds = times * size * (shards - 1) / shards / speed
     if setup.offload:
-        gathering += times * micro_batches * size / shards / (PCIE_GB_S * 1e9)
-
-    hours = steps * max(seconds, gathering) / 3600
-    return Schedule(
-        global_batch=global_batch,
-        steps=steps,
-        hours=hours,
-        gathering_hours=steps * gathering / 3600,
-        gpu_hours=hours * gpus,
-        cost=None if price is None else hours * gpus * price,
-    )
+        seconds += times * size / shards / (PCIE_GB_S * 1e9)
+    return seconds

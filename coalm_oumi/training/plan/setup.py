@@ -229,6 +229,6 @@ def _loads_whole(config: "TrainingConfig", *, quantised: bool) -> bool:
 
 def _loss(config: "TrainingConfig") -> Loss:
     kwargs = config.training.trainer_kwargs
-    if kwargs.get("use_liger_kernel"):
+    if kwargs.get("use_liger_kernel") or config.model.enable_liger_kernel:
         return "liger"
     return "chunked_nll" if kwargs.get("loss_type") == "chunked_nll" else "nll"

@@ -18,6 +18,7 @@ from coalm_oumi.training.plan.memory import MOMENTS, peak
 from coalm_oumi.training.plan.schedule import DataSize, implied_mfu, paper_training
 from coalm_oumi.training.plan.setup import Setup
 from coalm_oumi.training.plan.shape import ModelShape
+from coalm_oumi.training.plan.speed import LAUNCH, USED
 
 _GIB = 2**30
 _LABELS = {
@@ -60,7 +61,6 @@ def write(folder: Path, plan: Plan) -> Sequence[Path]:
         "data": asdict(plan.data),
         "gpu": asdict(plan.gpu),
         "gpus": plan.gpus,
-        "mfu": plan.mfu,
         "bytes": {
             moment: {**asdict(memory), "total": memory.total, "tensors": memory.tensors}
             for moment, memory in plan.moments.items()
@@ -83,7 +83,7 @@ def _head(plan: Plan) -> Iterator[str]:
     )
     yield (
         f"{'4-bit' if setup.four_bit else f'{8 * setup.weight_bytes}-bit'} weights, "
-        f"{setup.micro_batch} x {setup.tokens} tokens per GPU, activations "
+        f"{setup.micro_batch} x {setup.tokens} tokens per GPU{_row(setup)}, activations "
         f"{'recomputed' if setup.checkpointing else 'kept'}, {setup.optimizer}, "
         f"{'DDP' if setup.sharding == 'none' else 'FSDP: ' + setup.sharding + ' sharding'}, "
         f"loss: {setup.loss}"
@@ -109,7 +109,8 @@ def _memory(plan: Plan) -> Table:
 
 
 def _clusters(plan: Plan) -> Table:
-    heads = ["GPUs", "GiB per GPU", "fits", "batch", "steps", "hours", "GPU-hours"]
+    heads = ["GPUs", "GiB per GPU", "fits", "samples per GPU", "batch", "steps", "hours"]
+    heads.append("GPU-hours")
     priced = plan.clusters[0].schedule.cost is not None
     if priced:
         heads.append("cost")
@@ -118,11 +119,13 @@ def _clusters(plan: Plan) -> Table:
     made.add_column("")
     for row in plan.clusters:
         run = row.schedule
-        cells = [str(row.gpus), f"{row.memory / _GIB:.1f}", "yes" if row.fits else "no"]
-        cells += [str(run.global_batch), f"{run.steps:,}", f"{run.hours:.1f}"]
-        cells.append(f"{run.gpu_hours:,.0f}")
+        samples = (
+            str(row.samples) if row.accumulation == 1 else f"{row.samples} x {row.accumulation}"
+        )
+        cells = [str(row.gpus), f"{row.memory / _GIB:.1f}", "yes" if row.fits else "no", samples]
+        cells += [str(run.global_batch), f"{run.steps:,}", str(run.hours), str(run.gpu_hours)]
         if run.cost is not None:
-            cells.append(f"{run.cost:,.0f}")
+            cells.append(str(run.cost))
         if row.gpus == plan.smallest:
             cells.append("<- smallest that fits")
         made.add_row(*cells)
@@ -131,12 +134,21 @@ def _clusters(plan: Plan) -> Table:
 
 def _notes(plan: Plan) -> Iterator[str]:
     data = plan.data
+    yield f"{data.samples:,} samples of {data.tokens:.0f} tokens ({data.origin})"
     yield (
-        f"{data.samples:,} samples of {data.tokens:.0f} tokens ({data.origin}); hours suppose "
-        f"{plan.mfu:.1%} of {plan.gpu.tflops:.0f} TFLOP/s (MFU), no wait for disks or failures"
+        f"hours: the slower of the host, {LAUNCH.low * 1e6:.0f} to {LAUNCH.high * 1e6:.0f} us a "
+        f"kernel, and the GPU at {USED.low:.0%} to {USED.high:.0%} of {plan.gpu.tflops:.0f} "
+        "TFLOP/s; no wait for disks or failures"
     )
+    (chosen,) = (row for row in plan.clusters if row.gpus == plan.gpus)
+    run = chosen.schedule
+    if run.host_hours.high >= run.hours.high:
+        yield (
+            f"on {plan.gpus} GPUs launching kernels takes as long as the run: more GPUs do not "
+            "shorten it"
+        )
     yield from _paper(plan.shape)
-    if all(cluster.schedule.cost is None for cluster in plan.clusters):
+    if run.cost is None:
         yield "no cost without --price, the price of a GPU-hour"
     for finding in plan.findings:
         yield str(finding)
@@ -174,10 +186,10 @@ def _title(plan: Plan) -> str:
     for cluster in plan.clusters:
         if cluster.gpus == plan.gpus:
             run = cluster.schedule
-            cost = "" if run.cost is None else f", costs {run.cost:,.0f}"
+            cost = "" if run.cost is None else f", costs {run.cost}"
             lines.append(
                 f"{'fits' if cluster.fits else 'does not fit'} on {plan.gpus} x {plan.gpu.name}, "
-                f"{run.hours:.1f} hours, {run.gpu_hours:,.0f} GPU-hours{cost}"
+                f"{run.hours} hours, {run.gpu_hours} GPU-hours{cost}"
             )
     return "\n".join(lines)
 

