@@ -154,6 +154,15 @@ def parse_literal(text: str) -> Json:
     return value
 
 
+def call_at(text: str, start: int) -> FunctionCall:
+    """Reads one call in the form of `to_python` from the middle of a text.
+
+    Raises:
+        CallError: No call starts there.
+    """
+    return _Reader(text, start=start).call()
+
+
 def literal_at(text: str, start: int) -> tuple[Json, int]:
     """Reads one value from the middle of a text, as `parse_literal` does.
 

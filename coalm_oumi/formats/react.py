@@ -71,13 +71,16 @@ def read_autotod(
 
 # --- Labels ---
 
-_LABEL = re.compile(
-    r"^[ \t]*[*_`]*(Thought|Action Input|Action|Observation|System|AI Assistant|Assistant|Response"
+_LABEL_HERE = re.compile(
+    r"[ \t]*[*_`]*(Thought|Action Input|Action|Observation|System|AI Assistant|Assistant|Response"
     r"|Human|User|Input)[12]?[*_`]*[ \t]*:[*_`]*[ \t]*",
-    re.MULTILINE | re.IGNORECASE,
+    re.IGNORECASE,
 )
-_REPLY_LABELS = ("system", "ai assistant", "assistant", "response")
-_STOP_LABELS = frozenset({"observation", "human", "user", "input"})
+_LABEL = re.compile(f"^{_LABEL_HERE.pattern}", re.MULTILINE | re.IGNORECASE)
+REPLY_LABELS = ("system", "ai assistant", "assistant", "response")
+"""Fields that the user reads."""
+
+STOP_LABELS = frozenset({"observation", "human", "user", "input"})
 """Fields that only the world or the user may write. A model that goes on imagines them."""
 
 _NO_TOOL = re.compile(r"do i need to use a tool\?\s*no\b[.!]?", re.IGNORECASE)
@@ -93,9 +96,49 @@ _MARKS = re.compile(r"</?tool_call>|</?tool>|<\|python_tag\|>|\[TOOL_CALLS\]|<fu
 def label_start(text: str) -> int | None:
     """Returns where the text goes on with what only the world or the user may write, or None."""
     for mark in _LABEL.finditer(text):
-        if mark[1].lower() in _STOP_LABELS:
+        if mark[1].lower() in STOP_LABELS:
             return mark.start()
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label at the start of a line, such as `Action:`.
+
+    Attributes:
+        name: Its name in lower case.
+        start: Where it starts.
+        end: Where its field starts.
+    """
+
+    name: str
+    start: int
+    end: int
+
+
+def next_label(text: str, start: int = 0) -> Label | None:
+    """Returns the next label from a place on, None if there is none."""
+    mark = _LABEL.search(text, start)
+    return None if mark is None else Label(mark[1].lower(), mark.start(), mark.end())
+
+
+def label_at(text: str, start: int) -> Label | None:
+    """Returns the label that stands at a place, None if there is none."""
+    mark = _LABEL_HERE.match(text, start)
+    return None if mark is None else Label(mark[1].lower(), mark.start(), mark.end())
+
+
+def is_no_action(action: str) -> bool:
+    """Returns True if an `Action:` names no tool, such as `Action: None`."""
+    label = label_at(action, 0)
+    text = action[label.end :] if label else action
+    return bool(_NO_ACTION.fullmatch(text.strip("`* \n'\"[]()")))
+
+
+def number_of_actions(text: str) -> int:
+    """Returns how many `Action:` fields an answer has. Only the first is read."""
+    marks = _LABEL.finditer(text[: label_start(text)])
+    return sum(mark[1].lower() == "action" for mark in marks)
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -110,10 +153,10 @@ def _fields(text: str) -> dict[str, str]:
         label = mark[1].lower()
         is_last = index + 1 == len(marks)
         end = len(text) if is_last else marks[index + 1].start()
-        if label in _STOP_LABELS or (label == "action" and "action" in fields):
+        if label in STOP_LABELS or (label == "action" and "action" in fields):
             break
         fields.setdefault(label, text[mark.end() : end].strip())
-        if label in _REPLY_LABELS and fields[label]:
+        if label in REPLY_LABELS and fields[label]:
             break
     return fields
 
@@ -129,7 +172,7 @@ def _read(
     if not _NO_ACTION.fullmatch(action.strip("'\"[]()")):
         action_input = fields.get("action input")
         return ReactAnswer(thought, _actions(action, action_input, functions, titles, hint))
-    for label in _REPLY_LABELS:
+    for label in REPLY_LABELS:
         if fields.get(label):
             return ReactAnswer(thought, reply=fields[label])
     if "action" in fields or "action input" in fields:

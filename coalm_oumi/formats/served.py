@@ -1,26 +1,34 @@
 """Splits what CoALM writes into what OpenAI's API returns: reasoning, content and tool calls.
 
-The whole answer and the stream are read by the same rules. Imports no server, so that it can be
-tested without one.
+A whole answer is read as a stream of one piece, so that both give the same. Imports no server, so
+that it can be tested without one.
 """
 
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coalm_oumi.core.function import Function
-from coalm_oumi.formats import react
-from coalm_oumi.formats.calls import FunctionCall
+from coalm_oumi.core.jsontext import no_constant
+from coalm_oumi.formats import calls, react
+from coalm_oumi.formats.calls import CallError, FunctionCall
 from coalm_oumi.formats.react import ReactError
 
 _THOUGHT = re.compile(r"\s*\**Thought[12]?\**[ \t]*:\**[ \t]*", re.IGNORECASE)
 _THOUGHT_END = re.compile(
-    r"(?:^|\n)[ \t]*(?:\**(?:Action|System|AI Assistant|Observation)\**[ \t]*:|\[\s*\{|\{\s*\")"
+    r"(?:^|\n)[ \t]*(?:\**(?:Action|System|AI Assistant|Observation)\**[ \t]*:|\[\s*\{|\{\s*\""
+    r"|[A-Za-z_]\w*\((?:\w+\s*=|\)))"
 )
-_REPLY = re.compile(r"\s*\**(?:System|AI Assistant)\**[ \t]*:\**[ \t]*")
+_DECODER = json.JSONDecoder(parse_constant=no_constant)
 
 # What a text must have before it is known to be no label: the longest is `**AI Assistant**:`.
 _UNDECIDED = 20
+
+
+def _is_known(shown: str) -> bool:
+    """Returns True if more text cannot make the start of an answer a label any more."""
+    return len(shown) >= _UNDECIDED or bool(re.search(r":|\n\S|[\[({]", shown))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class ServedAnswer:
 
     Attributes:
         reasoning: The thought; None if there is none.
-        content: Words for the user; None beside calls.
+        content: Words for the user; None if there are none.
         calls: The tool calls.
     """
 
@@ -45,24 +53,13 @@ def split_reasoning(text: str) -> tuple[str | None, str]:
         >>> split_reasoning("Thought: look\nAction: f()")
         ('look', 'Action: f()')
     """
-    start = _THOUGHT.match(text)
-    if start is None:
-        return None, text
-    end = _THOUGHT_END.search(text, start.end())
-    if end is None:
-        return text[start.end() :].strip(), ""
-    return text[start.end() : end.start()].strip(), text[end.start() :].lstrip("\n")
+    piece = ReasoningStream().add(text, is_last=True)
+    return piece.reasoning or None, piece.rest
 
 
 def read_answer(text: str, functions: Sequence[Function]) -> ServedAnswer:
-    """Reads a whole answer. What cannot be read is content as it stands."""
-    try:
-        answer = react.read_coalm(text, functions)
-    except ReactError:
-        return ServedAnswer(None, text)
-    if answer.reply is not None:
-        return ServedAnswer(answer.thought or None, answer.reply)
-    return ServedAnswer(answer.thought or None, None, answer.calls)
+    """Reads a whole answer without its thought. What cannot be read is content as it stands."""
+    return AnswerStream(functions).add(text, is_last=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +87,18 @@ class ReasoningStream:
         self.ended = False
         self._sent = 0
 
-    def add(self, text: str) -> Piece:
+    def add(self, text: str, *, is_last: bool = False) -> Piece:
         """Reads the answer so far.
 
         Args:
             text: All of it, not only the new piece.
+            is_last: True if nothing follows.
         """
         if self.ended:
             return Piece()
         start = _THOUGHT.match(text)
         if start is None:
-            if len(text.lstrip()) < _UNDECIDED and not re.search(r":|\n\S|[\[({]", text):
+            if not is_last and not _is_known(text.lstrip()):
                 return Piece()
             self.ended = True
             return Piece(rest=text)
@@ -109,10 +107,12 @@ class ReasoningStream:
             self.ended = True
             reasoning = text[start.end() : end.start()].rstrip()[self._sent :]
             return Piece(reasoning, text[end.start() :].lstrip("\n"))
-        # The last line may yet turn out to be a label.
+        # The last line may yet turn out to be a label or a call.
         safe = text.rfind("\n", start.end())
         last = text[safe + 1 :] if safe >= 0 else ""
-        until = len(text) if safe < 0 or len(last) > _UNDECIDED else safe
+        is_open = safe >= 0 and (len(last) <= _UNDECIDED or re.fullmatch(r"\w+\(?\w*", last))
+        self.ended = is_last
+        until = safe if is_open and not is_last else len(text)
         thought = text[start.end() : until].rstrip()
         new = thought[self._sent :]
         self._sent += len(new)
@@ -120,18 +120,22 @@ class ReasoningStream:
 
 
 class AnswerStream:
-    """Takes replies and calls out of a stream that has no thought before them.
+    """Takes words and calls out of a stream that has no thought before them.
 
-    A reply is passed on as it comes. A call is passed on when it is complete: its arguments are
-    known to be JSON only then.
+    Words are passed on as they come, without the label `System:`. The first call, or list of calls,
+    is passed on when it is complete: its arguments are known to be JSON only then. What follows it
+    is not read, and neither is a field after the reply or one that only the world may write: the
+    model imagined them.
     """
 
     def __init__(self, functions: Sequence[Function]) -> None:
         """Starts before the first piece."""
         self._functions = functions
-        self._mode = ""  # "", "reply", "call" or "done"
-        self._start = 0
-        self._sent = 0
+        self._field = ""  # the field that is read: "words", "reply", "call", or "" before one
+        self._at = 0  # where the text starts that is neither passed on nor skipped
+        self._label_end = 0  # labels up to here are read
+        self._has_words = False
+        self._ended = False
 
     def add(self, text: str, *, is_last: bool) -> ServedAnswer:
         """Reads the answer so far, and returns what is new in it.
@@ -140,58 +144,131 @@ class AnswerStream:
             text: All of it, not only the new piece.
             is_last: True if nothing follows.
         """
-        if not self._mode:
-            self._begin(text, is_last)
-        if self._mode == "reply":
-            return self._reply(text, is_last)
-        if self._mode == "call":
-            return self._call(text, is_last)
-        return ServedAnswer(None, None)
+        content = ""
+        while not self._ended:
+            if not self._field:
+                self._begin(text, is_last)
+                if not self._field:
+                    break
+            end = self._end_of_field(text)
+            is_closed = is_last or end is not None
+            if self._field == "call":
+                found = self._calls(text[self._label_end : end], is_closed)
+                if found:
+                    self._ended = True
+                    return ServedAnswer(None, content or None, found)
+            if self._field != "call" or is_closed:
+                content += self._words(text[self._at : end], is_closed)
+            if end is None:
+                self._ended = is_last
+                break
+            self._ended = self._field == "reply" and self._has_words
+            self._field, self._at = "", end
+        return ServedAnswer(None, content or None)
 
     def _begin(self, text: str, is_last: bool) -> None:
-        shown = text.lstrip()
-        undecided = len(shown) < _UNDECIDED and not re.search(r":|\n\S|[\[({]", shown)
-        if undecided and not is_last:
+        """Finds out which field comes next, if that is known."""
+        rest = text[self._at :]
+        shown = rest.lstrip()
+        self._at += len(rest) - len(shown)
+        label = react.label_at(text, self._at)
+        is_known = _is_known(shown)
+        if label is not None:
+            is_known = label.end < len(text)  # what follows the colon may be a part of the label
+        if not is_last and not is_known:
             return
-        reply = _REPLY.match(text)
-        if reply is not None:
-            self._mode, self._start = "reply", reply.end()
-        elif self._looks_like_call(shown):
-            self._mode = "call"
+        self._label_end = self._at if label is None else label.end
+        name = "" if label is None else label.name
+        if name in react.STOP_LABELS:
+            self._ended = True
+        elif name == "action":
+            self._field = "call"
+        elif name in react.REPLY_LABELS:
+            self._field, self._at = "reply", self._label_end
+        elif not name and self._looks_like_call(shown):
+            self._field = "call"
         else:
-            self._mode = "reply"
+            self._field = "words"
 
     def _looks_like_call(self, shown: str) -> bool:
-        if re.match(r"[*`]*(?:Thought|Action)", shown) or shown[:1] in ("[", "{", "`"):
+        if shown.startswith(("[", "{", "`", "<")):
             return True
         return any(shown.startswith(f"{function.name}(") for function in self._functions)
 
-    def _reply(self, text: str, is_last: bool) -> ServedAnswer:
-        end = react.label_start(text)
-        reply = text[self._start : end].lstrip(" ")
-        if end is None and not is_last:
-            # The last line may yet turn out to start what only the user may write.
-            safe = reply.rfind("\n")
-            if safe >= 0 and len(reply) - safe <= _UNDECIDED:
-                reply = reply[:safe]
-            reply = reply.rstrip()
-        new = reply[self._sent :]
-        self._sent += len(new)
-        if end is not None:
-            self._mode, new = "done", new.rstrip()
-        return ServedAnswer(None, new or None)
+    def _end_of_field(self, text: str) -> int | None:
+        """Returns where the next field starts; None if it is not known."""
+        label = react.next_label(text, max(self._at, self._label_end))
+        if label is not None and self._field == "call" and label.name == "action input":
+            label = react.next_label(text, label.end)  # a form of AutoTOD's: part of the call
+        return None if label is None else label.start
 
-    def _call(self, text: str, is_last: bool) -> ServedAnswer:
-        ends_line = text.rstrip(" ").endswith("\n")
-        complete = text.rstrip().endswith((")", "]", "}", "```"))
-        if not (is_last or ends_line or complete):
-            return ServedAnswer(None, None)
-        answer = read_answer(text, self._functions)
-        is_list = text.lstrip(" \n`jsonActi:*")[:1] == "["
-        if answer.calls and not (is_list and not text.rstrip("` \n").endswith("]")):
-            self._mode = "done"
-            return ServedAnswer(None, None, answer.calls)
-        if is_last:
-            self._mode = "done"
-            return ServedAnswer(None, answer.content, answer.calls)
-        return ServedAnswer(None, None)
+    def _calls(self, text: str, is_closed: bool) -> tuple[FunctionCall, ...]:
+        if not is_closed and not text.rstrip().endswith((")", "]", "```")):
+            return ()  # reading each piece anew would take long
+        found = _exact_calls(text)
+        if found or not is_closed:
+            return found
+        try:
+            return react.read_coalm(f"Action: {text}", self._functions).calls
+        except ReactError:
+            return ()
+
+    def _words(self, words: str, is_closed: bool) -> str:
+        """Returns the words that can be passed on."""
+        length = len(words)
+        if self._field == "call" and react.is_no_action(words):
+            words = ""
+        if not is_closed:
+            # The last line may yet turn out to be a label, and white space the end.
+            line = words.rfind("\n")
+            if line >= 0 and len(words) - line <= _UNDECIDED:
+                words = words[:line]
+            words = words.rstrip()
+            length = len(words)
+        self._at += length
+        words = words if self._has_words else words.lstrip()
+        words = words.rstrip() if is_closed else words
+        self._has_words = self._has_words or bool(words)
+        return words
+
+
+def _exact_calls(text: str) -> tuple[FunctionCall, ...]:
+    """Returns the call, or the calls of the JSON list, that a text starts with; none if it is cut.
+
+    More text does not change what this returns once it returns something.
+    """
+    text = text.lstrip("`* \n").removeprefix("json").lstrip()
+    try:
+        if not text.startswith("["):
+            return (calls.call_at(text, 0),)
+        records, _ = _DECODER.raw_decode(text)
+        return tuple(calls.from_record(record) for record in records)
+    except (ValueError, RecursionError, CallError):
+        return ()
+
+
+class ServedStream:
+    """Takes thought, words and calls out of a stream."""
+
+    def __init__(self, functions: Sequence[Function]) -> None:
+        """Starts before the first piece."""
+        self._thoughts = ReasoningStream()
+        self._answers = AnswerStream(functions)
+        self._start = 0  # of what follows the thought
+
+    def add(self, text: str, *, is_last: bool) -> ServedAnswer:
+        """Reads the answer so far, and returns what is new in it.
+
+        Args:
+            text: All of it, not only the new piece.
+            is_last: True if nothing follows.
+        """
+        reasoning = None
+        if not self._thoughts.ended:
+            piece = self._thoughts.add(text, is_last=is_last)
+            reasoning = piece.reasoning or None
+            if not self._thoughts.ended:
+                return ServedAnswer(reasoning, None)
+            self._start = len(text) - len(piece.rest)
+        answer = self._answers.add(text[self._start :], is_last=is_last)
+        return replace(answer, reasoning=reasoning)

@@ -3,26 +3,38 @@
 
 Installed beside vLLM, the package registers both: `--tool-call-parser coalm --reasoning-parser
 coalm`. Without it, give this file by `--tool-parser-plugin` and `--reasoning-parser-plugin`.
+
+Of a stream, the tool parser takes the thought as well: it alone sees the request, and a request
+without tools has to be left as it is.
+
+Tested with vLLM 0.14, which Oumi's extra `gpu` installs, and with 0.32.
 """
 
+import importlib
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vllm.entrypoints.generate.base.protocol import (
-    DeltaFunctionCall,
-    DeltaMessage,
-    DeltaToolCall,
-    ExtractedToolCallInformation,
-    FunctionCall,
-    ToolCall,
-)
 from vllm.reasoning.abs_reasoning_parsers import ReasoningParser, ReasoningParserManager
-from vllm.tool_parsers.abstract_tool_parser import ToolParser, ToolParserManager
+from vllm.tool_parsers.abstract_tool_parser import (
+    DeltaMessage,
+    ExtractedToolCallInformation,
+    ToolParser,
+    ToolParserManager,
+)
 
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import dumps
-from coalm_oumi.formats.served import AnswerStream, ReasoningStream, read_answer, split_reasoning
+from coalm_oumi.formats.served import (
+    AnswerStream,
+    ServedAnswer,
+    ServedStream,
+    read_answer,
+    split_reasoning,
+)
+
+# The module of these classes has had a different name in nearly every release.
+_protocol = importlib.import_module(DeltaMessage.__module__)
 
 
 def register() -> None:
@@ -42,27 +54,46 @@ def _functions(tools: Iterable[Any] | None) -> list[Function]:
 
 @ToolParserManager.register_module("coalm")
 class CoalmToolParser(ToolParser):
-    """Reads `Action: f(a=1)` and Figure 5's JSON list as tool calls, and the rest as content."""
+    """Reads `Action: f(a=1)` and Figure 5's JSON list as tool calls, and the rest as content.
+
+    Attributes:
+        skip_reasoning_parsing: vLLM sets it if the server has no reasoning parser. Thoughts then
+            stay in the content.
+    """
 
     # `tool_choice: required` would force JSON, which is not the form of CoALM's dialogues.
     supports_required_and_named = False
+    # vLLM then takes the content of answers without calls from here, and calls `finish_streaming`.
+    engine_based_streaming = True
 
     def __init__(self, tokenizer: Any, tools: Any = None) -> None:
         """Starts before an answer."""
-        super().__init__(tokenizer, tools)
-        self._stream: AnswerStream | None = None
+        super().__init__(tokenizer)
+        self.skip_reasoning_parsing = False
+        self._end = getattr(tokenizer, "eos_token_id", None)
+        self._stream: ServedStream | AnswerStream | None = None
+        self._text = ""
+        self._may_call = True
 
     def adjust_request(self, request: Any) -> Any:
-        """Leaves the request as it is: nothing is decoded under a grammar."""
+        """Takes a call that the client requires as one that the model may choose to make."""
+        if request.tools and request.tool_choice != "none":
+            request.tool_choice = "auto"
         return request
 
     def extract_tool_calls(self, model_output: str, request: Any) -> ExtractedToolCallInformation:
-        """Reads a whole answer."""
-        answer = read_answer(model_output, _functions(request.tools))
+        """Reads a whole answer without its thought."""
+        answer = ServedAnswer(None, model_output)
+        if request.tools:
+            answer = read_answer(model_output, _functions(request.tools))
+        if request.tool_choice == "none" and answer.calls:
+            answer = ServedAnswer(None, model_output)
         calls = [
-            ToolCall(
+            _protocol.ToolCall(
                 type="function",
-                function=FunctionCall(name=call.name, arguments=dumps(dict(call.arguments))),
+                function=_protocol.FunctionCall(
+                    name=call.name, arguments=dumps(dict(call.arguments))
+                ),
             )
             for call in answer.calls
         ]
@@ -80,70 +111,99 @@ class CoalmToolParser(ToolParser):
         delta_token_ids: Sequence[int],
         request: Any,
     ) -> DeltaMessage | None:
-        """Reads the answer so far; returns what is new in it."""
-        if self._stream is None or not previous_text:
-            self._stream = self._stream or AnswerStream(_functions(request.tools))
-        end = getattr(self.model_tokenizer, "eos_token_id", None)
-        is_last = end is not None and end in delta_token_ids
-        answer = self._stream.add(current_text, is_last=is_last)
-        calls = [
-            DeltaToolCall(
-                index=index,
-                id=f"call_{uuid.uuid4().hex[:24]}",
-                type="function",
-                function=DeltaFunctionCall(name=call.name, arguments=dumps(dict(call.arguments))),
-            )
-            for index, call in enumerate(answer.calls)
-        ]
-        if calls:
-            # vLLM reads these to see that calls were made and what is left to stream: nothing.
+        """Reads the next piece of an answer; returns what is known to be new in it."""
+        if not request.tools:
+            return DeltaMessage(content=delta_text) if delta_text else None
+        if self._stream is None:
+            stream = AnswerStream if self.skip_reasoning_parsing else ServedStream
+            self._stream = stream(_functions(request.tools))
+            self._may_call = request.tool_choice != "none"
+        self._text += delta_text
+        # vLLM 0.14 says in no other way that nothing follows.
+        return self._delta(is_last=self._end is not None and self._end in delta_token_ids)
+
+    def finish_streaming(self) -> DeltaMessage | None:
+        """Returns what was held back until the end."""
+        return self._delta(is_last=True)
+
+    def _delta(self, *, is_last: bool) -> DeltaMessage | None:
+        if self._stream is None:
+            return None
+        answer = self._stream.add(self._text, is_last=is_last)
+        if answer.calls and not self._may_call:
+            return DeltaMessage(content=self._text)
+        if answer.calls:
+            # vLLM 0.14 reads these to see that calls were made and what is left to stream: nothing.
             self.prev_tool_call_arr = [
                 {"name": call.name, "arguments": dict(call.arguments)} for call in answer.calls
             ]
             self.streamed_args_for_tool = [dumps(dict(call.arguments)) for call in answer.calls]
-            self.current_tool_id = len(calls) - 1
-            return DeltaMessage(content=answer.content, tool_calls=calls)
-        return DeltaMessage(content=answer.content) if answer.content else None
+            calls = [
+                part
+                for index, call in enumerate(answer.calls)
+                for part in _call_deltas(index, call.name, dumps(dict(call.arguments)))
+            ]
+            return DeltaMessage(
+                reasoning=answer.reasoning, content=answer.content, tool_calls=calls
+            )
+        if answer.reasoning or answer.content:
+            return DeltaMessage(reasoning=answer.reasoning, content=answer.content)
+        return None
+
+
+def _call_deltas(index: int, name: str, arguments: str) -> list[Any]:
+    """Writes a call as its name and then its arguments.
+
+    If both came at once in the last piece of a stream, vLLM 0.14 would keep one call alone.
+    """
+    return [
+        _protocol.DeltaToolCall(
+            index=index,
+            id=f"call_{uuid.uuid4().hex[:24]}",
+            type="function",
+            function=_protocol.DeltaFunctionCall(name=name),
+        ),
+        _protocol.DeltaToolCall(
+            index=index, function=_protocol.DeltaFunctionCall(arguments=arguments)
+        ),
+    ]
 
 
 @ReasoningParserManager.register_module("coalm")
 class CoalmReasoningParser(ReasoningParser):
-    """Reads `Thought:` as the reasoning. A request without tools is left as it is.
+    """Reads `Thought:` of a whole answer as the reasoning.
 
-    Without tools, the text is what a benchmark's own prompt asked for, and it reads the thoughts.
+    A request without tools is left as it is: the text is what a benchmark's own prompt asked for,
+    and it reads the thoughts.
     """
 
-    def __init__(self, tokenizer: Any, *args: Any, **kwargs: Any) -> None:
-        """Starts before an answer."""
-        super().__init__(tokenizer, *args, **kwargs)
-        self._stream = ReasoningStream()
-        self._has_tools = True
-
-    def adjust_request(self, request: Any) -> Any:
-        """Notes whether the request has tools."""
-        self._has_tools = bool(request.tools)
-        return request
+    engine_based_streaming = True
 
     def is_reasoning_end(self, input_ids: Sequence[int]) -> bool:
-        """Returns True if a stream's thought has ended. In a prompt, none has begun."""
-        return self._stream.ended
+        """Returns True: streams go to the tool parser, and a schema holds from the first token."""
+        return True
 
-    def is_reasoning_end_streaming(
-        self, input_ids: Sequence[int], delta_ids: Iterable[int]
-    ) -> bool:
-        """Returns True once the thought has ended."""
-        return self._stream.ended
+    def has_engine_confirmed_reasoning_end(self) -> bool:
+        """Returns True."""
+        return True
+
+    def finish_streaming(self) -> None:
+        """Returns nothing: nothing is held back here."""
 
     def extract_content_ids(self, input_ids: list[int]) -> list[int]:
-        """Returns the tokens after the thought: those of the last piece, as far as is known."""
+        """Returns the tokens after the thought: all, as far as this parser sees a stream."""
         return input_ids
 
     def extract_reasoning(self, model_output: str, request: Any) -> tuple[str | None, str | None]:
-        """Splits a whole answer."""
+        """Splits a whole answer into the thought and the calls or the words.
+
+        The words are read already here: vLLM 0.14 shows what this returns if there is no call.
+        """
         if not request.tools:
             return None, model_output
         reasoning, rest = split_reasoning(model_output)
-        return reasoning, rest or None
+        answer = read_answer(rest, _functions(request.tools))
+        return reasoning, (rest if answer.calls else answer.content) or None
 
     def extract_reasoning_streaming(
         self,
@@ -154,11 +214,5 @@ class CoalmReasoningParser(ReasoningParser):
         current_token_ids: Sequence[int],
         delta_token_ids: Sequence[int],
     ) -> DeltaMessage | None:
-        """Splits the answer so far; returns what is new in it."""
-        if not self._has_tools:
-            self._stream.ended = True
-            return DeltaMessage(content=current_text)
-        piece = self._stream.add(current_text)
-        if not piece.reasoning and not piece.rest:
-            return None
-        return DeltaMessage(reasoning=piece.reasoning or None, content=piece.rest or None)
+        """Returns the text as it is: vLLM 0.14 asks this of requests without tools alone."""
+        return DeltaMessage(content=delta_text)

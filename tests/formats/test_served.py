@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from coalm_oumi.core.function import Function
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.formats.served import (
-    AnswerStream,
-    ReasoningStream,
     ServedAnswer,
+    ServedStream,
     read_answer,
     split_reasoning,
 )
@@ -26,31 +25,30 @@ CASES = [
     (f"Thought: Two cities.\n{LIST}", ServedAnswer("Two cities.", None, (ELY, YORK))),
     ("Action: find(city='Ely')\nObservation: imagined", ServedAnswer(None, None, (ELY,))),
     ("System: Hello\nUser: imagined", ServedAnswer(None, "Hello")),
+    ("Hi!", ServedAnswer(None, "Hi!")),
+    ("Thought: Hm.", ServedAnswer("Hm.", None)),
+    ("Thought: one\ntwo", ServedAnswer("one\ntwo", None)),
+    ("Thought: I look.\nfind(city='Ely')", ServedAnswer("I look.", None, (ELY,))),
+    ("Thought: Two.\nAction: find(city='Ely')\nAction: find(city='York')",
+     ServedAnswer("Two.", None, (ELY,))),
 ]  # fmt: skip
 
 
 def whole(text: str) -> ServedAnswer:
     reasoning, rest = split_reasoning(text)
     answer = read_answer(rest, FUNCTIONS)
-    return ServedAnswer(reasoning, answer.content, answer.calls)
+    return ServedAnswer(reasoning, answer.content or None, answer.calls)
 
 
 def streamed(text: str, cuts: list[int]) -> ServedAnswer:
-    """Reads a text piece by piece, as vLLM's parsers do."""
-    thoughts, answers = ReasoningStream(), AnswerStream(FUNCTIONS)
-    reasoning, content, calls, before = "", "", (), None
-    ends = sorted({min(cut, len(text)) for cut in cuts} | {len(text)})
-    for end in [*ends, len(text)]:
-        is_last = end == len(text)
-        if not thoughts.ended:
-            piece = thoughts.add(text[:end])
-            reasoning += piece.reasoning
-            if not thoughts.ended:
-                continue
-            before = end - len(piece.rest)
-        found = answers.add(text[before:end], is_last=is_last)
-        content += found.content or ""
-        calls += found.calls
+    """Reads a text piece by piece."""
+    stream = ServedStream(FUNCTIONS)
+    reasoning, content, calls = "", "", ()
+    for end in sorted({min(cut, len(text)) for cut in cuts} | {len(text)}):
+        piece = stream.add(text[:end], is_last=end == len(text))
+        reasoning += piece.reasoning or ""
+        content += piece.content or ""
+        calls += piece.calls
     return ServedAnswer(reasoning or None, content or None, calls)
 
 
@@ -62,8 +60,6 @@ def test_a_whole_answer(text: str, answer: ServedAnswer):
 @pytest.mark.parametrize(("text", "answer"), CASES)
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_a_stream_is_the_same(text: str, answer: ServedAnswer, size: int):
-    if len(text) < 20 and size == 1000:
-        pytest.skip("one piece that is shorter than any label")
     assert streamed(text, list(range(size, len(text), size))) == answer
 
 
@@ -73,9 +69,32 @@ def test_a_call_that_cannot_be_read_is_content():
     assert streamed(text, [5, 12]) == ServedAnswer(None, text)
 
 
-@given(
-    st.text(alphabet="ThougtAcinSysem: \n()[]{}'\"=,x1", max_size=50), st.lists(st.integers(1, 50))
-)
+_PIECES = [
+    "Thought: ",
+    "Action: ",
+    "System: ",
+    "Observation: ",
+    "User: ",
+    "find(",
+    "city=",
+    "'Ely'",
+    ")",
+    "\n",
+    "[",
+    "]",
+    "{",
+    '"name": "find", "arguments": {}',
+    "}",
+    "hm ",
+    ":",
+    "x",
+    "`",
+]
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=12).map("".join), st.lists(st.integers(1, 50)))
 def test_any_text_in_any_pieces(text: str, cuts: list[int]):
-    whole(text)
-    streamed(text, cuts)
+    found, expected = streamed(text, cuts), whole(text)
+    assert found.calls == expected.calls
+    assert (found.reasoning or "").split() == (expected.reasoning or "").split()
+    assert (found.content or "").split() == (expected.content or "").split()

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import jinja2
+import jinja2.nodes
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,6 +148,24 @@ def test_parallel_calls_keep_their_results(served):
     ]
     text = served.apply_chat_template(messages, tools=[openai_tool(Function("f", "F."))], tokenize=False)  # fmt: skip
     assert 'Action: f(n=1)\nObservation: "one"\nAction: f(n=2)\nObservation: two' in text
+
+
+def test_content_in_parts_is_read(served):
+    tools = [openai_tool(Function("f", "F."))]
+    whole = [{"role": "user", "content": "Go on"}]
+    parts = [
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "Go"}, {"type": "text", "text": " on"}],
+        }
+    ]
+    assert ids(served, parts, tools) == ids(served, whole, tools)
+
+
+def test_vllm_sends_the_base_template_text(served):
+    """From a loop over the content vLLM concludes that a template wants a list of parts."""
+    loops = jinja2.Environment().parse(served.chat_template).find_all(jinja2.nodes.For)
+    assert not [loop for loop in loops if getattr(loop.iter, "attr", "") == "content"]
 
 
 def test_a_template_is_extended_once(served):
