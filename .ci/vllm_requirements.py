@@ -1,6 +1,7 @@
-"""Prints what the wheel of vLLM for processors requires, without extras and without torch.
+"""Prints what the wheel of vLLM for processors requires, without extras.
 
-Neither torchvision, torchaudio nor torchcodec: PyPI's are built for GPUs and cannot be loaded
+Of torch it prints the release alone, without `+cpu`: PyPI has no build of that name. It prints
+neither torchvision, torchaudio nor torchcodec: PyPI's are built for GPUs and cannot be loaded
 beside a torch for processors, and a text model needs none of them.
 """
 
@@ -14,6 +15,9 @@ with zipfile.ZipFile(wheel) as archive:
     lines = archive.read(name).decode().splitlines()
 for line in lines:
     requirement = line.removeprefix("Requires-Dist: ")
-    is_torch = requirement.startswith("torch")
-    if line != requirement and "extra ==" not in requirement and not is_torch:
+    if line == requirement or "extra ==" in requirement:
+        continue
+    if not requirement.startswith("torch"):
         print(requirement)
+    elif "+cpu" in requirement:
+        print(requirement.partition("+cpu")[0])
