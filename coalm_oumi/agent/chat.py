@@ -15,6 +15,7 @@ from coalm_oumi.agent.toolbox import Confirm
 from coalm_oumi.agent.turns import AgentTurn, Step
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.formats.calls import FunctionCall, to_python
+from coalm_oumi.formats.react import number_of_actions
 
 HELP = (
     "/trace shows the calls of the last turn, /tools the tools, /reset forgets the dialogue, "
@@ -101,10 +102,12 @@ class Chat:
         reply = None
         while reply is None:
             shown = StreamedAnswer(self._console)
-            response = self._model.ask(self._session.prompt(), shown.add)
+            answer = self._model.ask(self._session.prompt(), shown.add)
             shown.end()
             before = len(self._session.steps)
-            reply = self._session.take(response)
+            reply = self._session.take(answer.text, thought=answer.thought)
+            if number_of_actions(answer.text) > 1:
+                self._note("  only the first action runs; the model may ask for the next one then")
             for step in self._session.steps[before:]:
                 if step.observation:
                     self._note(f"  {_observed(step, _MAX_SHOWN)}")

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import openai
 from oumi.builders.inference_engines import build_inference_engine
 from oumi.core.configs import InferenceConfig
 from oumi.core.configs.inference_engine_type import InferenceEngineType
+from oumi.core.inference import BaseInferenceEngine
 
 from coalm_oumi.agent.turns import Prompt
 from coalm_oumi.core.errors import CoalmError
@@ -27,15 +29,35 @@ class ModelError(CoalmError):
     """The model gave no answer. The conversation can continue."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChatAnswer:
+    """What a model answered.
+
+    Attributes:
+        text: What it wrote. Native tool calls are the JSON list of Figure 5.
+        thought: The reasoning that the server gave apart from the text; empty if there is none.
+    """
+
+    text: str
+    thought: str = ""
+
+
 class ChatModel(Protocol):
     """A model that answers a prompt."""
 
-    def ask(self, prompt: Prompt, on_text: OnText) -> str:
-        """Returns the answer. Native tool calls are the JSON list of Figure 5.
+    def ask(self, prompt: Prompt, on_text: OnText) -> ChatAnswer:
+        """Returns the answer, and passes its text on as it comes.
+
+        A thought that the server gives apart is passed on under the label `Thought:`, and what
+        follows it on a new line.
 
         Raises:
             ModelError: There is none.
         """
+        ...
+
+    def engine(self) -> BaseInferenceEngine:
+        """Returns Oumi's engine of the same model, for environments that ask it."""
         ...
 
 
@@ -56,22 +78,33 @@ class EngineModel:
 
     def __init__(self, config: InferenceConfig) -> None:
         """Loads the model."""
-        engine = config.engine or InferenceEngineType.NATIVE
-        try:
-            self.engine = build_inference_engine(
-                engine, config.model, config.remote_params, generation_params=config.generation
-            )
-        except Exception as error:  # engines raise errors of many libraries
-            raise CoalmError(f"model {config.model.model_name}: {_one_line(error)}") from error
+        self._engine = _engine(config)
 
-    def ask(self, prompt: Prompt, on_text: OnText) -> str:
+    def ask(self, prompt: Prompt, on_text: OnText) -> ChatAnswer:
         """Asks the engine."""
         question = Question("chat", prompt.messages, prompt.tools)
-        (answer,) = generate(self.engine, [question.conversation()])
+        try:
+            (answer,) = generate(self._engine, [question.conversation()])
+        except Exception as error:  # such as a chat template that refuses the messages
+            raise ModelError(f"the model gave no answer: {_one_line(error)}") from error
         if answer.text is None:
             raise ModelError(f"the model gave no answer: {' '.join(answer.error.split())[:400]}")
         on_text(answer.text)
-        return answer.text
+        return ChatAnswer(answer.text)
+
+    def engine(self) -> BaseInferenceEngine:
+        """Returns the engine."""
+        return self._engine
+
+
+def _engine(config: InferenceConfig) -> BaseInferenceEngine:
+    engine = config.engine or InferenceEngineType.NATIVE
+    try:
+        return build_inference_engine(
+            engine, config.model, config.remote_params, generation_params=config.generation
+        )
+    except Exception as error:  # engines raise errors of many libraries
+        raise CoalmError(f"model {config.model.model_name}: {_one_line(error)}") from error
 
 
 class StreamingModel:
@@ -91,7 +124,11 @@ class StreamingModel:
             max_retries=min(remote.max_retries, 2),
         )
 
-    def ask(self, prompt: Prompt, on_text: OnText) -> str:
+    def engine(self) -> BaseInferenceEngine:
+        """Builds Oumi's engine for the same server."""
+        return _engine(self._config)
+
+    def ask(self, prompt: Prompt, on_text: OnText) -> ChatAnswer:
         """Asks the server."""
         generation = self._config.generation
         request: dict[str, Any] = {
@@ -117,7 +154,10 @@ class StreamingModel:
             raise ModelError(f"the server {self._url} does not answer: {error}") from error
         except (openai.OpenAIError, ValueError) as error:
             raise ModelError(f"the server {self._url}: {_one_line(error)}") from error
-        return collected.text()
+        answer = collected.answer()
+        if collected.has_calls:
+            on_text(f"\n{answer.text}" if answer.thought else answer.text)
+        return answer
 
 
 class _Collected:
@@ -126,27 +166,45 @@ class _Collected:
     def __init__(self) -> None:
         self._content: list[str] = []
         self._length = 0
+        self._thought: list[str] = []
         self._calls: dict[int, dict[str, str]] = {}
+
+    @property
+    def has_calls(self) -> bool:
+        return bool(self._calls)
 
     def add(self, delta: Any, on_text: OnText) -> None:
         for call in delta.tool_calls or ():
             record = self._calls.setdefault(call.index, {"name": "", "arguments": ""})
             if call.function is not None:
-                record["name"] += call.function.name or ""
-                record["arguments"] += call.function.arguments or ""
+                name, arguments = call.function.name or "", call.function.arguments or ""
+                record["name"] += name
+                record["arguments"] += arguments
+                self._count(len(name) + len(arguments))
+            self._count(1)  # calls without a name are bounded too
+        # vLLM calls it `reasoning`, others `reasoning_content`.
+        thought = getattr(delta, "reasoning", None) or getattr(delta, "reasoning_content", None)
+        if isinstance(thought, str):
+            self._count(len(thought))
+            on_text(thought if self._thought else f"Thought: {thought}")
+            self._thought.append(thought)
         piece = delta.content or ""
-        self._length += len(piece)
+        self._count(len(piece))
+        if piece:
+            on_text(f"\nSystem: {piece}" if self._thought and not self._content else piece)
+            self._content.append(piece)
+
+    def _count(self, characters: int) -> None:
+        self._length += characters
         if self._length > _MAX_CHARACTERS:
             raise ModelError(f"the answer is longer than {_MAX_CHARACTERS:,} characters")
-        if piece:
-            self._content.append(piece)
-            on_text(piece)
 
-    def text(self) -> str:
-        if not self._calls:
-            return "".join(self._content)
-        calls = [self._calls[index] for index in sorted(self._calls)]
-        return dumps([native_call(call["name"], call["arguments"]) for call in calls])
+    def answer(self) -> ChatAnswer:
+        text, thought = "".join(self._content), "".join(self._thought).strip()
+        if self._calls:
+            calls = [self._calls[index] for index in sorted(self._calls)]
+            text = dumps([native_call(call["name"], call["arguments"]) for call in calls])
+        return ChatAnswer(text, thought)
 
 
 def _record(message: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A session holds no model. It says what to ask next and takes the answer, so that
 ask for many sessions at once and a terminal for one.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from coalm_oumi.agent.turns import AgentForm, AgentTurn, Decision, Prompt, Step, StepError
@@ -56,11 +57,12 @@ class AgentSession:
         shown = self.turns if history is None else history
         return self._form.render(shown, self._user, self.steps)
 
-    def take(self, response: str, *, is_cut: bool = False) -> str | None:
+    def take(self, response: str, *, thought: str = "", is_cut: bool = False) -> str | None:
         """Carries out what the model wrote.
 
         Args:
             response: The model's text.
+            thought: Its reasoning, where the server gives that apart from the text.
             is_cut: True if it reached `max_new_tokens`.
 
         Returns:
@@ -69,6 +71,8 @@ class AgentSession:
         reply = None
         try:
             decision = self._form.parse(response)
+            if thought:
+                decision = dataclasses.replace(decision, thought=thought)
         except StepError as error:
             self.steps.append(Step(response, None, str(error), is_cut))
         else:

@@ -13,7 +13,6 @@ from coalm_oumi.agent.chat import Chat, confirm_in
 from coalm_oumi.agent.session import AgentSession
 from coalm_oumi.agent.toolbox import Toolbox
 from coalm_oumi.agent.turns import AgentForm
-from coalm_oumi.core.errors import CoalmError
 
 
 def start_chat(file: Path, changes: Sequence[str] = ()) -> None:
@@ -30,19 +29,13 @@ def start_chat(file: Path, changes: Sequence[str] = ()) -> None:
     params = recipe.environments(options, file)
     console = Console(highlight=False, markup=False, emoji=False)
     confirm = confirm_in(console, _read_line) if options.confirm == "writes" else None
-    asked = None
 
     def build(one: EnvironmentParams) -> BaseEnvironment:
         from oumi.builders.environments import build_environment
 
         environment = build_environment(one)
         if isinstance(environment, SimulatedEnvironment):
-            if not isinstance(asked, model.EngineModel):
-                raise CoalmError(
-                    f"environment `{one.id}`: a simulated one needs an engine of Oumi that is not "
-                    "remote, such as NATIVE or VLLM"
-                )
-            environment.attach_inference(asked.engine, inference)
+            environment.attach_inference(asked.engine(), inference)
         return environment
 
     tools = Toolbox([])

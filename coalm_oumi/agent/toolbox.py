@@ -92,10 +92,14 @@ class Toolbox:
         self._timeout = timeout
         self._environments: dict[str, BaseEnvironment] = {}
         self._workers: dict[str, Worker] = {}
-        for one in params:
-            if timeout is not None:
-                self._workers[one.id] = Worker(f"environment {one.id}")
-            self._environments[one.id] = self._built(one, build or _build_with_oumi)
+        try:
+            for one in params:
+                if timeout is not None:
+                    self._workers[one.id] = Worker(f"environment {one.id}")
+                self._environments[one.id] = self._built(one, build or _build_with_oumi)
+        except BaseException:
+            self.close()  # what the others hold, such as a connection
+            raise
         # Read only now: an environment may bring its own tools.
         self.tools: list[ToolParams] = [tool for one in params for tool in one.tools]
         self._home = {tool.id: one.id for one in params for tool in one.tools}

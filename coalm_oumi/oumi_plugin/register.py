@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import pkgutil
 
+import coalm_oumi.agent.mcp_tools
 import coalm_oumi.agent.python_tools
 import coalm_oumi.data.datasets.mixture
 import coalm_oumi.data.datasets.raw

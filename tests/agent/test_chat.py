@@ -1,7 +1,13 @@
 """`coalm chat` with a scripted model on a real server, and real Oumi environments."""
 
+import asyncio
 import io
 import json
+import os
+import pty
+import shutil
+import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +15,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from oumi.core.configs.params.environment_params import EnvironmentParams
+from oumi.core.configs.params.tool_params import ToolParams
 from rich.console import Console
 
 from coalm_oumi.agent import chat, recipe
@@ -22,7 +30,7 @@ from coalm_oumi.data.mixture.config import load_config
 from coalm_oumi.files.jsontext import read_jsonl
 from coalm_oumi.formats.calls import FunctionCall
 from tests.conftest import REPO
-from tests.support.chat_server import ChatServer, Reply, failure
+from tests.support.chat_server import ChatServer, Reply, Request, completion, failure
 from tests.support.multiwoz_data import write_databases
 
 
@@ -100,6 +108,238 @@ def type_lines(monkeypatch: pytest.MonkeyPatch, *lines: str | type[BaseException
         raise line
 
     monkeypatch.setattr("builtins.input", read)
+
+
+def streamed_deltas(*deltas: dict[str, object]) -> Reply:
+    """A streamed completion of these pieces."""
+    body = "".join(
+        "data: " + json.dumps(
+            {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m",
+             "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+        ) + "\n\n"
+        for delta in deltas
+    )  # fmt: skip
+    return Reply(f"{body}data: [DONE]\n\n".encode())
+
+
+def called(index: int, name: str | None, arguments: str) -> dict[str, object]:
+    function = {"arguments": arguments} | ({"name": name} if name else {})
+    return {"tool_calls": [{"index": index, "id": f"c{index}", "type": "function",
+                            "function": function}]}  # fmt: skip
+
+
+def test_native_calls_with_thoughts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    answers = [
+        streamed_deltas(
+            {"reasoning": "I double"}, {"reasoning": " both."}, called(0, "Double", '{"num'),
+            called(0, None, 'ber": 21}'), called(1, "Double", '{"number": 4}'),
+        ),
+        streamed_deltas({"reasoning": "I have them."}, {"content": "It is 42"}, {"content": " and 8."}),
+    ]  # fmt: skip
+    with answering(answers) as server:
+        type_lines(monkeypatch, "Double 21 and 4", "/trace")
+        file = write_recipe(tmp_path, server.url, form="native")
+        assert main(["chat", "-c", str(file)]) == 0
+        first, second = (request.json for request in server.requests)
+    assert [tool["function"]["name"] for tool in first["tools"]] == ["Double", "Break", "Wait"]
+    assert [message["role"] for message in second["messages"]] == [
+        "user", "assistant", "tool", "assistant", "tool",
+    ]  # fmt: skip
+    results = [m["content"] for m in second["messages"] if m["role"] == "tool"]
+    assert results == ['{"result": 42}', '{"result": 8}']
+    shown = capsys.readouterr().out
+    assert "Agent: It is 42 and 8." in shown
+    assert shown.count("Thought: I double both.") == 2, "as it comes, and in the trace"
+    assert "Thought: I have them.\nSystem: It is 42 and 8." in shown
+
+
+def test_only_the_first_of_several_actions_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    both = "Thought: Both.\nAction: Double(number=1)\nAction: Double(number=2)"
+    with answering([both, "Action: Double(number=2)", "System: 2 and 4"]) as server:
+        type_lines(monkeypatch, "Double 1 and 2")
+        assert main(["chat", "-c", str(write_recipe(tmp_path, server.url))]) == 0
+        asked = server.requests[1].json["messages"][-1]["content"]
+    assert asked.endswith('Action: Double(number=1)\nObservation: {"result": 2}')
+    assert capsys.readouterr().out.count("only the first action runs") == 1
+
+
+@pytest.mark.parametrize("delta", [
+    called(0, None, "x" * 40_000), {"content": "x" * 40_000}, {"reasoning": "x" * 40_000},
+])  # fmt: skip
+def test_an_answer_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], delta: dict
+):
+    with answering([streamed_deltas(delta, delta, delta), "System: Hello."]) as server:
+        type_lines(monkeypatch, "One", "Two")
+        assert main(["chat", "-c", str(write_recipe(tmp_path, server.url, form="native"))]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("error: the answer is longer than 100,000 characters") == 1
+    assert "Hello." in shown
+
+
+def test_a_template_that_refuses_the_messages(
+    tmp_path: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    (model / "chat_template.jinja").write_text("{{ raise_exception('no\\nsuch role') }}")
+    type_lines(monkeypatch, "One", "Two")
+    file = write_recipe(
+        tmp_path, "", engine="NATIVE", remote_params=None,
+        model={"model_name": str(model), "torch_dtype_str": "float32", "model_max_length": 2048},
+    )  # fmt: skip
+    assert main(["chat", "-c", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("error: the model gave no answer: no such role") == 2
+
+
+def test_a_simulated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The chat streams; the simulator asks the same server through Oumi's engine."""
+
+    def respond(request: Request) -> Reply:
+        if request.json.get("stream"):
+            return streamed(answers.pop(0))
+        return completion('{"temperature": 21}')
+
+    answers = ["Action: Weather(city='Ely')", "System: 21 degrees."]
+    tool = {
+        "id": "Weather",
+        "name": "Weather",
+        "description": "Say the weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    }
+    environment = {"id": "weather", "env_type": "simulated", "tools": [tool],
+                   "env_kwargs": {"tool_persona": "You are a weather service."}}  # fmt: skip
+    with ChatServer(respond) as server:
+        type_lines(monkeypatch, "How warm is it in Ely?")
+        file = write_recipe(
+            tmp_path, server.url, environments=[environment], engine="REMOTE_VLLM", tool_timeout=20
+        )
+        assert main(["chat", "-c", str(file)]) == 0
+        simulated, after = server.requests[1:]
+    assert "You are a weather service." in simulated.json["messages"][0]["content"]
+    assert after.json["messages"][-1]["content"].endswith('Observation: {"temperature": 21}')
+
+
+def test_ctrl_c_in_a_terminal(tmp_path: Path):
+    """The keys themselves, in a terminal: the turn ends, and the session goes on."""
+    asked = threading.Event()
+
+    def respond(request: Request) -> Reply:
+        if "One" not in request.json["messages"][-1]["content"]:
+            return streamed("System: Hello again.")
+        asked.set()
+        return Reply(delay=20)
+
+    with ChatServer(respond) as server:
+        file = write_recipe(tmp_path, server.url, max_steps=1)
+        script = "import sys; from coalm_oumi.cli.app import main; sys.exit(main(sys.argv[1:]))"
+        pid, terminal = pty.fork()
+        if pid == 0:
+            signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            )  # `main` has forks of this process ignore it
+            os.execv(sys.executable, [sys.executable, "-c", script, "chat", "-c", str(file)])
+        until(terminal, "You: ")
+        os.write(terminal, b"One\n")
+        assert asked.wait(30)
+        os.write(terminal, b"\x03")
+        assert "stopped; this turn is forgotten" in until(terminal, "You: ")
+        os.write(terminal, b"Two\n")
+        assert "Hello again." in until(terminal, "You: ")
+        os.write(terminal, b"\x04")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        os.close(terminal)
+
+
+def until(terminal: int, prompt: str) -> str:
+    """Reads what the terminal shows up to the next prompt."""
+    shown = ""
+    while not shown.endswith(prompt):
+        shown += os.read(terminal, 4096).decode()
+    return shown
+
+
+@pytest.fixture
+def mcp_server() -> Iterator[str]:
+    """An MCP server with tools that read, write, fail and hang."""
+    uvicorn = pytest.importorskip("uvicorn")
+    mcpserver = pytest.importorskip("mcp.server.mcpserver", reason="needs coalm-oumi[mcp]")
+    from mcp.types import ToolAnnotations
+
+    offered = mcpserver.MCPServer("notes", log_level="CRITICAL")
+    notes: list[str] = []
+
+    @offered.tool()
+    def add_note(text: str) -> int:
+        """Write a note down."""
+        notes.append(text)
+        return len(notes)
+
+    @offered.tool(annotations=ToolAnnotations(read_only_hint=True))
+    def first_note() -> str:
+        """Read the first note."""
+        return notes[0]
+
+    @offered.tool()
+    async def hang() -> None:
+        """Hang."""
+        await asyncio.sleep(60)
+
+    server = uvicorn.Server(
+        uvicorn.Config(offered.streamable_http_app(), port=0, log_level="critical")
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        threading.Event().wait(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/mcp"
+    server.should_exit = server.force_exit = True
+    thread.join()
+
+
+def mcp(url: str, **kwargs: object) -> EnvironmentParams:
+    return EnvironmentParams(
+        id="notes", env_type="coalm-mcp", env_kwargs={"url": url, "timeout_seconds": 1, **kwargs}
+    )
+
+
+def test_the_tools_of_an_mcp_server(mcp_server: str):
+    tools = Toolbox([mcp(mcp_server)], confirm=lambda tool, _: tool.id != "hang", timeout=10)
+    described = {tool.id: (tool.description, tool.read_only) for tool in tools.tools}
+    assert described == {
+        "add_note": ("Write a note down.", False),
+        "first_note": ("Read the first note.", True),
+        "hang": ("Hang.", False),
+    }
+    assert "failed" in tools.call(FunctionCall("first_note"))
+    assert tools.call(FunctionCall("add_note", {"text": "milk"})) == '{"result": 1}'
+    assert tools.call(FunctionCall("first_note")) == '{"result": "milk"}'
+    assert "'text' is a required property" in tools.call(FunctionCall("add_note"))
+    assert "the user did not allow `hang`" in tools.call(FunctionCall("hang"))
+    tools.close()
+    unasked = Toolbox([mcp(mcp_server)], timeout=10)
+    assert "no answer within 1 seconds" in unasked.call(FunctionCall("hang"))
+    assert unasked.call(FunctionCall("first_note")) == '{"result": "milk"}'
+    unasked.close()
+
+
+def test_an_mcp_server_that_is_away(mcp_server: str):
+    for url in ("http://127.0.0.1:9/mcp", mcp_server.replace("/mcp", "/nosuch")):
+        with pytest.raises(CoalmError, match=f"no MCP server at {url}: ") as found:
+            Toolbox([mcp(mcp_server), mcp(url)], timeout=10)
+        assert "\n" not in str(found.value)
+    params = mcp(mcp_server)
+    params.tools = [ToolParams(id="nosuch", name="x", description="x")]
+    with pytest.raises(CoalmError, match="no tool `nosuch`; the server has add_note"):
+        Toolbox([params], timeout=10)
 
 
 def test_a_turn_with_a_call(
