@@ -1,8 +1,11 @@
 """Arguments that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from coalm_oumi.core.errors import CoalmError
 
 Changes = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the YAML")
@@ -19,3 +22,14 @@ def positive(value: float | None) -> float | None:
     if value is not None and not value > 0:
         raise typer.BadParameter(f"{value:g} is not positive")
     return value
+
+
+def existing(recipe: Path | None) -> Path | None:
+    """Checks that a recipe is there, before a command's imports, which take seconds.
+
+    Raises:
+        CoalmError: There is no such file.
+    """
+    if recipe is not None and not recipe.is_file():
+        raise CoalmError(f"{recipe}: no such file; `coalm recipes --copy` writes the recipes here")
+    return recipe

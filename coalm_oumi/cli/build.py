@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
-from coalm_oumi.cli.arguments import Changes
+from coalm_oumi.cli.arguments import Changes, existing
 from coalm_oumi.core.wording import counted
 from coalm_oumi.rendering.terminal import say
 
 
 def build(
-    config: Annotated[Path, typer.Option("-c", "--config", help="A recipes/data/*.yaml")],
+    config: Annotated[
+        Path, typer.Option("-c", "--config", callback=existing, help="A recipes/data/*.yaml")
+    ],
     changes: Changes = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that render (default: one per core)")

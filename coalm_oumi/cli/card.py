@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from coalm_oumi.cli.arguments import existing
 from coalm_oumi.rendering.terminal import say
 
 
@@ -12,7 +13,12 @@ def card(
     model: Annotated[Path, typer.Argument(help="An adapter, or what `coalm merge` wrote")],
     config: Annotated[
         Path | None,
-        typer.Option("-c", "--config", help="The training recipe, if the run did not record it"),
+        typer.Option(
+            "-c",
+            "--config",
+            callback=existing,
+            help="The training recipe, if the run did not record it",
+        ),
     ] = None,
     run_dir: Annotated[
         Path | None,

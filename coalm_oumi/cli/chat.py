@@ -5,12 +5,18 @@ from typing import Annotated
 
 import typer
 
-from coalm_oumi.cli.arguments import Changes
+from coalm_oumi.cli.arguments import Changes, existing
 
 
 def chat(
     config: Annotated[
-        Path, typer.Option("-c", "--config", help="A chat recipe, such as recipes/chat/demo.yaml")
+        Path,
+        typer.Option(
+            "-c",
+            "--config",
+            callback=existing,
+            help="A chat recipe, such as recipes/chat/demo.yaml",
+        ),
     ],
     changes: Changes = None,
 ) -> None:

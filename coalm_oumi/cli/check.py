@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
-from coalm_oumi.cli.arguments import Changes
+from coalm_oumi.cli.arguments import Changes, existing
 from coalm_oumi.rendering.terminal import say
 
 
 def check(
-    recipe: Annotated[Path, typer.Argument(help="A recipe to train, evaluate, infer or build")],
+    recipe: Annotated[
+        Path, typer.Argument(callback=existing, help="A recipe to train, evaluate, infer or build")
+    ],
     changes: Changes = None,
 ) -> None:
     """Check a recipe's options and data before a model is loaded.

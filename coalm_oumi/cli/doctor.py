@@ -5,13 +5,19 @@ from typing import Annotated
 
 import typer
 
+from coalm_oumi.cli.arguments import existing
 from coalm_oumi.rendering.terminal import say
 
 
 def doctor(
     config: Annotated[
         Path | None,
-        typer.Option("-c", "--config", help="Check access to what this recipe names on the hub"),
+        typer.Option(
+            "-c",
+            "--config",
+            callback=existing,
+            help="Check access to what this recipe names on the hub",
+        ),
     ] = None,
 ) -> None:
     """Check that everything is in place.

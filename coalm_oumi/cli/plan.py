@@ -6,14 +6,15 @@ from typing import Annotated
 
 import typer
 
-from coalm_oumi.cli.arguments import Changes, positive
+from coalm_oumi.cli.arguments import Changes, existing, positive
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.rendering.terminal import say
 
 
 def plan(
     recipe: Annotated[
-        Path, typer.Argument(help="A training recipe, such as recipes/coalm_8b.yaml")
+        Path,
+        typer.Argument(callback=existing, help="A training recipe, such as recipes/coalm_8b.yaml"),
     ],
     changes: Changes = None,
     gpu: Annotated[str | None, typer.Option(metavar="NAME", help="The kind of GPU (h100)")] = None,

@@ -5,11 +5,14 @@ from typing import Annotated
 
 import typer
 
+from coalm_oumi.cli.arguments import existing
 from coalm_oumi.rendering.terminal import say
 
 
 def quantize(
-    config: Annotated[Path, typer.Option("-c", "--config", help="A training recipe")],
+    config: Annotated[
+        Path, typer.Option("-c", "--config", callback=existing, help="A training recipe")
+    ],
     output: Annotated[Path, typer.Argument(help="The folder to write")],
     model: Annotated[
         str | None, typer.Option(help="Another model than the recipe's: a hub id or a folder")

@@ -49,7 +49,7 @@ def read_oumi_config(kind: type[_Config], path: Path, changes: Sequence[str] = (
         if "=" not in change:
             raise CoalmError(f"{change}: expected KEY=VALUE, such as training.max_steps=10")
     if not path.is_file():
-        raise CoalmError(f"{path}: not found; `coalm recipes --copy` writes the recipes here")
+        raise CoalmError(f"{path}: no such file; `coalm recipes --copy` writes the recipes here")
     check_size(path)
     try:
         return kind.from_yaml_and_arg_list(str(path), list(changes))

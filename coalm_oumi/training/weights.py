@@ -43,13 +43,13 @@ def merge(
         CoalmError: `adapter` holds no adapter, the base is quantised or unavailable, or something
             is at `output`.
     """
+    settings = adapter / "adapter_config.json"
+    if not settings.is_file():  # before the imports, which take seconds
+        raise CoalmError(f"{adapter}: no adapter_config.json; give the output_dir of `oumi train`")
     import peft
     import torch
     import transformers
 
-    settings = adapter / "adapter_config.json"
-    if not settings.is_file():
-        raise CoalmError(f"{adapter}: no adapter_config.json; give the output_dir of `oumi train`")
     base = base or str(read_json(settings)["base_model_name_or_path"])
     precision = {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
     try:

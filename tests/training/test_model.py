@@ -86,7 +86,7 @@ def test_a_recipe_that_cannot_be_read_is_one_line(tmp_path: Path, capsys):
     text = (REPO / "recipes/coalm_405b.yaml").read_text()
     (tmp_path / "bad.yaml").write_text(text.replace("_str: bfloat16", "_str: bf17"))
     for command in (["card", str(tmp_path)], ["quantize", str(tmp_path / "out")]):
-        for name, reason in (("bad.yaml", "bf17"), ("none.yaml", "not found")):
+        for name, reason in (("bad.yaml", "bf17"), ("none.yaml", "no such file")):
             assert main([*command, "-c", str(tmp_path / name)]) == 1
             line = capsys.readouterr().err.strip().splitlines()[-1]
             assert line.startswith("error: ") and reason in line
