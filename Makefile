@@ -52,7 +52,7 @@ format: $(BIN)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-$(BIN)/.installed: pyproject.toml constraints.txt .ci/install.py
+$(BIN)/.installed: pyproject.toml constraints.txt coalm_oumi_autoload.pth .ci/install.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python .ci/install.py -c constraints.txt -e '.[dev]'
 	touch $@
@@ -63,7 +63,7 @@ STACK := .gpu-stack
 
 gpu-stack: $(STACK)/.installed
 
-$(STACK)/.installed: pyproject.toml constraints-gpu.txt .ci/install.py
+$(STACK)/.installed: pyproject.toml constraints-gpu.txt coalm_oumi_autoload.pth .ci/install.py
 	$(PYTHON) -m venv $(STACK)
 	$(STACK)/bin/python .ci/install.py -c constraints-gpu.txt -e '.[demo,review]' pytest hypothesis
 	touch $@
