@@ -3,8 +3,6 @@
 import doctest
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -31,6 +29,7 @@ from coalm_oumi.data.datasets.mixture import MixtureDataset
 from coalm_oumi.data.datasets.raw import RawDataset
 from coalm_oumi.data.datasets.tokens import IGNORE_INDEX, encode, user_message
 from coalm_oumi.files.resources import resource_dir
+from tests.conftest import run
 
 SAMPLES = resource_dir("samples")
 
@@ -306,32 +305,35 @@ def test_more_workers_make_the_same_tokens(
     assert found[0][:] == found[1][:]
 
 
-START_A_RANK = """
-import json, sys
-from pathlib import Path
+START_TWO_RANKS = """
+import os, sys
 import transformers
 from coalm_oumi.data.datasets.mixture import MixtureDataset
-tokenizer = transformers.AutoTokenizer.from_pretrained(sys.argv[1])
 encode, mine = MixtureDataset._encode_batch, []
 def counted(self, batch, indices):
     mine.append(len(indices))
     return encode(self, batch, indices)
 MixtureDataset._encode_batch = counted
-MixtureDataset(dataset_name="m", dataset_path=sys.argv[2], tokenizer=tokenizer).to_hf()
-print(sum(mine))
+ranks = []
+for _ in range(2):
+    rank = os.fork()
+    if not rank:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(sys.argv[1])
+        MixtureDataset(dataset_name="m", dataset_path=sys.argv[2], tokenizer=tokenizer).to_hf()
+        os.write(1, f"{sum(mine)}\\n".encode())
+        os._exit(0)
+    ranks.append(rank)
+sys.exit(any(os.waitpid(rank, 0)[1] for rank in ranks))
 """
 
 
 def test_one_rank_tokenises_for_all(mixture: Path, demo_model: Path, tmp_path: Path):
-    command = [sys.executable, "-c", START_A_RANK, str(demo_model), str(mixture)]
-    environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path)}
-    ranks = [
-        subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    tokenised = sorted(int(rank.communicate()[0].split()[-1]) for rank in ranks)
+    done = run(
+        sys.executable, "-c", START_TWO_RANKS, demo_model, mixture, cwd=tmp_path,
+        HF_DATASETS_CACHE=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    tokenised = sorted(int(line) for line in done.stdout.splitlines() if line.isdigit())
     assert tokenised[0] == 0
     assert tokenised[1] >= 322
     assert len(list((tmp_path / "coalm_oumi").glob("*.arrow"))) == 1
