@@ -110,7 +110,7 @@ class Toolbox:
             return self._run(params.id, lambda: build(params), None)
         except CoalmError:
             raise
-        except Exception as error:  # whatever an environment's constructor raises
+        except Exception as error:  # an environment's constructor may raise anything
             raise CoalmError(f"environment `{params.id}`: {_one_line(error)}") from error
 
     @property

@@ -23,7 +23,7 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the commands and their state (the default)")
     ] = False,
-    really: Annotated[bool, typer.Option("--run", help="Run what is not done")] = False,
+    really: Annotated[bool, typer.Option("--run", help="Run the stages that are not done")] = False,
 ) -> None:
     """Print or run the whole chain: build, train, evaluate, report."""
     if (scale is None) == (config is None):

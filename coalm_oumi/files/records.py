@@ -12,7 +12,7 @@ SUFFIXES = (".parquet", ".jsonl", ".json")
 """The kinds of files that hold records. A `.json` file may hold a list or JSON Lines."""
 
 _NO_RECORDS = ("dataset_info", "dataset_infos", "manifest", "stats", "overlap", "state")
-"""Names of JSON files that describe a data set and lie beside its records."""
+"""Names of JSON files that describe a data set and are kept beside its records."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class ServerGoneError(CoalmError):
 class RecordedModel:
     """A model whose raw answers are recorded, so that none is asked for or paid for twice.
 
-    The record lies under `<output_dir>/raw`. Its name holds a hash of the model, its weights or
+    The record is under `<output_dir>/raw`. Its name holds a hash of the model, its weights or
     what the server says it serves, engine and generation parameters. Each answer stands under its
     sample and a hash of its prompt. If one of them changes, the question is asked again. An
     interrupted run resumes with the answers that it has.

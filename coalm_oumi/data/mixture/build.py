@@ -37,7 +37,7 @@ VERSION = 2
 
 
 def build(config: BuildConfig, *, workers: int = 1) -> Path:
-    """Builds a mixture, or goes on with a build of the same configuration that was killed.
+    """Builds a mixture, or resumes a killed build of the same configuration.
 
     Args:
         config: What to build.

@@ -35,7 +35,7 @@ _REQUIREMENTS = (
 def python(version: Version, *, extras: bool = False) -> Path:
     """Returns the interpreter of a version's environment, installed by the first call.
 
-    It lies in the user's cache folder. The first run takes about a minute, and 620 MB for V3 or
+    It is in the user's cache folder. The first run takes about a minute, and 620 MB for V3 or
     700 MB for V4.
 
     Args:

@@ -53,7 +53,7 @@ class Figure:
     Attributes:
         name: Its file's name.
         title: What it shows.
-        alt: What is to be seen, for who cannot see it.
+        alt: What the figure shows, for readers who cannot see it.
         svg: For the page; text and axes have the page's colour.
         png: For a file.
     """

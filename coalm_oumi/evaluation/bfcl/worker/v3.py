@@ -42,7 +42,7 @@ def references(category: str) -> list[Any]:
 @cache
 def asked(category: str) -> list[dict[str, Any]]:
     """Returns the samples as a handler takes them."""
-    # The functions of the multi-turn samples lie in separate files, and are put in here.
+    # The functions of the multi-turn samples are in separate files, and are put in here.
     return generation.process_multi_turn_test_case(copy.deepcopy(entries(category)))
 
 
