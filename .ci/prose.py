@@ -31,12 +31,13 @@ EXEMPT = (".ci/prose.py", "LICENSE", "coalm_oumi/data/samples/")
 
 def findings(file: Path) -> list[str]:
     """Returns the phrases of one file, each with its line and what to write instead."""
+    text = file.read_text(encoding="utf-8")
     found: list[str] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        for pattern, better in PHRASES.items():
-            match = re.search(pattern, line, re.IGNORECASE)
-            if match:
-                found.append(f"{file}:{number}: `{match[0]}` -> {better}")
+    for pattern, better in PHRASES.items():
+        # A phrase may go over the end of a line, also in a comment.
+        for match in re.finditer(pattern.replace(" ", r"[\s#]+"), text, re.IGNORECASE):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(f"{file}:{line}: `{' '.join(match[0].split())}` -> {better}")
     return found
 
 

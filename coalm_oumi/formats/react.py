@@ -195,8 +195,8 @@ def _after_thought(
 ) -> ReactAnswer:
     """Reads an answer whose only label is `Thought:`.
 
-    A reply follows AutoTOD's words `Do I need to use a tool? No`. A call may stand on lines of its
-    own. A thought alone is neither.
+    A reply follows AutoTOD's words `Do I need to use a tool? No`. A call may stand on
+    separate lines. A thought alone is neither.
     """
     no_tool = _NO_TOOL.match(thought)
     if no_tool and (reply := thought[no_tool.end() :].strip()):
