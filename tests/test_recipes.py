@@ -63,7 +63,6 @@ PADDED = {
     "data.train.datasets.0.dataset_kwargs.max_length",
     "training.optimizer",
     "training.per_device_train_batch_size",
-    "training.trainer_kwargs.adapter_dtype",
     "training.trainer_kwargs.loss_type",
     "training.trainer_kwargs.max_row_tokens",
     "training.trainer_kwargs.padding_free",
