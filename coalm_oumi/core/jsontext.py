@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeGuard
 
 _FENCE = re.compile(r"```[ \t]*[A-Za-z]*")
 
@@ -12,6 +12,16 @@ Json = Any
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 """Any JSON, where the type checker shall follow what is done with it."""
+
+
+def is_object(value: Json) -> TypeGuard[dict[str, Json]]:
+    """Returns True if a value is a JSON object; the type checker then knows its keys as text."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Json) -> TypeGuard[list[Json]]:
+    """Returns True if a value is a JSON list."""
+    return isinstance(value, list)
 
 
 def dumps(value: Json) -> str:

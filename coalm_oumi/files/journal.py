@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from coalm_oumi.core.errors import CoalmError, WriteError
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.jsontext import Json, dumps, is_object
 
 FSYNC_SECONDS = 1.0
 """Records are written at once and fsynced in groups: a power cut loses at most this much."""
@@ -190,4 +190,4 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
         dumps(line)  # what is nested too deeply to be written again cannot be used either
     except (ValueError, RecursionError):
         return None
-    return line if isinstance(line, dict) else None
+    return line if is_object(line) else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, loads, no_constant
+from coalm_oumi.core.jsontext import Json, dumps, is_list, loads, no_constant
 from coalm_oumi.files.atomic import write_text
 
 
@@ -44,7 +44,7 @@ def read_json_list(path: Path, *, of: str) -> list[Json]:
         CoalmError: The file is missing, is not JSON, or holds something else.
     """
     content = read_json(path)
-    if not isinstance(content, list):
+    if not is_list(content):
         raise CoalmError(f"{path}: expected a JSON list of {of}")
     return content
 

@@ -5,12 +5,14 @@ Every text here may come from a model, so it is read by a small parser and never
 
 import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, loads_model, unfenced
+from coalm_oumi.core.jsontext import Json, dumps, is_list, is_object, loads_model, unfenced
+
+_T = TypeVar("_T")
 
 MAX_DEPTH = 64
 """Values nested deeper than this are refused: no benchmark has them, and recursion is finite."""
@@ -49,7 +51,7 @@ class FunctionCall:
     """
 
     name: str
-    arguments: Mapping[str, Json] = field(default_factory=dict)
+    arguments: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
     def __post_init__(self) -> None:
         """Refuses an empty name."""
@@ -78,8 +80,8 @@ def parse_json(text: str) -> list[FunctionCall]:
         value = loads_model(unfenced(text))
     except ValueError as error:
         raise CallError(f"not a JSON list of calls: {error}") from error
-    records = [value] if isinstance(value, dict) else value
-    if not isinstance(records, list):
+    records = [value] if is_object(value) else value
+    if not is_list(records):
         raise CallError(f"expected a JSON list of calls, found {type(value).__name__}")
     return [from_record(record) for record in records]
 
@@ -90,12 +92,12 @@ def from_record(record: Json) -> FunctionCall:
     Raises:
         CallError: The record is something else.
     """
-    if not isinstance(record, dict):
+    if not is_object(record):
         raise CallError(f"expected a call as an object, found {type(record).__name__}")
     name, arguments = record.get("name"), record.get("arguments", {})
     if not isinstance(name, str):
         raise CallError("a call has no text field `name`")
-    if not isinstance(arguments, dict):
+    if not is_object(arguments):
         raise CallError(f"the arguments of `{name}` are not an object")
     if _is_deeper(arguments, MAX_DEPTH):
         raise CallError(f"the arguments of `{name}` are nested deeper than {MAX_DEPTH} levels")
@@ -104,9 +106,9 @@ def from_record(record: Json) -> FunctionCall:
 
 def _is_deeper(value: Json, levels: int) -> bool:
     """Returns True if a value is nested deeper. A plain value has no level."""
-    if not isinstance(value, dict | list):
+    if not is_object(value) and not is_list(value):
         return False
-    inner = value.values() if isinstance(value, dict) else value
+    inner = list(value.values()) if is_object(value) else value
     return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
 
 
@@ -224,9 +226,9 @@ class _Reader:
         self._at = match.end()
         return match.group().strip()
 
-    def until(self, close: str, item):
+    def until(self, close: str, item: Callable[[], _T]) -> list[_T]:
         """Reads items separated by commas up to the closing mark. A trailing comma is fine."""
-        items = []
+        items: list[_T] = []
         while self.peek() != close:
             items.append(item())
             if self.peek() != close:

@@ -21,7 +21,15 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
-from coalm_oumi.core.jsontext import Json, finite, loads_model, no_constant, unfenced
+from coalm_oumi.core.jsontext import (
+    Json,
+    finite,
+    is_list,
+    is_object,
+    loads_model,
+    no_constant,
+    unfenced,
+)
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError, FunctionCall
 
@@ -85,36 +93,36 @@ def looks_like_a_call(text: str) -> bool:
 
 def _records_of_whole(value: Json) -> list[Json]:
     """Returns the calls of an answer that is one JSON value."""
-    if isinstance(value, dict) and isinstance(value.get("tool_calls"), list):
+    if is_object(value) and is_list(value.get("tool_calls")):
         return value["tool_calls"]
-    records = value if isinstance(value, list) else [value]
-    if not all(isinstance(record, dict) for record in records):
+    records = value if is_list(value) else [value]
+    if not all(is_object(record) for record in records):
         raise CallError("expected calls as objects")
     return records
 
 
 def _records_in_text(value: Json) -> list[Json] | None:
     """Returns the calls that a value in the middle of a text holds, None where it holds none."""
-    if isinstance(value, dict) and isinstance(value.get("tool_calls"), list):
+    if is_object(value) and is_list(value.get("tool_calls")):
         return value["tool_calls"]
-    records = value if isinstance(value, list) else [value]
+    records = value if is_list(value) else [value]
     return records if all(map(_is_call, records)) else None
 
 
 def _is_call(record: Json) -> bool:
-    if not isinstance(record, dict):
+    if not is_object(record):
         return False
     has_arguments = "arguments" in record or "parameters" in record
-    return isinstance(record.get("function"), dict) or (
+    return is_object(record.get("function")) or (
         has_arguments and ("name" in record or "function" in record)
     )
 
 
 def _normalised(record: Json) -> Json:
     """Returns a call as Figure 5 has it: its name, and its arguments as an object."""
-    if not isinstance(record, dict):
+    if not is_object(record):
         return record
-    if isinstance(record.get("function"), dict):  # as OpenAI's API returns it
+    if is_object(record.get("function")):  # as OpenAI's API returns it
         record = record["function"]
     name = record.get("name", record.get("function"))
     arguments = record.get("arguments", record.get("parameters"))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json, loads_model, no_constant
+from coalm_oumi.core.jsontext import Json, is_list, is_object, loads_model, no_constant
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError, FunctionCall
 
@@ -288,24 +288,24 @@ def _json_records(text: str) -> list[Json]:
     try:
         while rest:
             value, end = decoder.raw_decode(rest)
-            records += value if isinstance(value, list) else [value]
+            records += value if is_list(value) else [value]
             rest = rest[end:].lstrip(" \n,;")
     except (ValueError, RecursionError) as error:
         try:
             value = calls.parse_literal(text)
         except CallError:
             raise CallError(f"not JSON: {error}") from error
-        return value if isinstance(value, list) else [value]
+        return value if is_list(value) else [value]
     return records
 
 
 def _from_json(record: Json) -> FunctionCall:
     """Reads `{"name", "arguments"}`, with `parameters` for arguments, or OpenAI's wrapping."""
-    if isinstance(record, dict) and isinstance(record.get("function"), dict):
+    if is_object(record) and is_object(record.get("function")):
         record = record["function"]
-    if isinstance(record, dict) and "arguments" not in record and "parameters" in record:
+    if is_object(record) and "arguments" not in record and "parameters" in record:
         record = {"name": record.get("name"), "arguments": record["parameters"]}
-    if isinstance(record, dict) and isinstance(record.get("arguments"), str):
+    if is_object(record) and isinstance(record.get("arguments"), str):
         try:
             record = {
                 "name": record.get("name"),
@@ -313,7 +313,7 @@ def _from_json(record: Json) -> FunctionCall:
             }
         except ValueError as error:
             raise CallError(f"the arguments are not JSON: {error}") from error
-    if isinstance(record, dict) and record.get("arguments", {}) is None:
+    if is_object(record) and record.get("arguments", {}) is None:
         record = {"name": record.get("name"), "arguments": {}}
     return calls.from_record(record)
 
@@ -378,7 +378,7 @@ def _arguments(inside: str, parameters: Sequence[str]) -> dict[str, Json]:
     """Reads the arguments of a call that is no Python: unquoted, positional, or a JSON object."""
     if inside.startswith("{"):
         value = calls.parse_literal(inside)
-        if isinstance(value, dict):
+        if is_object(value):
             return value
     starts = list(_ARGUMENT.finditer(inside))
     arguments: dict[str, Json] = {}
@@ -404,7 +404,7 @@ def _positional(text: str) -> list[Json]:
         value = calls.parse_literal(f"[{text}]")
     except CallError:
         return [_value(part) for part in text.split(",")]
-    return value if isinstance(value, list) else [value]
+    return value if is_list(value) else [value]
 
 
 def _value(text: str) -> Json:
@@ -441,7 +441,7 @@ def _input(text: str) -> dict[str, Json]:
         return {}
     if text.startswith("{"):
         value = calls.parse_literal(text.rstrip(". "))
-        if isinstance(value, dict):
+        if is_object(value):
             return value
     starts = list(_PAIR_START.finditer(text))
     if not starts or text[: starts[0].start()].strip():

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_list, is_object
 from coalm_oumi.formats.calls import FunctionCall
 
 
@@ -82,12 +82,12 @@ def _read(text: str) -> list[dict[str, Any]] | None:
         value = json.loads(text.replace("```json", "").replace("```", ""))
     except (ValueError, RecursionError):
         return None
-    if isinstance(value, dict):
+    if is_object(value):
         value = value.get("tool_calls", value)
     if value is None:
         return []
-    fits = isinstance(value, list) and all(
-        isinstance(call, dict) and isinstance(call.get("arguments"), dict) for call in value
+    fits = is_list(value) and all(
+        is_object(call) and is_object(call.get("arguments")) for call in value
     )
     return value if fits else None
 
