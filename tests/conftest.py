@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -91,6 +92,24 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("mixture") / "data"
     return build(load_config(REPO / "recipes/data/demo.yaml", [f"output_dir={folder}"]))
+
+
+@pytest.fixture
+def oumi(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Runs an `oumi` command here, where Oumi is imported: its exit code, and what it printed."""
+
+    def command(*words: str | Path) -> tuple[int, str]:
+        from oumi.cli.main import run as oumi_command
+
+        monkeypatch.setattr(sys, "argv", ["oumi", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            oumi_command()
+        printed = capsys.readouterr()
+        return ended.value.code or 0, printed.out + printed.err  # pyright: ignore
+
+    return command
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import REPO, run
+from tests.conftest import REPO
 
 RECIPE = REPO / "recipes/eval_general.yaml"
 
@@ -35,7 +35,10 @@ def data_set(folder: Path, name: str, config: str, rows: list[dict]) -> None:
 
 
 @pytest.mark.e2e
-def test_tasks_run_from_folders_of_the_data_sets_names(tiny_model: Path, tmp_path: Path):
+def test_tasks_run_from_folders_of_the_data_sets_names(
+    tiny_model: Path, tmp_path: Path, oumi, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
     recipe = yaml.safe_load(RECIPE.read_text())
     data_set(
         tmp_path,
@@ -68,8 +71,8 @@ def test_tasks_run_from_folders_of_the_data_sets_names(tiny_model: Path, tmp_pat
     }
     recipe["output_dir"] = str(tmp_path / "out")
     (tmp_path / "eval.yaml").write_text(yaml.safe_dump(recipe))
-    done = run("oumi", "evaluate", "-c", tmp_path / "eval.yaml", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, printed = oumi("evaluate", "-c", tmp_path / "eval.yaml")
+    assert code == 0, printed
     results: dict[str, dict[str, float]] = {}
     for file in (tmp_path / "out").rglob("task_result.json"):
         results |= json.loads(file.read_text())["results"]

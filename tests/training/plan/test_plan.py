@@ -25,7 +25,7 @@ from coalm_oumi.training.plan.setup import read_setup
 from coalm_oumi.training.plan.shape import measure, published, read_config
 from coalm_oumi.training.plan.span import Span
 from coalm_oumi.training.recipe import read_recipe
-from tests.conftest import REPO, run
+from tests.conftest import REPO
 
 RECIPE = REPO / "recipes/coalm_8b.yaml"
 FOLDERS = ("ablations", "families", "variants")
@@ -321,10 +321,10 @@ def test_a_bad_recipe_is_one_line(change: str, message: str, capsys: pytest.Capt
 
 
 @pytest.mark.e2e
-def test_oumi_train_itself_stops_at_an_unknown_key(tmp_path: Path):
-    done = run("oumi", "train", "-c", RECIPE, "--training.learning_rat", "1", cwd=tmp_path)
-    assert done.returncode == 1
-    text = " ".join((done.stdout + done.stderr).split())
+def test_oumi_train_itself_stops_at_an_unknown_key(oumi):
+    code, printed = oumi("train", "-c", RECIPE, "--training.learning_rat", "1")
+    assert code == 1
+    text = " ".join(printed.split())
     assert "Error: Config error at 'training.learning_rat': Key 'learning_rat' not in" in text
     assert "Traceback" not in text
 

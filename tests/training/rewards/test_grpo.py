@@ -14,7 +14,6 @@ from coalm_oumi.core.sample import COLUMNS, Sample
 from coalm_oumi.data.datasets.tokens import user_message
 from coalm_oumi.training.rewards import functions
 from coalm_oumi.training.rewards.grpo import MixtureGrpoDataset
-from tests.conftest import run
 
 
 def prompts(path: Path, tokenizer, **options) -> list[dict]:
@@ -111,7 +110,7 @@ def undecided(model_folder: Path, folder: Path, asked: list[str], answers: list[
 
 
 @pytest.mark.e2e
-def test_grpo_steps_raise_the_rewards(repo: Path, tiny_model: Path, tmp_path: Path):
+def test_grpo_steps_raise_the_rewards(repo: Path, tiny_model: Path, tmp_path: Path, oumi):
     """From half of the answers right to nearly all, in a few real steps of the 8B recipe."""
     samples = [Sample("", f"Hello {n}", "[]", "own", "la", f"own/{n}") for n in range(2)]
     (tmp_path / "train.jsonl").write_text(
@@ -137,8 +136,8 @@ def test_grpo_steps_raise_the_rewards(repo: Path, tiny_model: Path, tmp_path: Pa
         "lr_scheduler_type": "constant",
     }
     (tmp_path / "grpo.yaml").write_text(yaml.safe_dump(recipe))
-    trained = run("oumi", "train", "-c", tmp_path / "grpo.yaml", cwd=tmp_path)
-    assert trained.returncode == 0, trained.stdout + trained.stderr
+    code, printed = oumi("train", "-c", tmp_path / "grpo.yaml")
+    assert code == 0, printed
     state = json.loads((tmp_path / "grpo/trainer_state.json").read_text())
     steps = [entry for entry in state["log_history"] if "reward" in entry]
     assert len(steps) == 3
