@@ -118,6 +118,7 @@ def record(
     unreadable: str | None,
     parsed: Sequence[FunctionCall] | None = None,
     failure: Failure | None = None,
+    parts: results.Parts | None = None,
 ) -> Json:
     """Returns what is written of an answer to a sample of a mixture."""
     sample = answer.sample
@@ -131,6 +132,8 @@ def record(
         "correct": correct,
         "unreadable": unreadable,
     }
+    if parts is not None:
+        found["parts"] = {name: list(part) for name, part in parts.items()}
     if parsed is not None:
         found["parsed"] = results.as_json(parsed)
     if failure is not None:

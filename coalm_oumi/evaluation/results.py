@@ -1,7 +1,7 @@
 """What an evaluation leaves behind: the metrics for Oumi, and every answer for people."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,12 @@ from coalm_oumi.rendering import prompts
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig
     from oumi.core.evaluation.evaluation_result import EvaluationResult
+
+Parts = dict[str, tuple[float, float]]
+"""What one answer adds to the numerator and the denominator of each metric.
+
+A record keeps it as `parts`, and the report draws confidence intervals from it.
+"""
 
 
 def file_name(label: str) -> str:
@@ -49,6 +55,16 @@ def share_correct(records: Sequence[Json]) -> float:
     return sum(found["correct"] for found in records) / len(records)
 
 
+def shares(parts: Iterable[Parts]) -> dict[str, float]:
+    """Returns each metric over all answers; 0 where its denominator is."""
+    totals: dict[str, tuple[float, float]] = {}
+    for of_answer in parts:
+        for name, (part, whole) in of_answer.items():
+            former = totals.get(name, (0.0, 0.0))
+            totals[name] = former[0] + part, former[1] + whole
+    return {name: part / whole if whole else 0.0 for name, (part, whole) in totals.items()}
+
+
 def write(
     label: str,
     metrics: Mapping[str, float],
@@ -66,8 +82,8 @@ def write(
         metrics: Shares in [0, 1].
         config: Oumi's; the answers go to `answers/<label>.jsonl` under its `output_dir`.
         records: An object for each answer, with at least `input`, `target`, `response`, `correct`
-            and `unreadable`. `offered`, for people to look at, holds the functions or slots that
-            the question lists.
+            and `unreadable`; with `parts` where metrics are more than shares of right answers.
+            `offered`, for people to look at, holds the functions or slots that the question lists.
         version: The task's, raised when numbers may move: those of others are not comparable.
         templates: The prompt templates that the task renders.
         data: The mixture that it asks, if any.

@@ -57,6 +57,9 @@ def _parts(result: TaskResult, metric: str) -> list[tuple[float, float]]:
         if metric == "joint_goal_accuracy":
             return [(row["turns_right"], row["turns"]) for row in result.answers]
         return [(row[metric], 1) for row in result.answers if row.get(metric) is not None]
+    parts = [row["parts"][metric] for row in result.answers if metric in row.get("parts", {})]
+    if parts:
+        return parts
     if metric == "readable":
         return [(row["unreadable"] is None, 1) for row in result.answers]
     if metric in _VERDICTS:
@@ -75,7 +78,8 @@ def _draw_shares(
     if not whole.sum() or not math.isclose(right.sum() / whole.sum(), value, abs_tol=1e-6):
         return None  # the files are those of another run
     chosen = random.integers(len(parts), size=(RESAMPLES, len(parts)))
-    return right[chosen].sum(axis=1) / whole[chosen].sum(axis=1)
+    rights, wholes = right[chosen].sum(axis=1), whole[chosen].sum(axis=1)
+    return np.divide(rights, wholes, out=np.zeros(RESAMPLES), where=wholes > 0)
 
 
 def _draw_categories(

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from coalm_oumi.evaluation import results
 from coalm_oumi.formats.states import DialogueState
 
 
@@ -32,15 +33,23 @@ def slot_f1(
         expected: The true states, as many.
 
     Returns:
-        Precision, recall and F1, each in [0, 1].
+        Precision, recall and F1, each in [0, 1]; 0 for no turns.
     """
-    hits = guessed = true = 0
-    for guess, truth in zip(predicted, expected, strict=True):
-        guesses = guess.triples() if guess else Counter[tuple[str, str, str]]()
-        truths = truth.triples()
-        hits += (guesses & truths).total()
-        guessed += guesses.total()
-        true += truths.total()
-    precision = hits / guessed if guessed else 0.0
-    recall = hits / true if true else 0.0
-    return precision, recall, 2 * hits / (guessed + true) if guessed + true else 0.0
+    parts = [slot_parts(guess, truth) for guess, truth in zip(predicted, expected, strict=True)]
+    found = results.shares(parts)
+    precision, recall, f1 = (
+        found.get(f"slot_{name}", 0.0) for name in ("precision", "recall", "f1")
+    )
+    return precision, recall, f1
+
+
+def slot_parts(guess: DialogueState | None, truth: DialogueState) -> results.Parts:
+    """Returns what the state of one turn adds to slot precision, recall and F1."""
+    guesses = guess.triples() if guess else Counter[tuple[str, str, str]]()
+    truths = truth.triples()
+    hits = (guesses & truths).total()
+    return {
+        "slot_precision": (hits, guesses.total()),
+        "slot_recall": (hits, truths.total()),
+        "slot_f1": (2 * hits, guesses.total() + truths.total()),
+    }

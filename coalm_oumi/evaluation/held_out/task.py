@@ -18,7 +18,7 @@ from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.failures import classify
 from coalm_oumi.evaluation.held_out.loss import target_loss
-from coalm_oumi.evaluation.held_out.metrics import joint_goal_accuracy, slot_f1
+from coalm_oumi.evaluation.held_out.metrics import joint_goal_accuracy, slot_parts
 from coalm_oumi.evaluation.held_out_samples import HeldOut
 from coalm_oumi.evaluation.options import takes
 from coalm_oumi.formats import calls
@@ -75,16 +75,12 @@ def state_tracking(
     answers = generation.ask(inference_engine, config, results.file_name(label), samples)
     read = [_read(parse_state, answer.response) for answer in answers]
     predicted = [state for state, _ in read]
-    precision, recall, f1 = slot_f1(predicted, expected)
-    metrics = {
-        "joint_goal_accuracy": joint_goal_accuracy(predicted, expected),
-        "slot_precision": precision,
-        "slot_recall": recall,
-        "slot_f1": f1,
-    }
+    parts = [slot_parts(*pair) for pair in zip(predicted, expected, strict=True)]
+    accuracy = joint_goal_accuracy(predicted, expected)
+    metrics = {"joint_goal_accuracy": accuracy, **results.shares(parts)}
     records = [
-        generation.record(answer, correct=state == truth, unreadable=reason)
-        for answer, (state, reason), truth in zip(answers, read, expected, strict=True)
+        generation.record(answer, correct=state == truth, unreadable=reason, parts=part)
+        for answer, (state, reason), truth, part in zip(answers, read, expected, parts, strict=True)
     ]
     return _on_held_out(label, metrics, config, records, held_out)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from coalm_oumi.core.jsontext import JsonValue, loads_model
-from coalm_oumi.evaluation import similarity
+from coalm_oumi.evaluation import results, similarity
 from coalm_oumi.evaluation.failures import Failure, classify
 from coalm_oumi.evaluation.matching import same_call
 from coalm_oumi.evaluation.react.data import ReactQuestion
@@ -79,79 +79,67 @@ def judge(question: ReactQuestion, text: str) -> ReactVerdict:
     )
 
 
+METRICS = (
+    "action_exact", "action_function",
+    "response_rouge_l", "response_bleu_4", "response_values",
+    "decision_accuracy", "decision_precision", "decision_recall",
+    "action_argument_precision", "action_argument_recall", "action_argument_f1",
+)  # fmt: skip
+"""The metrics in the order of the report, whose first stands for the task."""
+
+
 def metrics(verdicts: Sequence[ReactVerdict]) -> dict[str, float]:
     """Returns the task's metrics; those of a kind that was not asked are left out.
 
     Returns:
-        `action_function` (one call, of the right function), `action_argument_precision`, `_recall`
-        and `_f1` (micro-averaged over function, argument and value), `action_exact`;
-        `response_bleu_4` and `response_rouge_l` (of words), `response_values` (the share of the
-        observation's values said by the reference that the answer says too);
+        `action_exact`, `action_function` (one call, of the right function),
+        `action_argument_precision`, `_recall` and `_f1` (micro-averaged over function, argument and
+        value); `response_bleu_4` and `response_rouge_l` (of words), `response_values` (the share of
+        the observation's values said by the reference that the answer says too);
         `decision_accuracy`, and `decision_precision`, `decision_recall` of the choice to act.
     """
-    actions = [v for v in verdicts if v.question.kind == "action"]
-    responses = [v for v in verdicts if v.question.kind == "response"]
-    decisions = [v for v in verdicts if v.question.kind == "decision"]
-    found: dict[str, float] = {}
-    if actions:
-        found |= _of_actions(actions)
-    if responses:
-        found |= _of_responses(responses)
-    if decisions:
-        found |= _of_decisions(decisions)
-    return found
+    found = results.shares(map(parts, verdicts))
+    return {name: found[name] for name in METRICS if name in found}
 
 
-def _of_actions(verdicts: Sequence[ReactVerdict]) -> dict[str, float]:
-    hits = guessed = true = named = 0
-    for verdict in verdicts:
-        calls = verdict.answer.calls if verdict.answer else ()
-        expected = [verdict.question.call] if verdict.question.call else []
-        named += [call.name for call in calls] == [call.name for call in expected]
-        guesses, truths = _triples(calls), _triples(expected)
-        hits += (guesses & truths).total()
-        guessed += guesses.total()
-        true += truths.total()
+def parts(verdict: ReactVerdict) -> results.Parts:
+    """Returns what one answer adds to the numerator and the denominator of each metric."""
+    call = verdict.question.call
+    answered = verdict.answer.calls if verdict.answer else ()
+    if verdict.question.kind == "decision":
+        is_hit = bool(answered) and call is not None
+        return {
+            "decision_accuracy": (verdict.correct, 1),
+            "decision_precision": (is_hit, bool(answered)),
+            "decision_recall": (is_hit, call is not None),
+        }
+    if verdict.question.kind == "response":
+        return _of_response(verdict)
+    expected = [call] if call else []
+    guesses, truths = _triples(answered), _triples(expected)
+    hits = (guesses & truths).total()
     return {
-        "action_exact": _share(sum(verdict.correct for verdict in verdicts), len(verdicts)),
-        "action_function": _share(named, len(verdicts)),
-        "action_argument_precision": _share(hits, guessed),
-        "action_argument_recall": _share(hits, true),
-        "action_argument_f1": _share(2 * hits, guessed + true),
+        "action_exact": (verdict.correct, 1),
+        "action_function": ([one.name for one in answered] == [one.name for one in expected], 1),
+        "action_argument_precision": (hits, guesses.total()),
+        "action_argument_recall": (hits, truths.total()),
+        "action_argument_f1": (2 * hits, guesses.total() + truths.total()),
     }
 
 
-def _of_responses(verdicts: Sequence[ReactVerdict]) -> dict[str, float]:
-    scores = [
-        similarity.word_level(
-            (verdict.answer.reply if verdict.answer else None) or "",
-            verdict.question.sample.output.removeprefix("System:").strip(),
-        )
-        for verdict in verdicts
-    ]
-    found = {
-        "response_bleu_4": sum(score.bleu_4 for score in scores) / len(scores) / 100,
-        "response_rouge_l": sum(score.rouge_l for score in scores) / len(scores) / 100,
+def _of_response(verdict: ReactVerdict) -> results.Parts:
+    score = similarity.word_level(
+        (verdict.answer.reply if verdict.answer else None) or "",
+        verdict.question.sample.output.removeprefix("System:").strip(),
+    )
+    found: results.Parts = {
+        "response_rouge_l": (score.rouge_l / 100, 1),
+        "response_bleu_4": (score.bleu_4 / 100, 1),
     }
-    expected = sum(verdict.values[0] for verdict in verdicts)
+    expected, repeated = verdict.values
     if expected:
-        found["response_values"] = sum(verdict.values[1] for verdict in verdicts) / expected
+        found["response_values"] = (repeated, expected)
     return found
-
-
-def _of_decisions(verdicts: Sequence[ReactVerdict]) -> dict[str, float]:
-    acted = [verdict for verdict in verdicts if verdict.answer and verdict.answer.calls]
-    needed = [verdict for verdict in verdicts if verdict.question.call is not None]
-    hits = sum(verdict.question.call is not None for verdict in acted)
-    return {
-        "decision_accuracy": _share(sum(verdict.correct for verdict in verdicts), len(verdicts)),
-        "decision_precision": _share(hits, len(acted)),
-        "decision_recall": _share(hits, len(needed)),
-    }
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
 
 
 def _triples(calls: Sequence[FunctionCall]) -> Counter[Triple]:

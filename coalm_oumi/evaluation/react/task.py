@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from oumi.core.registry import register_evaluation_function
 
 from coalm_oumi.core.compat import reported_by_oumi
+from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.held_out_samples import HeldOut, ask
 from coalm_oumi.evaluation.options import takes
-from coalm_oumi.evaluation.react.data import ReactQuestion, questions
-from coalm_oumi.evaluation.react.metrics import ReactVerdict, judge, metrics
+from coalm_oumi.evaluation.react.data import Kind, ReactQuestion, questions
+from coalm_oumi.evaluation.react.metrics import ReactVerdict, judge, metrics, parts
 
 if TYPE_CHECKING:
     # Oumi loads this module in the middle of its imports. What is imported of Oumi here at that
@@ -27,21 +28,37 @@ if TYPE_CHECKING:
 
 TASK = "coalm-oumi/react"
 VERSION = 1
-KINDS = ("action", "response", "decision")
+KINDS: tuple[Kind, ...] = ("action", "response", "decision")
 
 
-def _asked(held_out: HeldOut) -> list[ReactQuestion]:
-    return questions(held_out.samples(["cra"]), place=held_out.dataset_path)
+class HeldOutDialogues(HeldOut):
+    """Which held-out samples are asked, and what.
+
+    Attributes:
+        kinds: What to ask.
+    """
+
+    kinds: Sequence[Kind] = KINDS
 
 
-def _examine(held_out: HeldOut) -> str:
+def _asked(held_out: HeldOutDialogues) -> list[ReactQuestion]:
+    asked = questions(held_out.samples(["cra"]), place=held_out.dataset_path)
+    asked = [question for question in asked if question.kind in held_out.kinds]
+    if not asked:
+        raise CoalmError(
+            f"{held_out.dataset_path}: no held-out question of the kinds {', '.join(held_out.kinds)}"
+        )
+    return asked
+
+
+def _examine(held_out: HeldOutDialogues) -> str:
     asked = _asked(held_out)
-    counts = [f"{sum(q.kind == kind for q in asked)} {kind}" for kind in KINDS]
+    counts = [f"{sum(q.kind == kind for q in asked)} {kind}" for kind in held_out.kinds]
     return f"held-out questions: {', '.join(counts)}"
 
 
 @register_evaluation_function(TASK)
-@takes(HeldOut, _examine)
+@takes(HeldOutDialogues, _examine)
 @reported_by_oumi
 def react(
     task_params: EvaluationTaskParams,
@@ -55,12 +72,12 @@ def react(
         task_params: Oumi's; `num_samples` takes a seeded choice of that many questions per kind.
         config: Oumi's; answers are written under its `output_dir`.
         inference_engine: Oumi's.
-        data: Which samples: the fields of `HeldOut`.
+        data: Which samples: the fields of `HeldOutDialogues`.
 
     Returns:
         The metrics of `coalm_oumi.evaluation.react.metrics.metrics`, `readable` and `num_samples`.
     """
-    held_out = HeldOut.from_options(data)
+    held_out = HeldOutDialogues.from_options(data)
     asked = _choice(_asked(held_out), task_params.num_samples)
     label = held_out.label(TASK)
     check_model(config, held_out, label)
@@ -107,6 +124,7 @@ def _record(verdict: ReactVerdict, response: str) -> Json:
         "response": response,
         "correct": verdict.correct,
         "unreadable": verdict.unreadable,
+        "parts": {name: list(part) for name, part in parts(verdict).items()},
     }
     if verdict.answer is not None and verdict.question.kind != "response":
         record["parsed"] = results.as_json(verdict.answer.calls)
