@@ -75,13 +75,20 @@ def test_train_evaluate_report_as_one_chain(
 
     found = collect(tmp_path)
     results = {result.task: result for result in found.results}
-    assert set(results) == {"coalm-oumi/state_tracking", "coalm-oumi/function_calling/hammer"}
+    tasks = {"coalm-oumi/state_tracking", "coalm-oumi/function_calling/hammer", "coalm-oumi/react"}
+    assert set(results) == tasks
+    assert {"action_exact", "response_rouge_l"} < results["coalm-oumi/react"].metrics.keys()
+    assert not any("decision" in metric for metric in results["coalm-oumi/react"].metrics)
     (trained,) = found.training
     assert len(trained.rates) == 30 and max(trained.rates) == pytest.approx(1e-2)
     for of in (trained, *found.results):
         assert of.made_with["data"] == provenance.data_hash(mixture)
         assert of.made_with["packages"]["oumi"] and of.made_with["hardware"]
-    assert all(result.num_samples == 3 for result in found.results)
+    assert {task: result.num_samples for task, result in results.items()} == {
+        "coalm-oumi/state_tracking": 3,
+        "coalm-oumi/function_calling/hammer": 3,
+        "coalm-oumi/react": 6,  # three actions and three responses
+    }
     assert set(found.stages) == {"train", "evaluate", "report"}
     rows = {record.kind: record for record in runs.records(found)}
     assert rows["train"].seeds == "train 42, training 42"

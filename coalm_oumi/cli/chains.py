@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -156,28 +156,52 @@ def run(chain: Chain) -> None:
     signal.signal(signal.SIGTERM, _stop)
     environment = {**os.environ, "PATH": _path()}
     with Journal(Path(chain.output_dir) / JOURNAL, made_by={"chain": "coalm reproduce"}) as journal:
-        print(
-            _estimate("in all", [s for _, s, reason in plan(chain) if reason]), end="", flush=True
-        )
+        to_do = {name: stage for name, stage, reason in plan(chain) if reason}
+        say(_outline(to_do, of=len(chain.stages)))
+        start = time.monotonic()
         for number, (name, stage) in enumerate(chain.stages.items(), start=1):
             place = f"[{number}/{len(chain.stages)}] {name}"
             reason = why_to_run(stage, journal.records.get(name))
+            to_do.pop(name, None)
             if reason is None:
                 say(f"{place}: done before")
                 continue
             say(f"{place}: {reason}\n$ {shlex.join(stage.words)}")
-            journal.append(name, _finish(name, stage, environment))
+            done = _finish(name, stage, environment)
+            journal.append(name, done)
             journal.sync()
-            print(_estimate("left", list(chain.stages.values())[number:]), end="", flush=True)
+            left = _minutes(to_do.values())
+            so_far = f"{_written_time(done['seconds'])}; {_written_time(time.monotonic() - start)}"
+            end = "" if left is None or not to_do else f", {_about(left)} left"
+            say(f"{place}: took {so_far} so far{end}")
 
 
-def _estimate(what: str, stages: Sequence[Stage]) -> str:
-    """Writes how long stages take together; nothing if that is not known of one of them."""
+def _outline(stages: Mapping[str, Stage], *, of: int) -> str:
+    """Writes which stages will run, and how long each and all of them take if that is known."""
+    whole = _minutes(stages.values())
+    lines = [f"{len(stages)} of {of} stages to run"]
+    if stages and whole is not None:
+        lines[0] += f", {_about(whole)} in all on the hardware that the chain names"
+    width = max(map(len, stages), default=0)
+    for name, stage in stages.items():
+        known = "" if stage.minutes is None else f"  {stage.minutes:4.1f} min"
+        lines.append(f"  {name:{width}}{known}".rstrip())
+    return "\n".join(lines)
+
+
+def _minutes(stages: Iterable[Stage]) -> float | None:
+    """Returns how long stages take together; None if that is not known of one of them."""
     minutes = [stage.minutes for stage in stages]
     known = [value for value in minutes if value is not None]
-    if not stages or len(known) < len(minutes):
-        return ""
-    return f"about {max(1, round(sum(known)))} min {what} on the hardware that the chain names\n"
+    return sum(known) if len(known) == len(minutes) else None
+
+
+def _about(minutes: float) -> str:
+    return f"about {max(1, round(minutes))} min"
+
+
+def _written_time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
 def _stop(number: int, _: FrameType | None) -> NoReturn:

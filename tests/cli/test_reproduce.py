@@ -319,7 +319,10 @@ def test_the_time_of_the_whole_is_estimated(tmp_path: Path, capsys: pytest.Captu
     )
     reproduce.run(reproduce.load_chain(file, []))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("about 6 min in all")
-    assert next(line for line in lines if " left " in line).startswith("about 4 min left")
+    assert lines[0].startswith("2 of 2 stages to run, about 6 min in all")
+    assert lines[1:3] == ["  one   2.5 min", "  two   4.0 min"]
+    (after_one, after_two) = [line for line in lines if " so far" in line]
+    assert after_one.startswith("[1/2] one: took 0 s") and after_one.endswith("about 4 min left")
+    assert "left" not in after_two
     reproduce.run(reproduce.load_chain(file, []))
-    assert "min" not in capsys.readouterr().out
+    assert "0 of 2 stages to run\n" in capsys.readouterr().out

@@ -241,6 +241,25 @@ def test_the_bootstrap_agrees_with_the_normal_interval():
     assert found == interval(result("t", answers=answers, metrics={"ast_match": 0.3}), "ast_match")
 
 
+def test_micro_averages_are_drawn_from_the_counts_of_each_sample():
+    """Precision of 30 states with one or two slots, beside what resampling by hand gives."""
+    counts = [(n % 3 > 0, 1 + n % 2) for n in range(30)]
+    answers = [{"correct": False, "parts": {"slot_precision": list(c)}} for c in counts]
+    value = sum(hit for hit, _ in counts) / sum(guessed for _, guessed in counts)
+    found = interval(
+        result("t", answers=answers, metrics={"slot_precision": value}), "slot_precision"
+    )
+    random_ = random.Random(1)
+    drawn = []
+    for _ in range(4000):
+        some = random_.choices(counts, k=len(counts))
+        drawn.append(sum(hit for hit, _ in some) / sum(guessed for _, guessed in some))
+    drawn.sort()
+    assert found == pytest.approx((drawn[100], drawn[-101]), abs=0.02)
+    rare = [{"correct": True, "parts": {"p": [1, 1]}}, {"correct": True, "parts": {"p": [0, 0]}}]
+    assert interval(result("t", answers=rare, metrics={"p": 1.0}), "p") == (0.0, 1.0)
+
+
 def test_dialogues_are_drawn_whole():
     """Turns of one dialogue that are all right or all wrong are one observation, not many."""
     answers = [{"success": None, "turns": 10, "turns_right": 10 * (n % 2)} for n in range(40)]

@@ -45,9 +45,8 @@ def _asked(held_out: HeldOutDialogues) -> list[ReactQuestion]:
     asked = questions(held_out.samples(["cra"]), place=held_out.dataset_path)
     asked = [question for question in asked if question.kind in held_out.kinds]
     if not asked:
-        raise CoalmError(
-            f"{held_out.dataset_path}: no held-out question of the kinds {', '.join(held_out.kinds)}"
-        )
+        kinds = ", ".join(held_out.kinds)
+        raise CoalmError(f"{held_out.dataset_path}: no held-out question of the kinds {kinds}")
     return asked
 
 
