@@ -102,6 +102,7 @@ DIFFERENCES = {
         "model.model_name",
         "model.tokenizer_pad_token",
         "data.train.datasets.0.dataset_path",
+        "data.train.datasets.0.dataset_kwargs",
         "training.max_steps",
         "training.learning_rate",
         "training.num_train_epochs",
