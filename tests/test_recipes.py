@@ -97,7 +97,7 @@ PUBLISHED = (
     }
 )
 DIFFERENCES = {
-    "coalm_demo": PADDED
+    "coalm_demo": (PADDED - {"training.trainer_kwargs.loss_type"})
     | {
         "model.model_name",
         "model.tokenizer_pad_token",
