@@ -151,18 +151,35 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Json]]:
     Raises:
         CoalmError: The file is missing, or a line is not JSON.
     """
+    for number, content, problem in read_lines(path):
+        if problem is not None:
+            raise CoalmError(f"{path}:{number}: {problem}")
+        yield number, content
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, Json, str | None]]:
+    """Yields the lines of a JSON Lines file, also those after a line that is not JSON.
+
+    Yields:
+        The line's number, from 1, its record, and None; or its number, None, and the problem.
+
+    Raises:
+        CoalmError: The file is missing.
+    """
     try:
-        stream = path.open(encoding="utf-8-sig")
+        stream = path.open("rb")  # bytes, so that one that is not UTF-8 spoils its line alone
     except OSError as error:
         raise _unreadable(path, error) from error
     with stream:
-        number = 0
-        try:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield number, loads(line)
-        except ValueError as error:
-            raise CoalmError(f"{path}:{number}: not valid JSON: {error}") from error
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            content, problem = None, None
+            try:
+                content = loads(line.decode("utf-8-sig"))
+            except ValueError as error:
+                problem = f"not valid JSON: {error}"
+            yield number, content, problem
 
 
 def _unreadable(path: Path, error: OSError) -> CoalmError:

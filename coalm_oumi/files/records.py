@@ -6,7 +6,7 @@ from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.files.jsontext import read_jsonl, stream_json_list
+from coalm_oumi.files.jsontext import read_lines, stream_json_list
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
 """The kinds of files that hold records. A `.json` file may hold a list or JSON Lines."""
@@ -24,12 +24,14 @@ class FileRecord:
         index: Its number in the file, from 0.
         content: The record.
         read: How many bytes of the file lie behind its end; an estimate for Parquet.
+        problem: Why the record cannot be read; then its content is None.
     """
 
     place: str
     index: int
     content: Json
     read: int
+    problem: str | None = None
 
 
 def is_record_file(path: Path) -> bool:
@@ -55,6 +57,8 @@ def record_files(folder: Path) -> Sequence[Path]:
 def read_records(path: Path, *, of: str) -> Iterator[FileRecord]:
     """Yields the records of one file, holding few of them at a time.
 
+    A line of JSON Lines that is not JSON is yielded with its problem; the lines after it follow.
+
     Args:
         path: A file with one of `SUFFIXES`.
         of: What it holds, in the plural, for the error.
@@ -66,8 +70,8 @@ def read_records(path: Path, *, of: str) -> Iterator[FileRecord]:
         yield from _parquet(path)
     elif path.suffix == ".jsonl" or (path.suffix == ".json" and _is_json_lines(path)):
         size = path.stat().st_size if path.is_file() else 0
-        for index, (number, content) in enumerate(read_jsonl(path)):
-            yield FileRecord(f"{path}:{number}", index, content, size)
+        for index, (number, content, problem) in enumerate(read_lines(path)):
+            yield FileRecord(f"{path}:{number}", index, content, size, problem)
     elif path.suffix == ".json":
         for index, (content, read) in enumerate(stream_json_list(path, of=of)):
             yield FileRecord(f"{path}[{index}]", index, content, read)

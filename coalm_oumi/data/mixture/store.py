@@ -136,6 +136,9 @@ def _read_records(files: Sequence[Path], place: str, *, strict: bool) -> dataset
     rejected: list[str] = []
     for file in files:
         for record in read_records(file, of="samples"):
+            if record.problem is not None:
+                rejected.append(f"{record.place}: {record.problem}")
+                continue
             try:
                 rows.append(sample_columns(record.content))
             except CoalmError as error:

@@ -13,7 +13,7 @@ from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import Domain, Sample, columns_of
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
-from coalm_oumi.data.sources.reader import Record, RecordError, Source
+from coalm_oumi.data.sources.reader import Record, RecordError, Rejected, Source
 from coalm_oumi.data.sources.tools import Tool, by_name, read_calls, read_tools, undeclared
 from coalm_oumi.files.records import record_files
 from coalm_oumi.formats import calls
@@ -51,7 +51,7 @@ class Alpaca:
         raw_files(self._files[0], "*", of="records of your own")
         self.size = total_size(self._files)
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[Record | Rejected]:
         """Yields the records.
 
         Raises:

@@ -13,7 +13,7 @@ from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources.masking import Masked, mask
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
-from coalm_oumi.data.sources.reader import Record, RecordError, Source
+from coalm_oumi.data.sources.reader import Record, RecordError, Rejected, Source
 from coalm_oumi.data.sources.tools import by_name, read_calls, read_tools, undeclared
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import FunctionCall
@@ -56,7 +56,7 @@ class Hammer:
         self._files = raw_files(path, "*.json", of="the xLAM records")
         self.size = total_size(self._files)
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[Record | Rejected]:
         """Yields the records.
 
         Raises:

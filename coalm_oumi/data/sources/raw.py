@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.data.sources.reader import Record
+from coalm_oumi.data.sources.reader import Record, Rejected
 from coalm_oumi.files.records import read_records
 
 
@@ -32,8 +32,10 @@ def total_size(files: Sequence[Path]) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def listed(files: Sequence[Path], *, of: str) -> Iterator[Record]:
+def listed(files: Sequence[Path], *, of: str) -> Iterator[Record | Rejected]:
     """Yields the records of files: JSON lists, JSON Lines or Parquet.
+
+    A line that is not JSON is a rejected record.
 
     Raises:
         CoalmError: A file is none of these.
@@ -41,6 +43,9 @@ def listed(files: Sequence[Path], *, of: str) -> Iterator[Record]:
     done = 0
     for file in files:
         for record in read_records(file, of=of):
+            if record.problem is not None:
+                yield Rejected(record.place, record.problem)
+                continue
             key = f"{file.name}/{record.index}"
             yield Record(record.place, key, record.content, done + record.read)
         done += file.stat().st_size

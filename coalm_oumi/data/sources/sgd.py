@@ -76,7 +76,7 @@ class Sgd:
         """
         unmatched = set(self._recorded)
         for record in listed(self._files, of="dialogues"):
-            if isinstance(record.content, dict):
+            if isinstance(record, Record) and isinstance(record.content, dict):
                 unmatched.discard(str(record.content.get("dialogue_id")))
             yield record
         for name in sorted(unmatched):

@@ -9,7 +9,7 @@ from pathlib import Path
 from coalm_oumi.core.jsontext import Json, loads, unfenced
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
-from coalm_oumi.data.sources.reader import LeftOut, NoOptions, Record, RecordError, Source
+from coalm_oumi.data.sources.reader import LeftOut, NoOptions, Record, RecordError, Rejected, Source
 from coalm_oumi.data.sources.tools import Tool, by_name, read_calls, read_tools, undeclared
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import FunctionCall
@@ -48,7 +48,7 @@ class ToolAce:
         self._files = raw_files(path, "data.json", of="ToolACE")
         self.size = total_size(self._files)
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[Record | Rejected]:
         """Yields the conversations.
 
         Raises:

@@ -23,6 +23,7 @@ ROWS = [
 ]
 KEPT = [("Name the capital.", "Norway", "Oslo"), ("Say hello.", "", "Hello!"),
         ("Say good night.", "", "Good night!")]  # fmt: skip
+REST = ["Hello!", "Good night!"]
 
 
 def write(file: Path, rows: list[dict[str, object]]) -> Path:
@@ -63,6 +64,44 @@ def test_a_mixture_reads_every_kind_of_file(
     assert "left out 1 record without a sample" in caplog.text
     with pytest.raises(CoalmError, match="`output` is empty"):
         read_samples([file], strict=True)
+
+
+BAD_LINES = {
+    "cut off": b'{"instruction": "Say',
+    "not UTF-8": b'{"instruction": "\xff", "output": "o"}',
+    "NaN": b'{"instruction": "i", "output": "o", "score": NaN}',
+    "nested": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("line", BAD_LINES.values(), ids=BAD_LINES.keys())
+def test_the_lines_after_one_that_is_not_json_are_read(
+    tmp_path: Path, line: bytes, caplog: pytest.LogCaptureFixture
+):
+    file = write(tmp_path / "a.jsonl", ROWS[:3])
+    first, *others = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([first, line, b"", *others]))
+    items = list(read(open_source("alpaca", file, {})))
+    assert [item.output for item in items if isinstance(item, Sample)] == ["Oslo", *REST]
+    (rejected,) = [item for item in items if isinstance(item, Rejected)]
+    assert rejected.where == f"{file}:2" and rejected.reason.startswith("not valid JSON: ")
+    assert [row["output"] for row in read_samples([file])] == ["Oslo", *REST]  # pyright: ignore
+    assert f"{file}:2: not valid JSON: " in caplog.text
+    with pytest.raises(CoalmError, match=r"a\.jsonl:2: not valid JSON: "):
+        read_samples([file], strict=True)
+
+
+def test_a_file_without_a_line_of_json_stops(tmp_path: Path):
+    file = tmp_path / "a.jsonl"
+    file.write_text("instruction,output\nSay hello.,Hello!\n")
+    with pytest.raises(CoalmError, match=r"a\.jsonl:1: not valid JSON: "):
+        read_samples([file])
+    config = BuildConfig(
+        output_dir=str(tmp_path / "out"),
+        sources={"alpaca": SourceConfig(path=str(file))},  # pyright: ignore
+    )
+    with pytest.raises(CoalmError, match=r"no sample from 2 bad records, the first: .*a\.jsonl:1"):
+        build(config)
 
 
 def test_a_snapshot_of_a_hub_data_set(tmp_path: Path):
@@ -200,7 +239,9 @@ def test_own_data_is_built_and_split(tmp_path: Path):
     rows: list[dict[str, object]] = [
         {"instruction": "Double it.", "input": str(n), "output": str(2 * n)} for n in range(60)
     ]
-    mine = write(tmp_path / "mine.json", [*rows, {"instruction": "x", "output": ""}])
+    mine = write(tmp_path / "mine.jsonl", [*rows, {"instruction": "x", "output": ""}])
+    with mine.open("a") as file:
+        file.write('{"instruction": "cut')
     config = BuildConfig(
         output_dir=str(tmp_path / "out"),
         sources={"alpaca": SourceConfig(path=str(mine), options={"domain": "la"})},  # pyright: ignore
@@ -210,8 +251,11 @@ def test_own_data_is_built_and_split(tmp_path: Path):
     counts = {split: manifest["samples"][split]["alpaca"] for split in ("train", "validation")}
     assert sum(counts.values()) == 60 and counts["validation"] > 3
     assert manifest["domains"]["train"] == {"la": counts["train"]}
-    assert len(manifest["rejected"]["alpaca"]) == 1
-    with pytest.raises(CoalmError, match=r"mine.json\[60\]: `output` is empty"):
+    assert [item["where"] for item in manifest["rejected"]["alpaca"]] == [
+        f"{mine}:61",
+        f"{mine}:62",
+    ]
+    with pytest.raises(CoalmError, match=r"mine\.jsonl:61: `output` is empty"):
         build(config.model_copy(update={"strict": True, "output_dir": str(tmp_path / "strict")}))
 
 
