@@ -6,8 +6,8 @@ Raw files as large as the published ones times `--scale` are made from the recor
 the package, each copy with a different number, so that nothing is a duplicate. They are built in
 three separate processes: a tenth of them with all workers, all of them with all workers, and
 all of them with one. Memory is the most that the building process and its workers held for
-themselves at once (RssAnon); a build in constant memory needs as much for all as for the tenth, but
-for the order of the samples, which is some hundred bytes each.
+themselves at once (RssAnon); a build in constant memory needs as much for all as for the tenth,
+except for the order of the samples, which takes some hundred bytes each.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A later start of a run: time to the first batch and memory a rank, ours beside Oumi's stock path.
+"""A later start of a run: time to the first batch and memory per rank, ours beside Oumi's.
 
     python benchmarks/later_start.py MIXTURE TOKENIZER [--batch 8]
 

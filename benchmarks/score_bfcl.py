@@ -2,11 +2,11 @@
 
     python benchmarks/score_bfcl.py [--version v3 | v4] [--seed 0]
 
-Both sides judge the same answers to V3, or to V4 without its vector memory, whose questions
-take an encoder: conversations right, and of the others a third right and the rest damaged. Each is
-measured from the start of its process to the last verdict, and taken at its best of three, wall and
-processor time apart: the latter is the same on a busy machine. The last line prints the ratios, and
-on how many samples the verdicts differ, which is none.
+Both sides judge the same answers to V3, or to V4 without its vector memory, whose questions need an
+encoder. All conversations are right; of the other answers a third are right and the rest damaged.
+Each side is measured from the start of its process to the last verdict. The best of three runs
+counts, for wall time and processor time separately: a busy machine changes the latter little. The
+last line prints the ratios, and on how many samples the verdicts differ.
 """
 
 import argparse

@@ -5,8 +5,8 @@
 MIXTURE is a folder that `coalm build` wrote, TOKENIZER a Transformers folder. The mixture's first
 samples are taken, and repeated where it has fewer than asked for. Each side starts without
 a cache, runs in one process, and is taken at its best of three. All three see the same texts; only
-ours masks the prompt. The last lines print the ratios: ours to stock, and ours to the ceiling, that
-is the fast tokenizer's own `encode_batch` over texts that are rendered already.
+ours masks the prompt. The last lines print the ratios: ours to stock, and ours to the ceiling,
+which is the fast tokenizer's own `encode_batch` over texts that are already rendered.
 """
 
 import argparse
