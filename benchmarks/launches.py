@@ -53,7 +53,7 @@ LAYERS = (1, 5)
 SAMPLES = 8
 """The paper's batch, to which all figures are scaled."""
 MEAN_TOKENS = 709
-"""Tokens of a sample of Table 1's mixture on average, as in benchmarks/train_on_gpu.py."""
+"""Tokens of a sample of Table 1's mixture on average, as in docs/training.md."""
 NO_KERNEL = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach",
              "_unsafe_view", "lift_fresh", "set_", "_local_scalar_dense", "is_same_size",
              "resize_"}  # fmt: skip

@@ -8,12 +8,13 @@ Weights are random, since speed and memory do not depend on their values; shapes
 models', samples are real (`--data`, by default the demo's). A recipe with `q_lora` is quantised by
 `coalm quantize` first. All sides take the paper's loss: on the targets only.
 
-The times leave out loading and the first two steps. Peaks are the allocator's
-(`torch.cuda.max_memory_allocated`), beside what the plan says for the longest sequence that was
-trained on; "held" is the most that the caching allocator took from the card, beside the plan's sum
-with its overhead, which has the CUDA context too. The last column is tokens a second over those of
-the first recipe. What one GPU has no use for is left out: Oumi's `fsdp` section, so the published
-8B does not move its weights to the CPU and back, in its favour.
+The times leave out loading and the first two steps. Tokens are counted without padding, and read
+from the GPU once, at the end. Peaks are the allocator's (`torch.cuda.max_memory_allocated`), beside
+what the plan says for the longest sample that was trained on, or for the longest row without
+padding that was computed at once; "held" is the most that the caching allocator took from the card,
+beside the plan's sum with its overhead, which has the CUDA context too. The last column is tokens a
+second over those of the first recipe. What one GPU has no use for is left out: Oumi's `fsdp`
+section, so the published 8B does not move its weights to the CPU and back, in its favour.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +59,23 @@ def train(recipe: str, shape_folder: str, changes: list[str]) -> None:
 
     gpu = torch.cuda.is_available()
     marks: list[tuple[float, int]] = []
+    passes: list[Any] = []
+    shapes: list[int] = []
     longest: list[int] = []
     losses: list[float] = []
+    step = transformers.Trainer.training_step
+
+    def counted_step(trainer: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Counts the tokens of a pass. Their number stays on the GPU, for which nothing waits."""
+        ids, mask = inputs["input_ids"], inputs.get("attention_mask")
+        shapes.append(ids.numel())
+        passes.append(ids.numel() if mask is None else mask.sum())
+        return step(trainer, model, inputs, *args, **kwargs)
+
+    transformers.Trainer.training_step = counted_step
 
     class Meter(transformers.TrainerCallback):
-        """Reads the clock and the number of tokens, and the longest sequence."""
+        """Reads the clock, the number of passes so far, and the longest sample."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             rows = kwargs["train_dataloader"].dataset
@@ -72,10 +86,10 @@ def train(recipe: str, shape_folder: str, changes: list[str]) -> None:
         def on_log(
             self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
         ) -> None:
-            if "num_tokens" in logs and "loss" in logs:
+            if "loss" in logs:
                 if gpu:
                     torch.cuda.synchronize()
-                marks.append((time.perf_counter(), int(logs["num_tokens"])))
+                marks.append((time.perf_counter(), len(passes)))
                 losses.append(logs["loss"])
 
     callbacks: list[Any] = transformers.trainer.DEFAULT_CALLBACKS
@@ -92,15 +106,19 @@ def train(recipe: str, shape_folder: str, changes: list[str]) -> None:
     config.model.model_max_length = longest[0]
     peft = config.peft if config.training.use_peft else None
     shape = measure(Path(recipe).stem, read_config(shape_folder), peft)
-    moments = plan_memory(shape, read_setup(config), gpus=1)
-    (began, before), (ended, after) = marks[WARM_UP - 1], marks[-1]
+    setup = read_setup(config)
+    if setup.row_budget is not None:
+        setup = replace(setup, row_budget=max(shapes))
+    moments = plan_memory(shape, setup, gpus=1)
+    (began, first), (ended, last) = marks[WARM_UP - 1], marks[-1]
+    tokens = int(sum(passes[first:last]))
     samples = config.training.per_device_train_batch_size * (len(marks) - WARM_UP)
-    mean = (after - before) / samples / max(config.training.gradient_accumulation_steps, 1)
+    mean = tokens / samples / max(config.training.gradient_accumulation_steps, 1)
     found |= {
         "moment": peak(moments), "planned": moments[peak(moments)].tensors,
         "planned in all": moments[peak(moments)].total, "longest": longest[0], "mean": mean,
-        "steps": len(marks) - WARM_UP, "seconds": ended - began, "tokens": after - before,
-        "flops": (after - before) * flops_per_token(shape, tokens=mean),
+        "steps": len(marks) - WARM_UP, "seconds": ended - began, "tokens": tokens,
+        "flops": tokens * flops_per_token(shape, tokens=mean),
     }  # fmt: skip
     print("MEASURED", json.dumps(found))
 
@@ -110,6 +128,7 @@ def write_model(recipe: Path, folder: Path, options: argparse.Namespace) -> Path
     import torch
     import transformers
 
+    from coalm_oumi.training.plan.setup import longest
     from coalm_oumi.training.plan.shape import read_config
     from coalm_oumi.training.recipe import read_recipe
     from coalm_oumi.training.weights import quantize
@@ -119,7 +138,7 @@ def write_model(recipe: Path, folder: Path, options: argparse.Namespace) -> Path
     if not place.is_dir():
         tokenizer = transformers.AutoTokenizer.from_pretrained(options.tokenizer)
         shape: Any = read_config(config.model.model_name)
-        shape.max_position_embeddings = config.model.model_max_length
+        shape.max_position_embeddings = longest(config) or shape.max_position_embeddings
         if options.tiny:
             for name, value in {**TINY, "vocab_size": len(tokenizer)}.items():
                 setattr(shape, name, value)
