@@ -80,6 +80,10 @@ def finite(text: str) -> float:
     return value
 
 
+model_decoder = json.JSONDecoder(parse_constant=no_constant, parse_float=finite)
+"""Reads JSON from the middle of text that a model wrote. Its caller bounds the depth."""
+
+
 def _is_deeper(value: Json, levels: int) -> bool:
     """Returns True if lists and objects lie more than so many levels inside each other."""
     layer = [value]

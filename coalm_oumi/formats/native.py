@@ -16,18 +16,16 @@ The text may come from any model, so it is read in one pass and never evaluated.
 Prose, code fences and `<think>` sections around the calls are skipped.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from typing import NoReturn
 
 from coalm_oumi.core.jsontext import (
     Json,
-    finite,
     is_list,
     is_object,
     loads_model,
-    no_constant,
+    model_decoder,
     unfenced,
 )
 from coalm_oumi.formats import calls
@@ -146,7 +144,6 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._decoder = json.JSONDecoder(parse_constant=no_constant, parse_float=finite)
 
     def records(self) -> list[Json]:
         """Returns the calls.
@@ -230,7 +227,7 @@ class _Scanner:
     def _value(self) -> Json:
         """Reads one value: JSON, or the same as Python writes it."""
         try:
-            value, self._at = self._decoder.raw_decode(self._text, self._at)
+            value, self._at = model_decoder.raw_decode(self._text, self._at)
         except RecursionError as error:
             raise CallError("nested too deeply") from error
         except ValueError:

@@ -5,13 +5,12 @@ whatever has one meaning only is read: a call in JSON or with unquoted values, a
 answer without labels. Everything else is refused with a hint that the model can follow.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json, is_list, is_object, loads_model, no_constant
+from coalm_oumi.core.jsontext import Json, is_list, is_object, loads_model, model_decoder
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError, FunctionCall
 
@@ -282,12 +281,11 @@ def _calls(
 
 def _json_records(text: str) -> list[Json]:
     """Reads JSON lists and objects that follow each other, or one with Python's quotes."""
-    decoder = json.JSONDecoder(parse_constant=no_constant)
     records: list[Json] = []
     rest = text
     try:
         while rest:
-            value, end = decoder.raw_decode(rest)
+            value, end = model_decoder.raw_decode(rest)
             records += value if is_list(value) else [value]
             rest = rest[end:].lstrip(" \n,;")
     except (ValueError, RecursionError) as error:

@@ -4,13 +4,12 @@ A whole answer is read as a stream of one piece, so that both give the same. Imp
 that it can be tested without one.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import no_constant
+from coalm_oumi.core.jsontext import model_decoder
 from coalm_oumi.formats import calls, react
 from coalm_oumi.formats.calls import CallError, FunctionCall
 from coalm_oumi.formats.react import ReactError
@@ -20,7 +19,6 @@ _THOUGHT_END = re.compile(
     r"(?:^|\n)[ \t]*(?:\**(?:Action|System|AI Assistant|Observation)\**[ \t]*:|\[\s*\{|\{\s*\""
     r"|[A-Za-z_]\w*\((?:\w+\s*=|\)))"
 )
-_DECODER = json.JSONDecoder(parse_constant=no_constant)
 
 # What a text must have before it is known to be no label: the longest is `**AI Assistant**:`.
 _UNDECIDED = 20
@@ -241,7 +239,7 @@ def _exact_calls(text: str) -> tuple[FunctionCall, ...]:
     try:
         if not text.startswith("["):
             return (calls.call_at(text, 0),)
-        records, _ = _DECODER.raw_decode(text)
+        records, _ = model_decoder.raw_decode(text)
         return tuple(calls.from_record(record) for record in records)
     except (ValueError, RecursionError, CallError):
         return ()

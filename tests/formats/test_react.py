@@ -100,6 +100,7 @@ def test_a_list_of_calls_holds_several():
         ("Action: query_hotel(area=[north, south])", "not one value"),
         ("Action: look for hotels", "cannot be read"),
         ('{"name": "query_hotel", "arguments": {"area": ', "cannot be read"),
+        ('{"name": "query_hotel", "arguments": {"stars": 1e999}}', "cannot be read"),
         ('{"domain": "hotel", "slot_values": {}}', "cannot be read"),
         ("[" * 20_000 + "{", "cannot be read"),
         ("x" * 60_000, "longer than"),

@@ -63,8 +63,12 @@ def test_a_stream_is_the_same(text: str, answer: ServedAnswer, size: int):
     assert streamed(text, list(range(size, len(text), size))) == answer
 
 
-def test_a_call_that_cannot_be_read_is_content():
-    text = "Action: find(city='Ely'"
+@pytest.mark.parametrize(
+    "text",
+    ["Action: find(city='Ely'", '[{"name": "find", "arguments": {"city": 1e999}}]'],
+    ids=["cut off", "a number that JSON cannot write again"],
+)
+def test_a_call_that_cannot_be_read_is_content(text: str):
     assert whole(text) == ServedAnswer(None, text)
     assert streamed(text, [5, 12]) == ServedAnswer(None, text)
 
