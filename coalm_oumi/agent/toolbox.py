@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jsonschema.exceptions
 import jsonschema.validators
+import referencing
 from oumi.core.configs.params.environment_params import EnvironmentParams
 from oumi.core.configs.params.tool_params import ToolError, ToolParams
 from oumi.environments.base_environment import BaseEnvironment
@@ -198,7 +199,10 @@ def check_arguments(tool: ToolParams, arguments: Mapping[str, Json]) -> None:
             raise ToolRefusedError(
                 f"`{tool.id}` takes no `{unknown[0]}`; it takes {', '.join(properties) or 'none'}"
             )
-    validator = jsonschema.validators.validator_for(tool.parameters)(tool.parameters)
+    # An empty registry: by default jsonschema fetches each `$ref` to an address or a file, and a
+    # server writes the schemas of its tools itself.
+    schema, registry = tool.parameters, referencing.Registry[Json]()
+    validator = jsonschema.validators.validator_for(schema)(schema, registry=registry)
     error = jsonschema.exceptions.best_match(validator.iter_errors(dict(arguments)))
     if error is not None:
         place = ".".join(str(part) for part in error.absolute_path)

@@ -17,12 +17,13 @@ import pytest
 import yaml
 from oumi.core.configs.params.environment_params import EnvironmentParams
 from oumi.core.configs.params.tool_params import ToolParams
+from referencing.exceptions import Unresolvable
 from rich.console import Console
 
 from coalm_oumi.agent import chat, recipe
 from coalm_oumi.agent.chat import StreamedAnswer
 from coalm_oumi.agent.example_tools import notes_server
-from coalm_oumi.agent.toolbox import Toolbox
+from coalm_oumi.agent.toolbox import Toolbox, ToolRefusedError, check_arguments
 from coalm_oumi.cli.app import main
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.data.mixture.build import build
@@ -329,6 +330,24 @@ def test_the_tools_of_an_mcp_server(mcp_server: str):
     assert "no answer within 1 seconds" in unasked.call(FunctionCall("hang"))
     assert unasked.call(FunctionCall("first_note")) == '{"result": "milk"}'
     unasked.close()
+
+
+def test_a_schema_s_reference_fetches_nothing(tmp_path: Path):
+    (tmp_path / "secret.json").write_text('{"const": "secret"}')
+    schema = {
+        "type": "object",
+        "properties": {
+            "far": {"$ref": (tmp_path / "secret.json").as_uri()},
+            "near": {"$ref": "#/$defs/word"},
+        },
+        "$defs": {"word": {"type": "string"}},
+    }
+    tool = ToolParams(id="find", name="find", description="Finds.", parameters=schema)
+    check_arguments(tool, {"near": "x"})
+    with pytest.raises(ToolRefusedError, match="argument `near`: 5 is not of type 'string'"):
+        check_arguments(tool, {"near": 5})
+    with pytest.raises(Unresolvable):  # a toolbox tells the model of any error
+        check_arguments(tool, {"far": "guess"})
 
 
 def test_an_mcp_server_that_is_away(mcp_server: str):
