@@ -55,9 +55,9 @@ def split_reasoning(text: str) -> tuple[str | None, str]:
     return piece.reasoning or None, piece.rest
 
 
-def read_answer(text: str, functions: Sequence[Function]) -> ServedAnswer:
+def read_answer(text: str, functions: Sequence[Function], *, may_call: bool = True) -> ServedAnswer:
     """Reads a whole answer without its thought. What cannot be read is content as it stands."""
-    return AnswerStream(functions).add(text, is_last=True)
+    return AnswerStream(functions, may_call=may_call).add(text, is_last=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +126,20 @@ class AnswerStream:
     model imagined them.
     """
 
-    def __init__(self, functions: Sequence[Function]) -> None:
-        """Starts before the first piece."""
+    def __init__(self, functions: Sequence[Function], *, may_call: bool = True) -> None:
+        """Starts before the first piece.
+
+        Args:
+            functions: What may be called.
+            may_call: False passes calls on as words.
+        """
         self._functions = functions
+        self._may_call = may_call
         self._field = ""  # the field that is read: "words", "reply", "call", or "" before one
         self._at = 0  # where the text starts that is neither passed on nor skipped
         self._label_end = 0  # labels up to here are read
         self._has_words = False
+        self._has_words_of_field = False
         self._ended = False
 
     def add(self, text: str, *, is_last: bool) -> ServedAnswer:
@@ -176,10 +183,11 @@ class AnswerStream:
         if not is_last and not is_known:
             return
         self._label_end = self._at if label is None else label.end
+        self._has_words_of_field = False
         name = "" if label is None else label.name
         if name in react.STOP_LABELS:
             self._ended = True
-        elif name == "action":
+        elif name == "action" and self._may_call:
             self._field = "call"
         elif name in react.REPLY_LABELS:
             self._field, self._at = "reply", self._label_end
@@ -189,6 +197,8 @@ class AnswerStream:
             self._field = "words"
 
     def _looks_like_call(self, shown: str) -> bool:
+        if not self._may_call:
+            return False
         if shown.startswith(("[", "{", "`", "<")):
             return True
         return any(shown.startswith(f"{function.name}(") for function in self._functions)
@@ -224,8 +234,10 @@ class AnswerStream:
             words = words.rstrip()
             length = len(words)
         self._at += length
-        words = words if self._has_words else words.lstrip()
         words = words.rstrip() if is_closed else words
+        if words and not self._has_words_of_field:
+            words = f"\n{words.lstrip()}" if self._has_words else words.lstrip()
+        self._has_words_of_field = self._has_words_of_field or bool(words)
         self._has_words = self._has_words or bool(words)
         return words
 
@@ -248,10 +260,10 @@ def _exact_calls(text: str) -> tuple[FunctionCall, ...]:
 class ServedStream:
     """Takes thought, words and calls out of a stream."""
 
-    def __init__(self, functions: Sequence[Function]) -> None:
-        """Starts before the first piece."""
+    def __init__(self, functions: Sequence[Function], *, may_call: bool = True) -> None:
+        """Starts before the first piece; see `AnswerStream`."""
         self._thoughts = ReasoningStream()
-        self._answers = AnswerStream(functions)
+        self._answers = AnswerStream(functions, may_call=may_call)
         self._start = 0  # of what follows the thought
 
     def add(self, text: str, *, is_last: bool) -> ServedAnswer:

@@ -73,7 +73,6 @@ class CoalmToolParser(ToolParser):
         self._end = getattr(tokenizer, "eos_token_id", None)
         self._stream: ServedStream | AnswerStream | None = None
         self._text = ""
-        self._may_call = True
 
     def adjust_request(self, request: Any) -> Any:
         """Takes a call that the client requires as one that the model may choose to make."""
@@ -85,9 +84,8 @@ class CoalmToolParser(ToolParser):
         """Reads a whole answer without its thought."""
         answer = ServedAnswer(None, model_output)
         if request.tools:
-            answer = read_answer(model_output, _functions(request.tools))
-        if request.tool_choice == "none" and answer.calls:
-            answer = ServedAnswer(None, model_output)
+            may_call = request.tool_choice != "none"
+            answer = read_answer(model_output, _functions(request.tools), may_call=may_call)
         calls = [
             _protocol.ToolCall(
                 type="function",
@@ -116,8 +114,8 @@ class CoalmToolParser(ToolParser):
             return DeltaMessage(content=delta_text) if delta_text else None
         if self._stream is None:
             stream = AnswerStream if self.skip_reasoning_parsing else ServedStream
-            self._stream = stream(_functions(request.tools))
-            self._may_call = request.tool_choice != "none"
+            may_call = request.tool_choice != "none"
+            self._stream = stream(_functions(request.tools), may_call=may_call)
         self._text += delta_text
         # vLLM 0.14 says in no other way that nothing follows.
         return self._delta(is_last=self._end is not None and self._end in delta_token_ids)
@@ -130,8 +128,6 @@ class CoalmToolParser(ToolParser):
         if self._stream is None:
             return None
         answer = self._stream.add(self._text, is_last=is_last)
-        if answer.calls and not self._may_call:
-            return DeltaMessage(content=self._text)
         if answer.calls:
             # vLLM 0.14 reads these to see that calls were made and what is left to stream: nothing.
             self.prev_tool_call_arr = [

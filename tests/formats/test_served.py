@@ -31,18 +31,19 @@ CASES = [
     ("Thought: I look.\nfind(city='Ely')", ServedAnswer("I look.", None, (ELY,))),
     ("Thought: Two.\nAction: find(city='Ely')\nAction: find(city='York')",
      ServedAnswer("Two.", None, (ELY,))),
+    ("Good morning\nSystem: Hello", ServedAnswer(None, "Good morning\nHello")),
 ]  # fmt: skip
 
 
-def whole(text: str) -> ServedAnswer:
+def whole(text: str, *, may_call: bool = True) -> ServedAnswer:
     reasoning, rest = split_reasoning(text)
-    answer = read_answer(rest, FUNCTIONS)
+    answer = read_answer(rest, FUNCTIONS, may_call=may_call)
     return ServedAnswer(reasoning, answer.content or None, answer.calls)
 
 
-def streamed(text: str, cuts: list[int]) -> ServedAnswer:
+def streamed(text: str, cuts: list[int], *, may_call: bool = True) -> ServedAnswer:
     """Reads a text piece by piece."""
-    stream = ServedStream(FUNCTIONS)
+    stream = ServedStream(FUNCTIONS, may_call=may_call)
     reasoning, content, calls = "", "", ()
     for end in sorted({min(cut, len(text)) for cut in cuts} | {len(text)}):
         piece = stream.add(text[:end], is_last=end == len(text))
@@ -71,6 +72,14 @@ def test_a_stream_is_the_same(text: str, answer: ServedAnswer, size: int):
 def test_a_call_that_cannot_be_read_is_content(text: str):
     assert whole(text) == ServedAnswer(None, text)
     assert streamed(text, [5, 12]) == ServedAnswer(None, text)
+
+
+@pytest.mark.parametrize("call", ["Action: find(city='Ely')", "find(city='Ely')", LIST])
+def test_a_call_that_may_not_be_made_is_content_once(call: str):
+    text = f"Thought: I look.\n{call}\nObservation: imagined"
+    expected = ServedAnswer("I look.", call)
+    assert whole(text, may_call=False) == expected
+    assert streamed(text, list(range(1, len(text))), may_call=False) == expected
 
 
 _PIECES = [
