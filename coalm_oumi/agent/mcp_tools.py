@@ -132,7 +132,7 @@ class McpServer:
                 page = self._run(self._session.list_tools, **_from_page(cursor))
                 tools += [_tool(tool) for tool in page["tools"]]
                 cursor = page.get("nextCursor")
-                if cursor is None:
+                if not cursor:
                     break
         except Exception as error:
             raise CoalmError(f"the MCP server lists no tools: {_cause(error)}") from error
