@@ -63,7 +63,7 @@ MAX_NODES = 100_000
 def check_size(file: Path) -> None:
     """Refuses a YAML whose anchors stand for more text than anyone has written.
 
-    Anchors of anchors double with every line, and reading thirty such lines takes for ever.
+    Anchors of anchors double with every line, and reading thirty such lines takes forever.
 
     Raises:
         CoalmError: It is too large, is nested too deeply, or contains itself. Other faults are left

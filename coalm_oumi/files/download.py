@@ -36,6 +36,6 @@ def fetch(address: str, file: Path, *, sha256: str | None = None) -> Path:
             "that copy in eval_kwargs.data"
         ) from error
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise CoalmError(f"{address}: what came is not the file expected; try again")
+        raise CoalmError(f"{address}: the download is not the expected file; try again")
     write_bytes(file, content)
     return file

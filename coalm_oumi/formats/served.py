@@ -25,7 +25,7 @@ _UNDECIDED = 20
 
 
 def _is_known(shown: str) -> bool:
-    """Returns True if more text cannot make the start of an answer a label any more."""
+    """Returns True if more text can no longer turn the start of an answer into a label."""
     return len(shown) >= _UNDECIDED or bool(re.search(r":|\n\S|[\[({]", shown))
 
 

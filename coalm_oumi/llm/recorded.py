@@ -84,7 +84,7 @@ class Question:
 
 
 class ServerGoneError(CoalmError):
-    """The model answers nothing any more, so that asking on is useless."""
+    """The model no longer answers anything, so the run stops asking."""
 
 
 class RecordedModel:
@@ -121,7 +121,7 @@ class RecordedModel:
 
     `run` takes coroutines from the iterable only as they can start. It stops asking, keeps what
     has come and raises if one of them raises, if a record cannot be written, at Ctrl-C, or if the
-    model answers nothing any more.
+    model no longer answers anything.
 
     Attributes:
         made_by: What the answers depend on besides their prompts, for records that build on them.
@@ -230,7 +230,7 @@ class RecordedModel:
                 last, such as the client of another server.
 
         Raises:
-            ServerGoneError: The model answers nothing any more. Recorded answers are kept.
+            ServerGoneError: The model no longer answers anything. Recorded answers are kept.
             WriteError: An answer cannot be recorded. Those before it are kept.
             KeyboardInterrupt: Ctrl-C. The answers that were under way are kept if they come soon.
         """
@@ -344,7 +344,7 @@ class RecordedModel:
         To be awaited in a coroutine that `run` runs.
 
         Raises:
-            ServerGoneError: The model answers nothing any more.
+            ServerGoneError: The model no longer answers anything.
             WriteError: The answer cannot be recorded.
         """
         key = _key(question)
@@ -442,7 +442,7 @@ class RecordedModel:
         """Returns the answer to one question, in a coroutine that `hold` runs.
 
         Raises:
-            ServerGoneError: The model answers nothing any more.
+            ServerGoneError: The model no longer answers anything.
             WriteError: The answer cannot be recorded.
         """
         generated = await self.answer(question)
@@ -524,7 +524,7 @@ class RecordedModel:
         error = self._last_failure.error if self._last_failure else "no answer"
         return ServerGoneError(
             f"the model answers nothing: {error}; nor did it answer a greeting. The answers so far "
-            f"are kept in {self._journal.path}: run the command again to go on"
+            f"are kept in {self._journal.path}: run the command again to resume"
         )
 
     def _unexplained(self) -> list[tuple[Question, Generated]]:
@@ -563,7 +563,7 @@ class RecordedModel:
         return CoalmError(
             f"the inference engine failed at {len(lost)} of {self._asked} questions, first at "
             f"{question.key}: {answer.error}; the other answers are kept in {self._journal.path}: "
-            "run the command again to go on"
+            "run the command again to resume"
         )
 
 

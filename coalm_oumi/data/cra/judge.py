@@ -86,7 +86,7 @@ def judge(questions: Mapping[str, str], recipe: Path, journal: Path) -> Mapping[
                         reason = next(iter(answers.error_messages.values()), "no answer")
                         raise CoalmError(
                             f"{recipe}: the judge answers nothing: {' '.join(reason.split())}; "
-                            f"run again to go on, {journal} holds what it has answered"
+                            f"run again to resume; {journal} holds the answers so far"
                         )
                     bar.update(len(answers.successful))
         return {

@@ -384,7 +384,7 @@ class BfclWorker:
         reason = f"no reply within {TIMEOUT:.0f} s" if late.is_set() else self._last_words()
         raise CoalmError(
             f"the worker of bfcl-eval stopped at {action}: {reason}; what was answered so far is "
-            "kept: run the command again to go on"
+            "kept: run the command again to resume"
         )
 
     def _last_words(self) -> str:

@@ -98,7 +98,7 @@ class Executor:
                     journal.append(key, result)
             if len(self._failed) == self._searches > _FEW:
                 raise CoalmError(
-                    f"every search of the web fails, first with {self._failed[0]}; see to the key "
+                    f"every search of the web fails, first with {self._failed[0]}; check the key "
                     "and the network, and run the command again"
                 )
         results = iter([found[key] for key in calls])

@@ -93,7 +93,7 @@ def read_config(name: str, *, trust_remote_code: bool = False) -> "PretrainedCon
         return transformers.AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise CoalmError(
-            f"model.model_name {name}: no configuration to be had "
+            f"model.model_name {name}: no configuration can be read "
             f"({str(error).splitlines()[0]}); give the folder of one on disk, or add its shape to "
             "coalm_oumi/training/plan/models.yaml"
         ) from error

@@ -58,9 +58,9 @@ def _value(node: ast.expr) -> Any:
 
 
 def _power(base: Any, exponent: Any) -> Any:
-    """Computes a power whose digits are bounded: `9 ** 9 ** 9` would take for ever."""
+    """Computes a power whose digits are bounded: `9 ** 9 ** 9` would take forever."""
     if not isinstance(base, (int, float)) or not isinstance(exponent, (int, float)):
-        raise ValueError("a power of something else than numbers is not computed")
+        raise ValueError("only powers of numbers are computed")
     if (
         isinstance(base, int)
         and isinstance(exponent, int)

@@ -44,7 +44,7 @@ class _Session(requests.Session):
 
 
 def fetch(url: str, **options: Any) -> requests.Response:
-    """Stands for `requests.get`, which would read a page without end for ever.
+    """Stands for `requests.get`, which would read an endless page forever.
 
     Raises:
         PermissionError: The page is not on the public internet.
@@ -63,9 +63,9 @@ def fetch(url: str, **options: Any) -> requests.Response:
 
 @cache
 def stay_public() -> None:
-    """Keeps this process from connecting to what is not on the public internet, but a proxy.
+    """Keeps this process from connecting to anything but the public internet and a proxy.
 
-    A model chooses what is fetched, and a page where to go on from it.
+    A model chooses what is fetched, and a page where it redirects to.
     """
     proxies = set(_proxies())
 
