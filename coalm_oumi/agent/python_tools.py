@@ -43,7 +43,7 @@ class PythonEnvironment(BaseEnvironment):
 
         Args:
             params: The tools, each with an `executor` such as `my_module.my_function`.
-            folder: Where their modules lie.
+            folder: Where their modules are.
 
         Raises:
             ValueError: A function cannot be imported.

@@ -85,7 +85,7 @@ model_decoder = json.JSONDecoder(parse_constant=no_constant, parse_float=finite)
 
 
 def _is_deeper(value: Json, levels: int) -> bool:
-    """Returns True if lists and objects lie more than so many levels inside each other."""
+    """Returns True if lists and objects are nested deeper than so many levels."""
     layer = [value]
     for _ in range(levels + 1):
         inner: list[Json] = []

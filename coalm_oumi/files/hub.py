@@ -27,7 +27,7 @@ def push(
         message: The commit's message.
 
     Returns:
-        Where it lies now.
+        Where it is now.
 
     Raises:
         CoalmError: The hub refuses it or cannot be reached. Everything stays on disk.

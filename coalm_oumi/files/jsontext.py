@@ -196,7 +196,8 @@ def write_json(path: Path, value: Json) -> None:
 def write_jsonl(path: Path, records: Iterable[Json]) -> None:
     """Writes a JSON Lines file, whole or not at all.
 
-    What a model wrote may hold halves of surrogate pairs, which UTF-8 has not: they become `?`.
+    What a model wrote may hold halves of surrogate pairs, which UTF-8 cannot encode: they become
+    `?`.
     """
     text = "".join(f"{dumps(record)}\n" for record in records)
     write_text(path, text.encode("utf-8", "replace").decode("utf-8"))

@@ -27,7 +27,7 @@ def made_with(*, data: Path | None = None, prompts: str | None = None) -> dict[s
 
     Returns:
         `git` (None outside a checkout), `packages`, `hardware`, and `data` and `prompts`, which are
-        equal for equal content wherever it lies.
+        equal for equal content in any place.
     """
     return {
         "git": revision(),

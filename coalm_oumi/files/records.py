@@ -23,7 +23,7 @@ class FileRecord:
         place: `file:line` for JSON Lines, `file[index]` for the others.
         index: Its number in the file, from 0.
         content: The record.
-        read: How many bytes of the file lie behind its end; an estimate for Parquet.
+        read: How many bytes of the file were read up to its end; an estimate for Parquet.
         problem: Why the record cannot be read; then its content is None.
     """
 

@@ -1,4 +1,4 @@
-"""Where the prompts, recipes and sample data lie.
+"""Where the prompts, recipes and sample data are.
 
 Prompts and recipes are top-level folders of the repository, and parts of the package in a wheel.
 """
@@ -11,7 +11,7 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.records import SUFFIXES
 
 SAMPLES = "samples:"
-"""A path in a configuration that starts so lies among the small raw files of the package."""
+"""A path in a configuration that starts so is one of the small raw files of the package."""
 
 HUB = "hub:"
 """A path that starts so, as `hub:owner/name@revision/folder`, is a data set on the hub."""
@@ -41,7 +41,7 @@ def resource_dir(name: str) -> Path:
 
 
 def resolve(path: str) -> Path:
-    """Returns the path that a configuration means. What lies on the hub is fetched first.
+    """Returns the path that a configuration means. What is on the hub is fetched first.
 
     Raises:
         CoalmError: The hub does not have it, or cannot be reached.

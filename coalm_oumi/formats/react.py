@@ -93,7 +93,7 @@ _MARKS = re.compile(r"</?tool_call>|</?tool>|<\|python_tag\|>|\[TOOL_CALLS\]|<fu
 
 
 def label_start(text: str) -> int | None:
-    """Returns where the text goes on with what only the world or the user may write, or None."""
+    """Returns where the text continues with what only the world or the user may write, or None."""
     for mark in _LABEL.finditer(text):
         if mark[1].lower() in STOP_LABELS:
             return mark.start()

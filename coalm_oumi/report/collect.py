@@ -25,7 +25,7 @@ class TrainingRun:
     Attributes:
         name: Its folder, relative to the run folder.
         steps: The optimizer steps at which a loss was logged.
-        losses: The loss over the steps since the entry before, in nats a target token.
+        losses: The loss over the steps since the entry before, in nats per target token.
         rates: The learning rate at these steps.
         seconds: The wall time of the training loop.
         model: The model that was tuned.

@@ -59,7 +59,7 @@ def find(folder: Path, only: str | None = None) -> list[Task]:
     """Reads the answers of all evaluations under a folder.
 
     Args:
-        folder: A folder of runs, one evaluation folder a model.
+        folder: A folder of runs, one evaluation folder per model.
         only: Only tasks with this in their name.
 
     Raises:

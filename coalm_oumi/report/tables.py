@@ -67,7 +67,7 @@ class TableRow:
     Attributes:
         name: As the paper prints it, or the name of our run where the paper has no such row.
         run: The name of the evaluation.
-        cells: One a column.
+        cells: One per column.
         commands: What would give the missing cells.
     """
 
@@ -295,7 +295,7 @@ def as_csv(table: Table) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """Writes a table as Markdown: the paper's number, then ours, where it is there."""
+    """Writes a table as Markdown: the paper's number, then ours, if there is one."""
     marks: Mapping[Mark, Callable[[str], str]] = {
         "": str,
         "best": lambda text: f"**{text}**",

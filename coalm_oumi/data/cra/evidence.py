@@ -1,4 +1,4 @@
-"""Returns True if a text supports an argument's value: words, numbers, dates and times, normalised.
+"""Decides if a text supports an argument's value: words, numbers, dates and times, normalised.
 
 `18:30` is supported by "half past 6 in the evening", `2019-03-08` by "the 8th", `3` by "three".
 """

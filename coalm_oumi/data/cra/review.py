@@ -1,7 +1,7 @@
 """The page on which people validate CRA dialogues, as Appendix D had it done.
 
 It shows a sample of dialogues one at a time. Four questions are answered with yes or no, a fault
-needs a remark, and every answer goes into a journal at once: close the page and go on later.
+needs a remark, and every answer goes into a journal at once: close the page and resume later.
 """
 
 import csv

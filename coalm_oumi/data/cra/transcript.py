@@ -57,7 +57,7 @@ class TranscriptError(CoalmError):
 
     Attributes:
         turn: The turn's number from 1; None where it is none's.
-        start: Where the fault lies in the text: its first character,
+        start: Where the fault is in the text: its first character,
         end: and the one after its last.
     """
 

@@ -27,7 +27,7 @@ class SourceConfig(Options):
     """One source of the mixture.
 
     Attributes:
-        path: The raw file or folder, or a list of them. One that starts with `samples:` lies among
+        path: The raw file or folder, or a list of them. One that starts with `samples:` is among
             the small raw files that ship with the package, one that starts with `hub:` on the
             Hugging Face Hub.
         limit: Take a seeded choice of that many dialogues; all, if not given.
@@ -92,5 +92,5 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
     ):
         raise CoalmError(f"{file}: without: nothing is left of {', '.join(config.sources)}")
     if not 0 <= config.validation_fraction < 1:
-        raise CoalmError(f"{file}: validation_fraction: must lie in [0, 1)")
+        raise CoalmError(f"{file}: validation_fraction: must be in [0, 1)")
     return config

@@ -108,7 +108,7 @@ def hashes(words: Sequence[str], length: int) -> np.ndarray:
     """Hashes every `length` words in a row.
 
     Returns:
-        64-bit hashes, one a window; none for fewer words.
+        64-bit hashes, one per window; none for fewer words.
     """
     codes = np.fromiter((_code(word) for word in words), np.uint64, count=len(words))
     count = len(codes) - length + 1
@@ -132,7 +132,7 @@ def find(
         workers: How many processes look.
 
     Returns:
-        One result a benchmark, and for each sample whether it overlaps any.
+        One result per benchmark, and for each sample whether it overlaps any.
 
     Raises:
         CoalmError: Two benchmarks have one name.

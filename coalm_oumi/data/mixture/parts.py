@@ -46,7 +46,7 @@ class Part:
 
     Attributes:
         file: Where.
-        read: How many bytes of its source lie behind its end.
+        read: How many bytes of its source were read up to its end.
     """
 
     file: Path
@@ -99,7 +99,7 @@ def parts(name: str, reader: Reader, folder: Path, submit: Submit, *, ahead: int
     Args:
         name: The reader's name.
         reader: The source.
-        folder: Where its parts lie.
+        folder: Where its parts are.
         submit: What `renderer` yields.
         ahead: How many parts are rendered before the first of them is asked for.
 

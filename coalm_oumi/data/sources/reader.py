@@ -34,7 +34,7 @@ class Record:
         where: The file and the record's place in it.
         key: Names the record within its source, the same on every machine.
         content: The record.
-        read: How many bytes of the source lie behind its end, for a progress bar.
+        read: How many bytes of the source were read up to its end, for a progress bar.
     """
 
     where: str

@@ -47,7 +47,7 @@ def api_bank(
         The columns of Table 3 (`rouge_l`, `rouge_1`, `rouge_2`, `bleu_4`, as LLaMA-Factory computes
         them) and the same of words (`word_rouge_l`, ...); Hammer's `name_precision`, `name_recall`,
         `name_f1` and the same of arguments (`argument_f1`, ...); `ast_match`, the share of
-        answers with exactly the right calls; `readable`. Each lies in [0, 1], a hundredth of what
+        answers with exactly the right calls; `readable`. Each is in [0, 1], a hundredth of what
         the table prints. Also `num_samples`.
     """
     options = ApiBankOptions.from_options(data)

@@ -206,7 +206,7 @@ class BfclWorker:
     def execute(
         self, steps: Sequence[tuple[BfclEntry, Sequence[str]]]
     ) -> Iterator[tuple[int, list[str]]]:
-        """Executes steps of samples in their environments, which live on until the end.
+        """Executes steps of samples in their environments, which are kept until the end.
 
         Only calls of a sample's own functions with literal arguments are executed; the others give
         the error that an unknown function gives.

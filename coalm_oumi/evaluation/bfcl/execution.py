@@ -34,7 +34,7 @@ class ExecutedStep:
 class Executor:
     """Executes calls, and records what the web gave.
 
-    A search of the web costs money and gives something else tomorrow. A run that goes on finds
+    A search of the web costs money and gives something else tomorrow. A resumed run finds
     what it found before, and so asks the model just what it was asked. A search that failed is not
     recorded, and is tried again by the next run. All other functions give the same again.
     """

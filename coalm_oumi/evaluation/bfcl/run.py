@@ -144,7 +144,7 @@ def ask(
         encoder: The folder of the model by which a vector memory finds what it holds.
 
     Raises:
-        CoalmError: The environment of bfcl-eval or the encoder cannot be had, or the engine or the
+        CoalmError: The environment of bfcl-eval or the encoder is unavailable, or the engine or the
             worker failed.
     """
     chosen = categories(version, names, style)
@@ -202,7 +202,7 @@ def judge(
     """Has answers judged by the official checker.
 
     Raises:
-        CoalmError: The environment of bfcl-eval cannot be had, or the checker failed.
+        CoalmError: The environment of bfcl-eval is unavailable, or the checker failed.
     """
     rows: dict[str, list[tuple[int, Json]]] = defaultdict(list)
     for entry, answer in zip(entries, answers, strict=True):

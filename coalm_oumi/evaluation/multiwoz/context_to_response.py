@@ -159,7 +159,7 @@ def in_placeholders(domain: str, turn: SystemTurn, database: Database) -> set[st
 
 
 def _matching(domain: str, constraints: Mapping[str, str], database: Database) -> list[int]:
-    """Returns which records satisfy constraints; names may differ by a slip of the pen."""
+    """Returns which records satisfy constraints; names may differ by a typo."""
     wanted = {
         slot.lower(): _comparable(slot.lower(), value)
         for slot, value in constraints.items()

@@ -24,7 +24,7 @@ Row = Mapping[str, str]
 """One record, every value as text, under the JSON file's own names."""
 
 _SIMILAR = 90
-"""Names at least this similar are taken for a slip of the pen (Tomiinek's threshold)."""
+"""Names at least this similar are taken for a typo (Tomiinek's threshold)."""
 
 _NAME_CUE = (
     r"(?:(?:\b(?:called|named|name is|recommend|suggest|try|book|booked|at)|^|[,:*\u2022-]|\d[.)])"
@@ -140,7 +140,7 @@ class Database:
         """Finds the records that satisfy all constraints.
 
         Trains leave at or after `leaveAt` and arrive at or before `arriveBy`. A name is found in
-        spite of a slip of the pen. A constraint without a value, or `dontcare`, holds for all.
+        spite of a typo. A constraint without a value, or `dontcare`, holds for all.
 
         Args:
             domain: A domain other than taxi.
@@ -161,7 +161,7 @@ class Database:
         return self._rows[domain]
 
     def venue(self, domain: str, name: str) -> Row | None:
-        """Finds the place of that name, or one that differs by a slip of the pen."""
+        """Finds the place of that name, or one that differs by a typo."""
         return next(iter(self.search(domain, {"name": name})), None) if is_given(name) else None
 
     def trains(self, train_id: str) -> list[Row]:

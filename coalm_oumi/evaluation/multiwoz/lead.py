@@ -51,7 +51,7 @@ def lead(
         engine: Oumi's, with the agent's model.
         options: The recipe's.
         config: Oumi's.
-        folder: Where the journal lies.
+        folder: Where the journal is.
 
     Returns:
         The records of all dialogues by their name, and the tokens and cost of agent and user.

@@ -64,7 +64,7 @@ def ask(
     max_usd: float | None = None,
     used: Usage | None = None,
 ) -> None:
-    """Asks about all cases, as many at a time as the endpoint bears.
+    """Asks about all cases, as many at a time as the endpoint allows.
 
     Args:
         cases: What to judge.

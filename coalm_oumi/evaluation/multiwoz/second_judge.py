@@ -33,7 +33,7 @@ def judge(
         dialogues: What was to be done.
         records: What was said and done, by dialogue.
         model: The judge, as the recipe gives it.
-        folder: Where the journal lies.
+        folder: Where the journal is.
 
     Returns:
         Its answers by dialogue and domain, and its tokens and cost.

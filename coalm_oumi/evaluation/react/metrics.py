@@ -1,4 +1,4 @@
-"""Scores of the conversational ReAct skill. Shares lie in [0, 1]."""
+"""Scores of the conversational ReAct skill. Shares are in [0, 1]."""
 
 import json
 import re

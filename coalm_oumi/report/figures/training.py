@@ -37,7 +37,7 @@ def training_curves(training: Sequence[TrainingRun]) -> Figure | None:
 
 
 def smoothed(values: Sequence[float], weight: float = 0.8) -> list[float]:
-    """The exponential moving average, without the pull towards its start."""
+    """The exponential moving average, corrected for its start at zero."""
     averages: list[float] = []
     total = norm = 0.0
     for value in values:

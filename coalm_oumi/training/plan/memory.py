@@ -265,7 +265,7 @@ def _workspace(shape: ModelShape, setup: Setup, *, sharded: bool) -> int:
 
 
 def _gathered(shape: ModelShape, setup: Setup, *, sharded: bool) -> tuple[int, int]:
-    """Bytes that FSDP gathers: of what lies outside the layers, and of one layer.
+    """Bytes that FSDP gathers: of what is outside the layers, and of one layer.
 
     The outermost unit stays gathered from the forward to the backward pass; of the layers there are
     two, one in use and one fetched ahead.

@@ -78,7 +78,7 @@ class Schedule:
     """A run on one cluster.
 
     Attributes:
-        global_batch: Sequences to an optimizer step.
+        global_batch: Sequences per optimizer step.
         steps: Optimizer steps.
         hours: Wall-clock hours.
         host_hours: Hours that the host needs to launch the kernels, while the GPUs compute.
@@ -202,10 +202,10 @@ def _counts(
 def flops_per_token(shape: ModelShape, *, tokens: float) -> float:
     """Counts the arithmetic that training needs for one token.
 
-    Two operations a weight forward, two for the gradient of its input, and two for its own gradient
-    where it is trained (Kaplan et al., 2020). Attention after Chowdhery et al. (2022), "PaLM",
-    appendix B, halved since it is causal. Recomputation is no part of it, as in their definition of
-    model FLOPs utilisation (MFU).
+    Two operations per weight forward, two for the gradient of its input, and two for its own
+    gradient where it is trained (Kaplan et al., 2020). Attention after Chowdhery et al. (2022),
+    "PaLM", appendix B, halved since it is causal. Recomputation is no part of it, as in their
+    definition of model FLOPs utilisation (MFU).
 
     Args:
         shape: The model.

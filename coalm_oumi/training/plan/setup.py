@@ -37,7 +37,7 @@ class Setup:
     Attributes:
         tokens: Tokens of the longest sequence in a batch.
         micro_batch: Sequences that one GPU takes at once.
-        row_budget: Where the sequences of a batch lie in one row without padding, the tokens of it
+        row_budget: Where the sequences of a batch are in one row without padding, the tokens of it
             that are computed at once (`max_row_tokens`), 0 for all; None where they are padded.
         accumulation: Micro-batches to a step.
         weight_bytes: Bytes of a frozen or trained weight that is not quantised, at rest.
@@ -87,7 +87,7 @@ class Setup:
 
     @property
     def optimizer_bytes(self) -> float:
-        """Bytes of optimizer state to a trained parameter."""
+        """Bytes of optimizer state per trained parameter."""
         copies, beside = _OPTIMIZER_BYTES[self.optimizer]
         return copies * self.trained_bytes + beside
 

@@ -69,7 +69,7 @@ def speed_of_step(
         gpu: The kind of GPU.
     """
     whole = not shape.adapted
-    # Recomputing the forward pass adds two operations a weight to its four, or six.
+    # Recomputing the forward pass adds two operations per weight to its four, or six.
     repeated = (8 / 6 if whole else 6 / 4) if setup.checkpointing else 1.0
     seconds = setup.accumulation * work * repeated / (gpu.tflops * 1e12)
     return Speed(
@@ -84,7 +84,7 @@ def kernels_of_step(shape: ModelShape, setup: Setup, *, tokens: float) -> float:
     Args:
         shape: The model.
         setup: How it is trained.
-        tokens: Tokens of a sample, on average, by which a row falls into parts.
+        tokens: Tokens of a sample, on average; they decide into how many parts a row is split.
     """
     parts = 1
     if setup.row_budget:

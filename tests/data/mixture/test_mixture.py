@@ -252,7 +252,7 @@ def test_a_missing_source_leaves_nothing(tmp_path: Path):
         ("output_dir: x\nseed: soon", "seed|soon"),
         ("output_dir: x\nsources: {snips: {path: y, limit: 0}}", "limit: 0 is not positive"),
         ("output_dir: x\nsources: {snips: {path: 3}}", "snips.path: expected a path"),
-        ("output_dir: x\nvalidation_fraction: 1\nsources: {snips: {path: y}}", "must lie in"),
+        ("output_dir: x\nvalidation_fraction: 1\nsources: {snips: {path: y}}", "must be in"),
         ("output_dir: [", "not valid YAML"),
         ("output_dir: x\nwithout: [chat]\nsources: {snips: {path: y}}", "unknown domain `chat`"),
         ("output_dir: x\nwithout: [tod]\nsources: {snips: {path: y}}", "nothing is left of snips"),
