@@ -1,16 +1,12 @@
 """Typed options: what a recipe, a YAML or a record of ours may say, read by pydantic."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from coalm_oumi.core.errors import CoalmError
-
-FilePath = Annotated[Path, Field(strict=False)]
-"""A path, written as text."""
 
 _EXPECTED = {
     "bool_type": "true or false",

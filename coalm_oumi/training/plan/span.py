@@ -14,10 +14,6 @@ class Span:
         """Scales both ends."""
         return Span(self.low * factor, self.high * factor)
 
-    def __add__(self, other: "Span") -> "Span":
-        """Adds end by end."""
-        return Span(self.low + other.low, self.high + other.high)
-
     def __or__(self, other: "Span") -> "Span":
         """Takes the larger of each end: two things that go on at the same time."""
         return Span(max(self.low, other.low), max(self.high, other.high))

@@ -20,9 +20,6 @@ import patches
 from bfcl_eval.model_handler.base_handler import BaseHandler
 from bfcl_eval.model_handler.local_inference.base_oss_handler import OSSHandler
 
-MAX_NEW_TOKENS = 4096
-"""Tokens that a local handler asks for, where the context has room."""
-
 _HUGE = 10**9
 
 
