@@ -128,7 +128,7 @@ def check_memory(
     if need <= gpu.memory:
         yield Finding(
             True,
-            f"fits on {gpus} x {gpu.name}: {need / 2**30:.1f} GiB a GPU of "
+            f"fits on {gpus} x {gpu.name}: {need / 2**30:.1f} GiB per GPU of "
             f"{gpu.memory / 2**30:.1f}",
         )
         return
@@ -149,7 +149,7 @@ def check_memory(
         fix = "peft.q_lora=true, a shorter model.model_max_length, or GPUs with more memory"
     yield Finding(
         False,
-        f"does not fit on {gpus} x {gpu.name}: {need / 2**30:.1f} GiB a GPU at the {when}, of "
+        f"does not fit on {gpus} x {gpu.name}: {need / 2**30:.1f} GiB per GPU at the {when}, of "
         f"{gpu.memory / 2**30:.1f}",
         fix,
     )

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.wording import counted
 from coalm_oumi.files.atomic import write_bytes
 from coalm_oumi.files.jsontext import write_json
 from coalm_oumi.rendering import terminal
@@ -144,8 +145,8 @@ def _notes(plan: Plan) -> Iterator[str]:
     run = chosen.schedule
     if run.host_hours.high >= run.hours.high:
         yield (
-            f"on {plan.gpus} GPUs launching kernels takes as long as the run: more GPUs do not "
-            "shorten it"
+            f"on {counted(plan.gpus, 'GPU')} the host may need as long to launch kernels as the "
+            "run takes: a faster GPU does not shorten it then"
         )
     yield from _paper(plan.shape)
     if run.cost is None:
