@@ -261,7 +261,8 @@ def worker(recipe: str, folder: Path, changes: list[str]) -> None:
     """Trains a recipe's model with as many layers as the folder's name says; prints figures."""
     from coalm_oumi.training.recipe import read_recipe
 
-    batch = read_recipe(Path(recipe), changes).training.per_device_train_batch_size
+    training = read_recipe(Path(recipe), changes).training
+    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
     steps = WARM_UP + TIMED + COUNTED
     data = folder / "samples.jsonl"
     sample = {"instruction": "Hi", "input": "", "output": "Yes"}

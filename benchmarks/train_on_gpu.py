@@ -171,7 +171,8 @@ def measure(recipe: Path, model: Path, folder: Path, options: argparse.Namespace
     from coalm_oumi.training.recipe import read_recipe
 
     config = read_recipe(recipe)
-    batch = config.training.per_device_train_batch_size
+    training = config.training
+    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
     packed = config.training.trainer_kwargs.get("packing", False)
     samples = read_samples(split_files(options.data, "train")[0])
     kept = min(len(samples), options.steps * (8 if packed else batch))
