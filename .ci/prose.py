@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 PHRASES = {
-    r"\bnot to be had\b": "unavailable",
+    r"\bto be had\b|\bcannot be had\b": "available, unavailable",
+    r"\bfor ever\b": "forever",
+    r"\b(samples?|GiB|memory|task|launcher|process) a (gpu|node|process|rank)\b": "per",
     r"\bthe mend\b|\bto mend\b|\bmends? it\b|\bmended\b": "the fix, to fix, fixed",
     r"\bsays whether\b": "returns True if",
     r"\bgo(es)? on (where|after a stop)\b": "resume",

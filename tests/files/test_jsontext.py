@@ -92,7 +92,7 @@ def test_a_file_that_is_not_there(tmp_path: Path):
         ("````", "````"),
         ("```json", "```json"),
         ("so: ```[1]```", "so: ```[1]```"),
-        # A model may go on for ever; reading it may not.
+        # A model may go on forever; reading it may not.
         ("```" + " " * 100_000 + "x", "```" + " " * 100_000 + "x"),
     ],
 )

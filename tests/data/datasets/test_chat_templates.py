@@ -153,7 +153,7 @@ def test_other_refusals(template: str, message: str, zoo):
 
 @pytest.mark.parametrize("name", ["llama3_2", "gptoss"])
 def test_the_date_is_pinned(name: str, zoo, tmp_path: Path):
-    """A tokenizer that our datasets saw writes one date for ever, saved and loaded again."""
+    """A tokenizer that our datasets saw writes one date forever, saved and loaded again."""
     tokenizer = with_template(zoo, (TEMPLATES / f"{name}.jinja").read_text())
     pin_template_date(tokenizer)
     tokenizer.save_pretrained(tmp_path)

@@ -358,7 +358,7 @@ print(json.dumps([verdict for batch in found for verdict in batch]))
 
 
 def test_an_answer_that_cannot_be_judged_is_wrong_and_the_others_are_judged(entries):
-    """It takes for ever, or crashes the process.
+    """It takes forever, or crashes the process.
 
     An expression of the package takes twice as long for every call of an unfinished list.
     """
