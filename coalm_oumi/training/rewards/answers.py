@@ -10,7 +10,7 @@ from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError, FunctionCall
 from coalm_oumi.formats.states import DialogueState, parse_state
 
-VERSION = 1
+VERSION = 2
 """Part of the name of cached prompts, whose targets were read here. Raise it when `read` accepts or
 refuses other answers than before; a test compares its results with recorded ones."""
 

@@ -1,5 +1,6 @@
 """`style: official` against the package's own inference loops, without any model's weights."""
 
+import asyncio
 import copy
 import json
 import os
@@ -9,7 +10,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,21 @@ class Scripted:
             messages = [m.model_dump(mode="json", exclude_none=True) for m in question.messages]
             sent.append(messages[0]["content"] if self.style.text else _comparable(messages))
         return answers
+
+    async def text(self, question: Question) -> str:
+        return self.ask([question])[0]
+
+    def hold(
+        self,
+        conversations: Iterable[Coroutine[Any, Any, None]],
+        *,
+        within: AbstractAsyncContextManager[Any],
+    ) -> list[None]:
+        async def all_of_them() -> list[None]:
+            async with within:
+                return await asyncio.gather(*conversations)
+
+        return asyncio.run(all_of_them())
 
 
 def _comparable(messages: Sequence[Any]) -> list[Any]:
