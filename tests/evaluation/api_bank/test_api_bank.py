@@ -170,7 +170,7 @@ def test_a_file_of_hammers_repository_is_kept(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(CoalmError, match=r"apibank_l1\.json: cannot be fetched .* give the path"):
         api_bank.locate("apibank_l1.json")
     published = write_questions_into(tmp_path / "repository")
-    with pytest.raises(CoalmError, match="not the file expected"):
+    with pytest.raises(CoalmError, match="the download is not the expected file"):
         api_bank.locate("apibank_l1.json")
     digest = hashlib.sha256(published.read_bytes()).hexdigest()
     monkeypatch.setattr(api_bank, "SHA256", {"apibank_l1.json": digest})
