@@ -15,6 +15,7 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps, loads_model
 from coalm_oumi.formats import calls, native
 from coalm_oumi.formats.calls import CallError, FunctionCall
+from coalm_oumi.llm.recorded import PROBE_TOOL
 from coalm_oumi.rendering import prompts
 
 if TYPE_CHECKING:
@@ -244,16 +245,6 @@ def check_engine(style: Style, config: "EvaluationConfig") -> None:
         )
 
 
-_PROBE_TOOL: Json = {
-    "type": "function",
-    "function": {
-        "name": "probe",
-        "description": "Does nothing.",
-        "parameters": {"type": "object", "properties": {}},
-    },
-}
-
-
 def check_template(style: Style, engine: "BaseInferenceEngine") -> None:
     """Refuses a native style where a local model's chat template leaves the functions out.
 
@@ -271,7 +262,7 @@ def check_template(style: Style, engine: "BaseInferenceEngine") -> None:
         tokenizer.apply_chat_template(
             question, tools=tools, tokenize=False, add_generation_prompt=True
         )
-        for tools in (None, [_PROBE_TOOL])
+        for tools in (None, [PROBE_TOOL])
     ]
     if rendered[0] == rendered[1]:
         raise CoalmError(

@@ -50,7 +50,7 @@ GRACE_SECONDS = 5.0
 
 
 _PROBE = "tools probe"
-_PROBE_TOOL: Json = {
+PROBE_TOOL: Json = {
     "type": "function",
     "function": {
         "name": "probe",
@@ -58,6 +58,7 @@ _PROBE_TOOL: Json = {
         "parameters": {"type": "object", "properties": {}},
     },
 }
+"""A function that shows, by its tokens in a prompt, that a model sees the functions it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -477,7 +478,7 @@ class RecordedModel:
             answer = await server.ask(question.conversation(), max_new_tokens=16)
             return answer.usage.input_tokens
 
-        fewest, most = sorted(self._drive([count([]), count([_PROBE_TOOL])]))
+        fewest, most = sorted(self._drive([count([]), count([PROBE_TOOL])]))
         if fewest == most > 0:
             raise CoalmError(
                 f"the server counts {most} tokens in a prompt with a function and without: its "
