@@ -3,6 +3,7 @@
 The suite takes one kill of each kind. `make chaos` takes ten of each.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -11,7 +12,7 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,7 +205,9 @@ def test_a_changed_answer_changes_the_metrics(tmp_path: Path):
     assert found[0] != found[1]
 
 
-def test_ctrl_c_asks_nothing_more_and_keeps_what_comes(tmp_path: Path):
+@contextlib.contextmanager
+def interrupted(tmp_path: Path) -> Iterator[tuple[Command, Counting]]:
+    """An evaluation after Ctrl-C, with a question under way for each worker."""
     respond = Counting(book)
     respond.hold_after(0)
     with ChatServer(respond) as server:
@@ -212,6 +215,11 @@ def test_ctrl_c_asks_nothing_more_and_keeps_what_comes(tmp_path: Path):
         command = Command("oumi", "evaluate", "-c", recipe, log=tmp_path / "log")
         command.wait_until(lambda: respond.count == WORKERS)
         command.send(signal.SIGINT)
+        yield command, respond
+
+
+def test_ctrl_c_asks_nothing_more_and_keeps_what_comes(tmp_path: Path):
+    with interrupted(tmp_path) as (command, respond):
         command.wait_until(lambda: f"5 s for {WORKERS} answers under way" in command.output)
         respond.release()
         assert command.wait() == 130
@@ -220,13 +228,7 @@ def test_ctrl_c_asks_nothing_more_and_keeps_what_comes(tmp_path: Path):
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path):
-    respond = Counting(book)
-    respond.hold_after(0)
-    with ChatServer(respond) as server:
-        recipe = write_recipe(tmp_path, server.url, tmp_path / "out", api_bank(tmp_path))
-        command = Command("oumi", "evaluate", "-c", recipe, log=tmp_path / "log")
-        command.wait_until(lambda: respond.count == WORKERS)
-        command.send(signal.SIGINT)
+    with interrupted(tmp_path) as (command, respond):
         command.wait_until(lambda: "answers under way" in command.output)
         command.send(signal.SIGINT)
         assert command.wait() == -signal.SIGINT
