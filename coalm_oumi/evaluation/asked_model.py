@@ -52,8 +52,8 @@ def _check_output(config: "EvaluationConfig", label: str) -> None:
             continue  # a kill or a full disk left it in pieces: there is no result to overwrite
         if has_result and known != asked:
             raise CoalmError(
-                f"{config.output_dir}: holds the results of {' + '.join(known)} for {label}; give "
-                f"{' + '.join(asked)} a folder of its name: --output_dir output/eval/NAME"
+                f"{config.output_dir}: holds the results of {' + '.join(known)} for {label}; write "
+                f"those of {' + '.join(asked)} elsewhere: --output_dir output/eval/NAME"
             )
 
 

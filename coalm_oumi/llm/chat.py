@@ -228,7 +228,7 @@ class ChatClient:
             if self._spent() + most > self._max_usd:
                 raise BudgetError(
                     f"stopped at ${self._spent():.4f} of ${self._max_usd:g}: the next request to "
-                    f"{self.endpoint.model} may cost ${most:.4f}"
+                    f"{self.endpoint.model} may cost ${most:.4f}; raise the budget to go on"
                 )
             self._reserved.append(most)
         try:

@@ -358,7 +358,9 @@ class RecordedModel:
         if self._is_stopping:
             raise asyncio.CancelledError
         if self._unreachable:
-            raise ServerGoneError(f"{self._unreachable}; is the server up? Run the command again")
+            raise ServerGoneError(
+                f"{self._unreachable}; start the server and run the command again"
+            )
         async with self._slots:
             await self._may_ask.wait()
             if self._is_unwritable:  # what is asked now could not be kept
@@ -555,8 +557,8 @@ class RecordedModel:
             raise self._failure(lost)
         question, answer = self._failed[0]
         logger.warning(
-            f"{len(self._failed)} of {self._asked} questions were refused and count as answered "
-            f"with nothing, first {question.key}: {answer.error}"
+            f"{len(self._failed)} of {self._asked} questions were refused and count as unanswered, "
+            f"the first, {question.key}, because: {answer.error}"
         )
 
     def _failure(self, lost: Sequence[tuple[Question, Generated]]) -> CoalmError:

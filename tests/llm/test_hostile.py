@@ -325,7 +325,7 @@ def test_recorded_answers_need_no_server_and_say_where_they_come_from(
     caplog.clear()
     assert ask_engine(server.url, tmp_path, 2) == ["yes"] * 2
     assert "reused 2 recorded answers" in caplog.text and "raw/task." in caplog.text
-    with pytest.raises(CoalmError, match="is the server up"):
+    with pytest.raises(CoalmError, match="start the server"):
         ask_engine(server.url, tmp_path, 3)
 
 

@@ -383,8 +383,8 @@ class BfclWorker:
             return json.loads(reply)
         reason = f"no reply within {TIMEOUT:.0f} s" if late.is_set() else self._last_words()
         raise CoalmError(
-            f"the worker of bfcl-eval stopped at {action}: {reason}; what was answered so far is "
-            "kept: run the command again to resume"
+            f"the worker of bfcl-eval stopped at {action}: {reason}; the answers so far are kept: "
+            "run the command again to resume"
         )
 
     def _last_words(self) -> str:

@@ -74,7 +74,7 @@ class Executor:
         """Warns of searches that failed."""
         if self._failed:
             logger.warning(
-                f"{len(self._failed)} of {self._searches} searches of the web failed; the next run "
+                f"{len(self._failed)} of {self._searches} web searches failed; the next run "
                 f"tries them again. The first: {self._failed[0]}"
             )
 
@@ -98,7 +98,7 @@ class Executor:
                     journal.append(key, result)
             if len(self._failed) == self._searches > _FEW:
                 raise CoalmError(
-                    f"every search of the web fails, first with {self._failed[0]}; check the key "
+                    f"every web search failed, the first with: {self._failed[0]}; check the key "
                     "and the network, and run the command again"
                 )
         results = iter([found[key] for key in calls])

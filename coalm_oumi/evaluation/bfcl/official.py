@@ -123,7 +123,7 @@ def prepared(
         )
     if official.keeps_special_tokens and config.generation.skip_special_tokens:
         raise CoalmError(
-            f"bfcl-eval reads the marks of {official.model}: set "
+            f"bfcl-eval reads the special tokens of {official.model}: set "
             "generation.skip_special_tokens: false"
         )
     with contextlib.ExitStack() as stack:

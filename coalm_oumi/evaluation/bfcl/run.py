@@ -99,7 +99,8 @@ def categories(version: Version, names: str | Sequence[str], style: Style | Offi
             raise CoalmError(f"BFCL {title} has no category {name!r}; use some of {known}")
         if not _varies_prompt(style) and name in version.own_prompt:
             raise CoalmError(
-                f"{name} varies BFCL's own prompt; give it `style: bfcl`, or leave it out"
+                f"the category {name} varies BFCL's own prompt; set `style: bfcl`, or leave "
+                "the category out"
             )
         found = groups.get(name, (name,))
         left_out = () if _varies_prompt(style) else version.own_prompt
@@ -108,8 +109,8 @@ def categories(version: Version, names: str | Sequence[str], style: Style | Offi
         variable = version.needs.get(category)
         if variable and not os.environ.get(variable):
             raise CoalmError(
-                f"{category} takes {variable} in the environment; set it, or name the categories "
-                "without it, such as [single_turn, multi_turn, memory]"
+                f"{category} needs the environment variable {variable}; set it, or name only "
+                "categories that do not need it, such as [single_turn, multi_turn, memory]"
             )
     return list(chosen)
 
@@ -304,8 +305,8 @@ def _check(worker: BfclWorker, category: str, class_name: str) -> None:
         worker.check(class_name)
     except CoalmError as error:
         raise CoalmError(
-            f"{category} cannot be asked: {error}. It takes sentence-transformers/{ENCODER}: let "
-            "it be downloaded, give its folder as eval_kwargs.data.encoder, or leave it out"
+            f"{category} needs the model sentence-transformers/{ENCODER}: {error}; allow its "
+            "download, give its folder as eval_kwargs.data.encoder, or leave the category out"
         ) from error
 
 

@@ -107,7 +107,9 @@ def _style(version: Version, options: BfclOptions, config: EvaluationConfig) -> 
         with BfclWorker(version) as worker:
             return official.find(worker, options.model, config)
     if options.model is not None:
-        raise CoalmError("eval_kwargs.data.model goes with `style: official` only")
+        raise CoalmError(
+            "eval_kwargs.data.model: only `style: official` reads it; set that style, or remove it"
+        )
     if options.style not in styles.STYLES:
         known = ", ".join(["official", *styles.STYLES])
         raise CoalmError(f"unknown prompt style {options.style!r}; use one of {known}")
@@ -156,5 +158,7 @@ def _bfcl(
     values["too_long"] = dict(asked.too_long)
     if asked.too_long:
         found = ", ".join(f"{count} of {name}" for name, count in asked.too_long.items())
-        logger.warning(f"longer than the model's context, and answered with nothing: {found}")
+        logger.warning(
+            f"scored as unanswered, because they are longer than the model's context: {found}"
+        )
     return result

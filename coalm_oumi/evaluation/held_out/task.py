@@ -94,7 +94,8 @@ def _with_calls(held_out: HeldOut) -> list[tuple[Sample, list[FunctionCall]]]:
             asked.append((sample, target))
     if not asked:
         raise CoalmError(
-            f"{held_out.dataset_path}: no held-out sample whose target is a list of calls"
+            f"{held_out.dataset_path}: the target of no held-out sample is a list of calls; give a "
+            "mixture with such samples of the domain `la`"
         )
     return asked
 
@@ -188,7 +189,10 @@ def any_target(
     else:
         metrics["target_loss"] = loss.mean
         if loss.too_long:
-            logger.warning(f"{label}: target_loss leaves out {loss.too_long} samples: too long")
+            logger.warning(
+                f"{label}: target_loss leaves out {loss.too_long} samples that are longer than the "
+                "model's context"
+            )
     return _on_held_out(label, metrics, config, records, held_out)
 
 
@@ -216,7 +220,7 @@ def _target(sample: Sample, place: str) -> DialogueState:
         return parse_state(sample.output)
     except CoalmError as error:
         raise CoalmError(
-            f"{place}: {sample.dialogue_id}: its target cannot be scored: {error}"
+            f"{place}: {sample.dialogue_id}: its target is not a dialogue state: {error}"
         ) from error
 
 

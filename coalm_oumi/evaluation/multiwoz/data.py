@@ -103,13 +103,16 @@ def read(path: Path, *, version: str, split: str = "test") -> list[Dialogue]:
         raise CoalmError(f"split `{split}`: expected one of {', '.join(_SPLITS)}")
     named = re.findall(r"2\.[0-4](?!\d)", path.name)
     if named and version not in named:
-        raise CoalmError(f"{path}: the name says MultiWOZ {named[0]}, the recipe {version}")
+        raise CoalmError(
+            f"{path}: the file's name says MultiWOZ {named[0]}, and the recipe {version}; correct "
+            "one of them"
+        )
     if path.suffix == ".jsonl":
         return [_of_run(record, path, number) for number, record in read_jsonl(path)]
     data, lists = _archive(path)
     chosen = _of_split(data, lists, split, path)
     if not chosen:
-        raise CoalmError(f"{path}: no dialogue in the split `{split}`")
+        raise CoalmError(f"{path}: the split `{split}` has no dialogue")
     dialogues = [dialogue(name, data[name], path) for name in chosen]
     return [found for found in dialogues if _is_scored(found)]
 
@@ -207,13 +210,14 @@ def _of_split(
     if not lists:
         if split != "test":
             raise CoalmError(
-                f"{path}: holds no split lists, so it is taken as the test split whole"
+                f"{path}: has no lists of the splits, so all of it is the test split; set "
+                "split: test"
             )
         return list(data)
     missing = set(_LISTS) - set(lists)
     if missing:
         names = ", ".join(f"{_LISTS[name]}.json" for name in sorted(missing))
-        raise CoalmError(f"{path}: {names} is missing")
+        raise CoalmError(f"{path}: {names} is missing; expected MultiWOZ's archive as published")
     if split == "train":
         return [name for name in data if not any(name in listed for listed in lists.values())]
     return [name for name in data if name in lists[split]]

@@ -79,7 +79,7 @@ def _answers(
 ) -> dict[str, dict[str, Any]]:
     errors = [record["error"] for key in cases if (record := records[key])["error"]]
     if cases and len(errors) == len(cases):
-        raise CoalmError(f"the judge {model} answers nothing: {errors[0]}")
+        raise CoalmError(f"the judge {model} answered no question: {errors[0]}")
     answers: dict[str, dict[str, Any]] = {}
     for key, case in cases.items():
         found = records[key]["answers"]

@@ -129,7 +129,7 @@ class SimulatedUser:
             except ChatError as error:
                 self._failures += 1
                 if not self._answers and self._failures > _FEW:
-                    raise CoalmError(f"the user's model answers nothing: {error}") from error
+                    raise CoalmError(f"the model of the user gives no answer: {error}") from error
                 return error
             self._journal.append(key, {"text": answer.text, "usage": asdict(answer.usage)})
         self._answers += 1

@@ -227,11 +227,11 @@ def test_searches_that_fail_are_told_and_tried_again(
         data = {"categories": ["web_search_base"]}
         values, _ = run_task(V4, engine, tmp_path, data, count=2)
         assert values["num_samples"] == 2
-        assert "2 of 2 searches of the web failed" in caplog.text
+        assert "2 of 2 web searches failed" in caplog.text
         assert "secret-key" not in caplog.text + "".join(engine.asked.values())
         (file,) = (tmp_path / "raw").glob("bfcl_v4.web.*.jsonl")
         assert len(file.read_text().splitlines()) == 1, "nothing of it is recorded"
-        with pytest.raises(CoalmError, match="every search of the web fails"):
+        with pytest.raises(CoalmError, match="every web search failed"):
             run_task(V4, Engine(searching), tmp_path, data, count=8)
 
 
@@ -254,7 +254,7 @@ def test_searches_that_go_on_failing_do_not_stop_a_run_that_has_found_something(
         with Journal(tmp_path / "web.jsonl", made_by="test") as journal:
             results = Executor(worker, journal)(steps)
         assert results == [["[]"]] + [['{"error": "nothing"}']] * 5
-    with pytest.raises(CoalmError, match="every search of the web fails"):
+    with pytest.raises(CoalmError, match="every web search failed"):
         Executor(worker, Journal(tmp_path / "other.jsonl", made_by="test"))(steps[1:])
 
 
@@ -404,8 +404,8 @@ def test_bad_options(tmp_path, monkeypatch):
     monkeypatch.delenv(environment.SEARCH_KEY, raising=False)
     for data, message in (
         ({"categories": ["simple"]}, "BFCL V4 has no category 'simple'"),
-        ({"categories": ["all"]}, f"takes {environment.SEARCH_KEY} in the environment"),
-        ({"categories": ["format_sensitivity"], "style": "coalm"}, "give it `style: bfcl`"),
+        ({"categories": ["all"]}, f"needs the environment variable {environment.SEARCH_KEY}"),
+        ({"categories": ["format_sensitivity"], "style": "coalm"}, "set `style: bfcl`"),
         ({"categories": ["memory"], "encoder": "no/where"}, "encoder no/where: no such folder"),
     ):
         with pytest.raises(CoalmError, match=message):

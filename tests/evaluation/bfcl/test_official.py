@@ -224,7 +224,7 @@ def test_a_model_that_the_table_lacks_is_refused_with_names_close_to_it(tmp_path
             {"style": "official", "model": "claude-3-7-sonnet-20250219"},
             "asks through an API|cannot be built",
         ),
-        ({"style": "bfcl", "model": "x"}, "goes with `style: official` only"),
+        ({"style": "bfcl", "model": "x"}, "only `style: official` reads it"),
     ):
         with pytest.raises(CoalmError, match=message):
             official_bfcl.run_task(V3, None, tmp_path, {"categories": ["simple"], **data})

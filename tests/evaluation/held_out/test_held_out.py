@@ -177,7 +177,7 @@ def test_targets_are_checked_before_the_model_is_asked(tmp_path: Path):
     def never(index, conversation):
         raise AssertionError("the model was asked")
 
-    with pytest.raises(CoalmError, match=r"own/7: its target cannot be scored: not JSON"):
+    with pytest.raises(CoalmError, match=r"own/7: its target is not a dialogue state: not JSON"):
         evaluate(tasks.state_tracking, never, tmp_path, {"dataset_path": str(tmp_path)})
 
 
