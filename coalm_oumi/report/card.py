@@ -53,7 +53,10 @@ def write(
     """
     is_adapter = (folder / ADAPTER).is_file()
     if not is_adapter and not (folder / "config.json").is_file():
-        raise CoalmError(f"{folder}: neither an adapter nor a model is in it")
+        raise CoalmError(
+            f"{folder}: no {ADAPTER} and no config.json here; give the folder of an adapter or "
+            "a model"
+        )
     file = _recorded(folder, run_dir)
     recorded = None if file is None else read_recipe(file)
     if recorded is not None and recipe is not None:

@@ -61,6 +61,7 @@ class TaskResult:
         version: The task's, and how it asked.
         style: How it asked, if the task says so.
         counts: What the task counted beside its metrics, such as the samples that were too long.
+        target_loss: The cross entropy of the targets in nats per token, where it was computed.
         usd: What was paid for it, where that is known.
         config: The configuration that Oumi saved.
         made_with: What the task recorded of code, data, prompts, samples and hardware.
@@ -78,6 +79,7 @@ class TaskResult:
     version: str = ""
     style: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    target_loss: float | None = None
     usd: float | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     made_with: Mapping[str, Json] = field(default_factory=dict)
@@ -155,7 +157,7 @@ def collect(*folders: Path) -> Runs:
             if key not in latest or started >= latest[key][0]:
                 latest[key] = (started, result)
     if damaged and not training and not latest:
-        raise CoalmError(f"nothing can be read: {'; '.join(damaged[:3])}")
+        raise CoalmError(f"no run can be read: {'; '.join(damaged[:3])}")
     if not training and not latest:
         raise CoalmError(
             f"{', '.join(map(str, folders))}: neither a trainer_state.json nor a task_result.json "
@@ -272,6 +274,7 @@ def _results(file: Path, root: Path) -> list[tuple[str, TaskResult]]:
                 for kind in ("right_irrelevance", "too_long")
                 for name, count in values.get(kind, {}).items()
             },
+            target_loss=values.get("target_loss"),
             usd=_paid(values.get("spent", {})),
             config=_yaml(file.with_name("evaluation_config.yaml")),
             made_with={"packages": packages, **made_with},
@@ -290,7 +293,7 @@ def _rows(output_dir: Path, name: str | None) -> Sequence[Json]:
 
 
 _NOT_METRICS = ("num_samples", "task_version", "sample_len", "target_loss")
-"""Numbers that are no shares. The report shows every metric as a percentage."""
+"""Numbers that are not shares. The report shows every metric as a percentage."""
 
 
 def _numbers(values: Mapping[str, Json]) -> tuple[dict[str, float], dict[str, float]]:

@@ -51,6 +51,11 @@ class TaskTable:
         """What the task counted beside its metrics, of all models."""
         return list(dict.fromkeys(name for run in self.runs if run for name in run.counts))
 
+    @property
+    def has_loss(self) -> bool:
+        """True if a run computed the loss of the targets."""
+        return any(run.target_loss is not None for run in self.runs if run)
+
 
 def write(folders: Sequence[Path], output: Path | None = None) -> Sequence[Path]:
     """Writes `report.html` and `report.md`, and figures and tables under `report/`.

@@ -114,7 +114,7 @@ def test_a_damaged_result_is_left_out_and_named(runs: Path, damage: bytes):
 
 def test_nothing_but_damaged_results_is_one_clear_error(tmp_path: Path):
     (tmp_path / "task_result.json").write_text("{")
-    with pytest.raises(CoalmError, match=r"nothing can be read: .*task_result\.json"):
+    with pytest.raises(CoalmError, match=r"no run can be read: .*task_result\.json"):
         collect(tmp_path)
 
 
@@ -221,13 +221,20 @@ def test_what_cannot_be_compared(runs: Path, changed: dict, said: str | None):
 
 def test_one_label_of_two_models_is_said(runs: Path):
     folder = runs / "eval/tuned/custom_7"
-    values = {"overall": 0.5, "right_irrelevance": {"no_calls": 7}, "too_long": {"java": 3}}
+    values = {
+        "overall": 0.5,
+        "target_loss": 1.25,
+        "right_irrelevance": {"no_calls": 7},
+        "too_long": {"java": 3},
+    }
     put(folder / "task_result.json", {"results": {"coalm-oumi/bfcl_v3": values}})
     put(folder / "model_params.json", {"model_name": "another"})
     text = write([runs])[0].read_text()
     assert "tuned: its tasks were not all of one model, but of another and of small" in text
     assert "<tr><td>right irrelevance: no calls</td><td></td><td>7</td></tr>" in text
-    assert "| too long: java |  | 3 |" in (runs / "report.md").read_text()
+    markdown = (runs / "report.md").read_text()
+    assert "| too long: java |  | 3 |" in markdown
+    assert "| target loss, nats per token |  | 1.250 |" in markdown
 
 
 def test_trained_on_different_mixtures(runs: Path):
