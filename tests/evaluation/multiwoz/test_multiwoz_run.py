@@ -339,7 +339,7 @@ def test_a_broken_dialogue_is_recorded_and_tried_again(tmp_path: Path, recipe: C
 def test_a_server_that_answers_nothing_stops_the_run(tmp_path: Path, recipe: Callable[..., Path]):
     with (
         ChatServer(lambda _: failure(404, "no such model")) as server,
-        pytest.raises(CoalmError, match=r"gives no answer: .*no such model"),
+        pytest.raises(CoalmError, match=r"answers nothing: .*no such model"),
     ):
         evaluate(recipe(server))
 
