@@ -3,7 +3,6 @@
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
@@ -11,12 +10,11 @@ from pydantic import Field
 from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import Sample
-from coalm_oumi.data.sources.masking import Masked, mask
+from coalm_oumi.data.sources.masking import CallRecord, mask
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
 from coalm_oumi.data.sources.reader import Record, RecordError, Rejected, Source
 from coalm_oumi.data.sources.tools import by_name, read_calls, read_tools, undeclared
 from coalm_oumi.formats import calls
-from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.rendering import prompts
 
 
@@ -82,7 +80,7 @@ class Hammer:
             masked = random_.random() < self._options.masking
             samples.append(
                 _sample(
-                    mask(parsed.query, parsed.tools, parsed.answers, random_) if masked else parsed,
+                    mask(parsed, random_) if masked else parsed,
                     f"hammer/{file.removesuffix('.json')}/{index}",
                 )
             )
@@ -97,14 +95,7 @@ def instruction(tools: Sequence[Mapping[str, Json]]) -> str:
     return prompts.render("hammer", tools=tools)
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    query: str
-    tools: Sequence[Mapping[str, Json]]
-    answers: Sequence[FunctionCall]
-
-
-def _parse(record: Json) -> _Record:
+def _parse(record: Json) -> CallRecord:
     query = record.get("query") if isinstance(record, dict) else None
     if not isinstance(query, str) or not query.strip():
         raise RecordError("`query` is missing or empty")
@@ -114,16 +105,16 @@ def _parse(record: Json) -> _Record:
         problem = undeclared(call, tools)
         if problem:
             raise RecordError(f"the answer does not fit the tools: {problem}")
-    return _Record(query.strip(), [tool.flat() for tool in tools.values()], answers)
+    return CallRecord(query.strip(), [tool.flat() for tool in tools.values()], answers)
 
 
-def _fingerprint(record: _Record) -> str:
+def _fingerprint(record: CallRecord) -> str:
     answers = calls.to_json(record.answers)
     text = dumps([record.query, list(record.tools), answers])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _sample(record: _Record | Masked, dialogue_id: str) -> Sample:
+def _sample(record: CallRecord, dialogue_id: str) -> Sample:
     return Sample(
         instruction=instruction(record.tools),
         input=prompts.render("query", query=record.query),

@@ -30,48 +30,28 @@ _SPELLED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Masked:
-    """A masked record, and what it takes to undo it.
+class CallRecord:
+    """A request, the tools that are offered for it, and the calls that answer it.
 
     Attributes:
-        query: The user's request, with masked defaults.
-        tools: The tools, shuffled.
-        answers: The calls that answer it.
-        functions: The original name of each masked function.
-        parameters: The original name of each masked parameter, by masked function and parameter.
-        defaults: The original of each masked default, by masked function and parameter.
+        query: The user's request.
+        tools: Tools of distinct names, parameters as `{name: {description, type, default}}`.
+        answers: Calls of these tools.
     """
 
     query: str
     tools: Sequence[Mapping[str, Json]]
     answers: Sequence[FunctionCall]
-    functions: Mapping[str, str]
-    parameters: Mapping[tuple[str, str], str]
-    defaults: Mapping[tuple[str, str], tuple[Json, Json]]
-
-    def unmask(self, call: FunctionCall) -> FunctionCall:
-        """Returns the call of the original functions that a masked call stands for."""
-        arguments: dict[str, Json] = {}
-        for name, value in call.arguments.items():
-            masked, original = self.defaults.get((call.name, name), (value, value))
-            arguments[self.parameters[call.name, name]] = original if value == masked else value
-        return FunctionCall(self.functions[call.name], arguments)
 
 
-def mask(
-    query: str,
-    tools: Sequence[Mapping[str, Json]],
-    answers: Sequence[FunctionCall],
-    random_: random.Random,
-) -> Masked:
-    """Masks one record.
+def mask(record: CallRecord, random_: random.Random) -> CallRecord:
+    """Masks one record, and shuffles its tools.
 
     Args:
-        query: The user's request.
-        tools: Tools of distinct names, parameters as `{name: {description, type, default}}`.
-        answers: Calls of these tools.
+        record: The record.
         random_: The source of chance.
     """
+    query, tools, answers = record.query, record.tools, record.answers
     taken = {str(tool["name"]) for tool in tools}
     functions = {str(tool["name"]): _name(random_, _FUNCTION_LENGTHS, taken) for tool in tools}
     parameters: dict[tuple[str, str], str] = {}
@@ -84,11 +64,11 @@ def mask(
         names_taken = set(tool.get("parameters", {}))
         for parameter, description in tool.get("parameters", {}).items():
             masked = _name(random_, _PARAMETER_LENGTHS, names_taken)
-            parameters[functions[name], masked] = parameter
+            parameters[name, parameter] = masked
             if _is_maskable(name, parameter, description, query, answers):
                 old = description["default"]
                 new = _other_value(old, random_, used)
-                defaults[functions[name], masked] = (new, old)
+                defaults[name, parameter] = (old, new)
                 text = str(description.get("description", ""))
                 description = {
                     **description,
@@ -98,30 +78,15 @@ def mask(
             described[masked] = description
         masked_tools.append({**tool, "name": functions[name], "parameters": described})
     random_.shuffle(masked_tools)
-    masked_names = {(f, original): masked for (f, masked), original in parameters.items()}
-    return Masked(
-        query=_replaced(query, {str(old): str(new) for new, old in defaults.values()}),
-        tools=masked_tools,
-        answers=[_masked_call(call, functions, masked_names, defaults) for call in answers],
-        functions={masked: original for original, masked in functions.items()},
-        parameters=parameters,
-        defaults=defaults,
-    )
-
-
-def _masked_call(
-    call: FunctionCall,
-    functions: Mapping[str, str],
-    names: Mapping[tuple[str, str], str],
-    defaults: Mapping[tuple[str, str], tuple[Json, Json]],
-) -> FunctionCall:
-    function = functions[call.name]
-    arguments: dict[str, Json] = {}
-    for name, value in call.arguments.items():
-        masked = names[function, name]
-        new, old = defaults.get((function, masked), (None, None))
-        arguments[masked] = new if _same(value, old) and new is not None else value
-    return FunctionCall(function, arguments)
+    masked_answers: list[FunctionCall] = []
+    for call in answers:
+        arguments: dict[str, Json] = {}
+        for name, value in call.arguments.items():
+            old, new = defaults.get((call.name, name), (value, value))
+            arguments[parameters[call.name, name]] = new if _same(value, old) else value
+        masked_answers.append(FunctionCall(functions[call.name], arguments))
+    masked_query = _replaced(query, {str(old): str(new) for old, new in defaults.values()})
+    return CallRecord(masked_query, masked_tools, masked_answers)
 
 
 def _name(random_: random.Random, lengths: tuple[int, int], taken: set[str]) -> str:

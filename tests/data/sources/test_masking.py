@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources import hammer, read
-from coalm_oumi.data.sources.masking import Masked, mask
+from coalm_oumi.data.sources.masking import CallRecord, mask
 from coalm_oumi.files.resources import resource_dir
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import FunctionCall
@@ -28,7 +28,7 @@ parameters = st.dictionaries(
 def records(draw):
     """Tools, and calls of them whose arguments repeat defaults at times."""
     tools = [
-        {"name": name, "description": "d", "parameters": draw(parameters)}
+        {"name": name, "description": f"does {name}", "parameters": draw(parameters)}
         for name in draw(st.lists(names, min_size=1, max_size=4, unique=True))
     ]
     answers = []
@@ -50,54 +50,33 @@ def records(draw):
     return tools, answers
 
 
-def masked(tools, answers, seed: int = 0, query: str = "q") -> Masked:
-    return mask(query, tools, answers, random.Random(seed))
+def masked(tools, answers, seed: int = 0, query: str = "q") -> CallRecord:
+    return mask(CallRecord(query, tools, answers), random.Random(seed))
 
 
 @given(records(), st.integers(0, 99))
-def test_unmasking_gives_the_original_calls(record, seed: int):
+def test_every_name_changes_and_calls_keep_their_meaning(record, seed: int):
     tools, answers = record
     result = masked(tools, answers, seed)
+    offered = {tool["name"]: tool for tool in result.tools}
+    assert not offered.keys() & {tool["name"] for tool in tools}
+    masked_of = {tool["description"].removeprefix("does "): tool for tool in result.tools}
+    for tool in tools:
+        described = masked_of[tool["name"]]["parameters"]
+        assert not described.keys() & tool["parameters"].keys()
+        assert len(described) == len(tool["parameters"])
+    originals = {tool["name"]: tool["parameters"] for tool in tools}
     for call, original in zip(result.answers, answers, strict=True):
-        # A value that happens to equal the new default cannot be told from it.
-        clash = [
-            key for key in call.arguments
-            if (call.name, key) in result.defaults
-            and original.arguments[result.parameters[call.name, key]]
-            == result.defaults[call.name, key][0]
-        ]  # fmt: skip
-        if not clash:
-            assert result.unmask(call) == original
-
-
-@given(records(), st.integers(0, 99))
-def test_no_original_name_is_left(record, seed: int):
-    tools, answers = record
-    result = masked(tools, answers, seed)
-    functions = {tool["name"] for tool in tools}
-    assert not functions & (
-        {tool["name"] for tool in result.tools} | {c.name for c in result.answers}
-    )
-    for tool in result.tools:
-        original = next(t for t in tools if t["name"] == result.functions[tool["name"]])
-        assert not set(original["parameters"]) & set(tool["parameters"])
-        assert len(tool["parameters"]) == len(original["parameters"])
-    for call in result.answers:
-        offered = next(tool for tool in result.tools if tool["name"] == call.name)
-        assert set(call.arguments) <= set(offered["parameters"])
-
-
-@given(records(), st.integers(0, 99))
-def test_types_are_kept(record, seed: int):
-    tools, answers = record
-    result = masked(tools, answers, seed)
-    for call, original in zip(result.answers, answers, strict=True):
-        for name, value in call.arguments.items():
-            assert type(value) is type(original.arguments[result.parameters[call.name, name]])
-    for (function, name), (new, old) in result.defaults.items():
-        assert type(new) is type(old) and new != old
-        tool = next(tool for tool in result.tools if tool["name"] == function)
-        assert tool["parameters"][name]["default"] == new
+        described = masked_of[original.name]["parameters"]
+        assert offered[call.name] is masked_of[original.name]
+        names = dict(zip(originals[original.name], described, strict=True))
+        assert list(call.arguments) == [names[name] for name in original.arguments]
+        for name, old in original.arguments.items():
+            new = call.arguments[names[name]]
+            assert type(new) is type(old)
+            if new != old:
+                assert originals[original.name][name]["default"] == old
+                assert described[names[name]]["default"] == new
 
 
 def test_a_default_that_the_answer_repeats_changes_everywhere():
@@ -116,15 +95,14 @@ def test_a_default_that_the_answer_repeats_changes_everywhere():
     }
     call = FunctionCall("forecast", {"days": 3, "metric": True, "city": "Rome"})
     result = masked([tool], [call], query="Rome for 3 days, not 13")
-    ((key, (new, old)),) = result.defaults.items()
-    assert (old, result.parameters[key]) == (3, "days")
+    new, *others = result.answers[0].arguments.values()
+    assert new != 3 and others == [True, "Rome"]
     assert result.query == f"Rome for {new} days, not 13"
     (offered,) = result.tools
-    assert (
-        offered["parameters"][key[1]]["description"] == f"How many, {new} by default (30 at most)."
-    )
-    assert sorted(map(str, result.answers[0].arguments.values())) == sorted(
-        [str(new), "True", "Rome"]
+    days, *_ = offered["parameters"].values()
+    assert (days["default"], days["description"]) == (
+        new,
+        f"How many, {new} by default (30 at most).",
     )
 
 
@@ -154,16 +132,17 @@ def record(defaults, values):
 def test_a_default_stays_where_the_query_would_contradict(defaults, values, query: str):
     tool, call = record(defaults, values)
     result = masked([tool], [call], query=query)
-    assert (result.query, result.defaults) == (query, {})
-    assert result.unmask(result.answers[0]) == call
+    assert result.query == query
+    assert list(result.answers[0].arguments.values()) == list(call.arguments.values())
+    (offered,) = result.tools
+    assert list(offered["parameters"].values()) == list(tool["parameters"].values())
 
 
 @given(st.integers(0, 200))
 def test_a_new_default_is_not_the_next_old_one(seed: int):
     tool, call = record({"days": 3, "page": 5}, {"days": 3, "page": 5})
     result = masked([tool], [call], seed, "3 days, page 5")
-    names = {original: name for (_, name), original in result.parameters.items()}
-    days, page = (result.answers[0].arguments[names[name]] for name in ("days", "page"))
+    days, page = result.answers[0].arguments.values()
     assert result.query == f"{days} days, page {page}"
     assert len({3, 5, days, page}) == 4
 
