@@ -70,7 +70,9 @@ class McpEnvironment(EndpointEnvironment):
         names = [tool.id for tool in offered]
         unknown = [tool.id for tool in params.tools if tool.id not in names]
         if unknown:
-            raise ValueError(f"no tool `{unknown[0]}`; the server has {', '.join(names) or 'none'}")
+            raise ValueError(
+                f"the server has no tool `{unknown[0]}`; it has {', '.join(names) or 'none'}"
+            )
         params.tools = params.tools or offered
         super().__init__(params, server)
 
@@ -114,9 +116,11 @@ class McpServer:
                 session = self._portal.wrap_async_context_manager(_session(url, timeout))
                 self._session = stack.enter_context(session)
             except ImportError as error:
-                raise CoalmError("MCP needs a package: pip install 'coalm-oumi[mcp]'") from error
+                raise CoalmError(
+                    "MCP servers need the package `mcp`: pip install 'coalm-oumi[mcp]'"
+                ) from error
             except Exception as error:
-                raise CoalmError(f"no MCP server at {url}: {_cause(error)}") from error
+                raise CoalmError(f"no MCP server answers at {url}: {_cause(error)}") from error
             self._stack = stack.pop_all()
 
     def tools(self) -> list[ToolParams]:
@@ -135,7 +139,7 @@ class McpServer:
                 if not cursor:
                     break
         except Exception as error:
-            raise CoalmError(f"the MCP server lists no tools: {_cause(error)}") from error
+            raise CoalmError(f"the MCP server does not list its tools: {_cause(error)}") from error
         return tools
 
     def call(self, request: RemoteToolCall) -> Json:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.options import Options
-from coalm_oumi.files.config import check_size
+from coalm_oumi.files.config import check_file
 
 
 class ChatOptions(Options):
@@ -46,15 +46,13 @@ def read(file: Path, changes: Sequence[str] = ()) -> tuple[InferenceConfig, Chat
     Raises:
         CoalmError: No such file, an unknown key, or a value of the wrong type.
     """
-    if not file.is_file():
-        raise CoalmError(f"{file}: no such file; `coalm recipes` lists the package's recipes")
-    check_size(file)
+    check_file(file)
     try:
         loaded = OmegaConf.load(file)
         loaded.merge_with_dotlist(list(changes))  # unlike `merge`, it reaches into lists
         values = OmegaConf.to_container(loaded, resolve=True, throw_on_missing=True)
         if not isinstance(values, Mapping):
-            raise CoalmError(f"{file}: expected a mapping")
+            raise CoalmError(f"{file}: expected a mapping, as in recipes/chat/demo.yaml")
         own = {key: value for key, value in values.items() if key in ChatOptions.model_fields}
         rest = {key: value for key, value in values.items() if key not in own}
         schema = OmegaConf.structured(InferenceConfig)

@@ -91,7 +91,7 @@ def _turn(turn: AgentTurn, descriptions: Mapping[str, str]) -> CraTurn:
     called = [step for step in turn.steps if _succeeded(step)]
     last = turn.steps[-1].decision if turn.steps else None
     if last is None or last.reply is None:
-        raise CoalmError("ended without a reply of the model")
+        raise CoalmError("ended without a reply from the model")
     if len(called) > 1:
         raise CoalmError(f"made {len(called)} calls, and a transcript has one per turn")
     user, reply = _line(turn.user), _line(turn.reply)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from oumi.builders.environments import build_environment
 from oumi.core.configs.params.environment_params import EnvironmentParams
 from oumi.environments import BaseEnvironment, SimulatedEnvironment
 from rich.console import Console
@@ -15,7 +16,7 @@ from coalm_oumi.agent.toolbox import Toolbox
 from coalm_oumi.agent.turns import AgentForm
 
 
-def start_chat(file: Path, changes: Sequence[str] = ()) -> None:
+def start_chat(file: Path, changes: Sequence[str]) -> None:
     """Talks in the terminal until the user leaves.
 
     Args:
@@ -31,8 +32,6 @@ def start_chat(file: Path, changes: Sequence[str] = ()) -> None:
     confirm = confirm_in(console, _read_line) if options.confirm == "writes" else None
 
     def build(one: EnvironmentParams) -> BaseEnvironment:
-        from oumi.builders.environments import build_environment
-
         environment = build_environment(one)
         if isinstance(environment, SimulatedEnvironment):
             environment.attach_inference(asked.engine(), inference)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.files.resources import check_recipe
 
 Changes = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the YAML")
@@ -20,16 +20,16 @@ def positive(value: float | None) -> float | None:
         typer.BadParameter: It is not above zero.
     """
     if value is not None and not value > 0:
-        raise typer.BadParameter(f"{value:g} is not positive")
+        raise typer.BadParameter(f"expected a number above 0, found {value:g}")
     return value
 
 
 def existing(recipe: Path | None) -> Path | None:
-    """Checks that a recipe is there, before a command's imports, which take seconds.
+    """Checks that a recipe exists, before a command's imports, which take seconds.
 
     Raises:
         CoalmError: There is no such file.
     """
-    if recipe is not None and not recipe.is_file():
-        raise CoalmError(f"{recipe}: no such file; `coalm recipes --copy` writes the recipes here")
+    if recipe is not None:
+        check_recipe(recipe)
     return recipe

@@ -83,7 +83,7 @@ def load_chain(file: Path, overrides: list[str]) -> Chain:
     """
     chain = read_config(Chain, file, overrides)
     if not chain.stages:
-        raise CoalmError(f"{file}: `stages` is empty")
+        raise CoalmError(f"{file}: `stages` is empty; add a command")
     for name, stage in chain.stages.items():
         try:
             words = stage.words
@@ -224,12 +224,12 @@ def _finish(name: str, stage: Stage, environment: Mapping[str, str]) -> Json:
         except BaseException:  # a training must not go on behind a chain that was stopped
             process.terminate()
             raise
-    again = "what is finished is kept: fix the cause and run the same command again"
+    again = "finished stages are kept: fix the cause and run the same command again"
     if code:
         raise CoalmError(f"{name} failed with exit code {code}; {again}")
     missing = [output for output in stage.outputs if not Path(output).exists()]
     if missing:
-        raise CoalmError(f"{name} did not give {missing[0]}; {again}")
+        raise CoalmError(f"{name} did not write {missing[0]}; {again}")
     return {
         "command": stage.words,
         "inputs": inputs,

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.files.config import check_environment, check_size
+from coalm_oumi.files.config import check_environment, check_file
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.files.resources import HUB, resolve
 from coalm_oumi.rendering import prompts
@@ -110,7 +110,7 @@ def _chosen(path: Path) -> list[Path]:
     if path.is_file():
         if path.name != MANIFEST:
             return [path]
-        shards = [path.parent / name for name in _shards(path)]
+        shards = [path.parent / name for name in _hashes(path)]
         return [path, *(shard for shard in shards if shard.is_file())]
     if not is_plain_folder(path):
         found = {file for pattern in _OF_A_MODEL for file in path.glob(pattern)}
@@ -123,17 +123,16 @@ def is_plain_folder(path: Path) -> bool:
     return path.is_dir() and not any((path / name).is_file() for name in _WEIGHTS)
 
 
-def _shards(manifest: Path) -> list[str]:
+def _hashes(manifest: Path) -> Mapping[str, Json]:
+    """Returns the hash of each shard that a manifest lists."""
     content = read_json(manifest)
     hashes = content.get("sha256", {}) if isinstance(content, dict) else {}
-    return list(hashes) if isinstance(hashes, dict) else []
+    return hashes if isinstance(hashes, dict) else {}
 
 
 def damaged_shard(manifest: Path) -> str | None:
     """Returns the first shard that is missing or is not what the manifest says, or None."""
-    content = read_json(manifest)
-    hashes = content.get("sha256", {}) if isinstance(content, dict) else {}
-    for name, known in hashes.items():
+    for name, known in _hashes(manifest).items():
         shard = manifest.parent / name
         if not shard.is_file():
             return f"{shard} is gone"
@@ -183,7 +182,7 @@ def _changes(words: Sequence[str]) -> list[str]:
 
 
 def _recipe(file: Path, changes: Sequence[str]) -> Json:
-    check_size(file)
+    check_file(file)
     try:
         merged = OmegaConf.load(file)
         for change in changes:

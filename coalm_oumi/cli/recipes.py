@@ -34,7 +34,9 @@ def recipes(
         if wanted and path.suffix in suffixes:
             chosen.append(path)
     if not chosen:
-        raise CoalmError(f"no recipe has {' or '.join(names or [])} in its path: `coalm recipes`")
+        raise CoalmError(
+            f"no recipe has {' or '.join(names or [])} in its path; `coalm recipes` lists all"
+        )
     if copy:
         _copy(home, chosen, to / "recipes")
         return
@@ -58,7 +60,9 @@ def _head(file: Path) -> str:
 
 def _copy(home: Path, chosen: list[Path], target: Path) -> None:
     if target.resolve() == home.resolve():
-        raise CoalmError(f"{target}: these are the package's recipes; give another folder by --to")
+        raise CoalmError(
+            f"{target}: these are the package's recipes; give another folder with --to"
+        )
     changed = [
         path
         for path in chosen

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from coalm_oumi.cli import chains
-from coalm_oumi.cli.arguments import Changes
+from coalm_oumi.cli.arguments import Changes, existing
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.resources import resource_dir
 from coalm_oumi.rendering.terminal import say
@@ -18,7 +18,10 @@ def reproduce(
         str | None, typer.Option(help="demo, 8b, 70b, 405b or another of recipes/reproduce")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("-c", "--config", help="Another chain than those of the package")
+        Path | None,
+        typer.Option(
+            "-c", "--config", callback=existing, help="Another chain than those of the package"
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the commands and their state (the default)")

@@ -9,7 +9,7 @@ from oumi.core.types.conversation import Message, Role
 
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.sample import Domain, Sample
-from coalm_oumi.data.mixture.select import select
+from coalm_oumi.data.mixture.select import Selection, select
 from coalm_oumi.data.mixture.store import read_samples, split_files
 from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.failures import Failure
@@ -65,16 +65,14 @@ class HeldOut(TaskOptions):
             CoalmError: No such data, or no such sample in it.
         """
         files, is_split = split_files(Path(self.dataset_path), "validation")
-        table = select(
-            read_samples(files),
-            place=self.dataset_path,
-            split=None if is_split else "validation",
+        selection = Selection(
             domains=self.domains or domains,
             sources=self.sources,
-            weights={},
             validation_fraction=self.validation_fraction,
             seed=self.seed,
         )
+        split = None if is_split else "validation"
+        table = select(read_samples(files), selection, place=self.dataset_path, split=split)
         return [
             Sample.from_record(
                 {**_OWN, "dialogue_id": str(index), **dict(row)},

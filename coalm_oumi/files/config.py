@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.options import Options
+from coalm_oumi.files.resources import check_recipe
 
 T = TypeVar("T", bound=Options)
 
@@ -27,9 +28,7 @@ def read_config(kind: type[T], file: Path, overrides: list[str]) -> T:
     Raises:
         CoalmError: No such file, an unknown or missing key, or a value of the wrong type.
     """
-    if not file.is_file():
-        raise CoalmError(f"{file}: no such file; `coalm recipes --copy` writes the recipes here")
-    check_size(file)
+    check_file(file)
     try:
         merged = OmegaConf.merge(OmegaConf.load(file), OmegaConf.from_dotlist(overrides))
         check_environment(merged, file)
@@ -45,9 +44,9 @@ def read_yaml(file: Path) -> Json:
     """Reads a YAML of any form, as it stands.
 
     Raises:
-        CoalmError: It cannot be read, is no YAML, or its anchors stand for too much.
+        CoalmError: It cannot be read, is not YAML, or its anchors stand for too much.
     """
-    check_size(file)
+    check_file(file)
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -60,15 +59,16 @@ MAX_NODES = 100_000
 """Keys and values of a YAML with every anchor written out; the largest recipe has under 1,000."""
 
 
-def check_size(file: Path) -> None:
-    """Refuses a YAML whose anchors stand for more text than anyone has written.
+def check_file(file: Path) -> None:
+    """Checks that a recipe exists, and that its anchors stand for no more than anyone has written.
 
     Anchors of anchors double with every line, and reading thirty such lines takes forever.
 
     Raises:
-        CoalmError: It is too large, is nested too deeply, or contains itself. Other faults are left
-            to whoever reads it.
+        CoalmError: It does not exist, is too large, is nested too deeply, or contains itself. Other
+            faults are left to whoever reads it.
     """
+    check_recipe(file)
     try:
         root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except RecursionError as error:

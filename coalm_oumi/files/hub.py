@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import huggingface_hub
+
 from coalm_oumi.core.errors import CoalmError
 
 
@@ -32,8 +34,6 @@ def push(
     Raises:
         CoalmError: The hub refuses it or cannot be reached. Everything stays on disk.
     """
-    import huggingface_hub
-
     hub = huggingface_hub.HfApi()
     try:
         hub.create_repo(repository, repo_type=kind, private=True, exist_ok=True)

@@ -56,7 +56,9 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
         except Timeout as error:
-            raise CoalmError(f"{path}: another process is writing this journal") from error
+            raise CoalmError(
+                f"{path}: another process is writing this journal; wait until it ends"
+            ) from error
         except OSError as error:
             raise WriteError(path, error) from error
         try:
@@ -77,8 +79,8 @@ class Journal:
             lines = ", ".join(f"{path}:{number}" for number in self.skipped[:3])
             more = f" and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
             warnings.warn(
-                f"skipped damaged lines of a journal: {lines}{more}; what they recorded counts as "
-                "not done, and is done again",
+                f"skipped damaged lines of a journal: {lines}{more}; the work that they "
+                "recorded is done again",
                 stacklevel=2,
             )
 

@@ -104,7 +104,7 @@ def _parquet(path: Path) -> Iterator[FileRecord]:
     except FileNotFoundError as error:
         raise CoalmError(f"{path}: no such file") from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise CoalmError(f"{path}: not readable: {error}") from error
+        raise CoalmError(f"{path}: cannot be read: {error}") from error
 
 
 def is_whole_arrow(path: Path) -> bool:

@@ -40,6 +40,16 @@ def resource_dir(name: str) -> Path:
     )
 
 
+def check_recipe(file: Path) -> None:
+    """Checks that a recipe exists.
+
+    Raises:
+        CoalmError: There is no such file.
+    """
+    if not file.is_file():
+        raise CoalmError(f"{file}: no such file; `coalm recipes --copy` writes the recipes here")
+
+
 def resolve(path: str) -> Path:
     """Returns the path that a configuration means. What is on the hub is fetched first.
 

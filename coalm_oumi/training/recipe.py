@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import yaml
+from oumi.exceptions import OumiConfigError
+
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.files.config import check_size
+from coalm_oumi.files.config import check_file
 
 if TYPE_CHECKING:
     from oumi.core.configs import BaseConfig, TrainingConfig
@@ -31,7 +34,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> "TrainingConfig":
     return read_oumi_config(TrainingConfig, path, changes)
 
 
-def read_oumi_config(kind: type[_Config], path: Path, changes: Sequence[str] = ()) -> _Config:
+def read_oumi_config(kind: type[_Config], path: Path, changes: Sequence[str]) -> _Config:
     """Reads a recipe of any kind as the `oumi` command does.
 
     Args:
@@ -42,15 +45,10 @@ def read_oumi_config(kind: type[_Config], path: Path, changes: Sequence[str] = (
     Raises:
         CoalmError: No such file, another kind of configuration, an unknown key or a bad value.
     """
-    import yaml
-    from oumi.exceptions import OumiConfigError
-
     for change in changes:
         if "=" not in change:
             raise CoalmError(f"{change}: expected KEY=VALUE, such as training.max_steps=10")
-    if not path.is_file():
-        raise CoalmError(f"{path}: no such file; `coalm recipes --copy` writes the recipes here")
-    check_size(path)
+    check_file(path)
     try:
         return kind.from_yaml_and_arg_list(str(path), list(changes))
     except OumiConfigError as error:

@@ -52,20 +52,8 @@ def merge(
 
     base = base or str(read_json(settings)["base_model_name_or_path"])
     precision = {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
-    try:
-        config = transformers.AutoConfig.from_pretrained(base)
-        if getattr(config, "quantization_config", None) is not None:
-            raise CoalmError(
-                f"{base}: is quantised, and merging into it would round the adapter away; name the "
-                "model that it was made from with --base"
-            )
-        model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=precision)
-    except (OSError, ValueError) as error:
-        raise CoalmError(
-            f"{base}: the base model is unavailable ({str(error).splitlines()[0]}); name it with "
-            "--base"
-        ) from error
     with _whole(output) as folder:
+        model = _base_model(base, precision)
         # `safe_merge` stops at weights that are not numbers.
         tuned: Any = peft.PeftModel.from_pretrained(model, str(adapter))
         lost = _rounded_away(tuned)
@@ -78,6 +66,24 @@ def merge(
             (folder / TELEMETRY).parent.mkdir()
             shutil.copyfile(adapter / TELEMETRY, folder / TELEMETRY)
     return lost
+
+
+def _base_model(name: str, precision: Any) -> Any:
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(name)
+        if getattr(config, "quantization_config", None) is not None:
+            raise CoalmError(
+                f"{name}: is quantised, and merging into it would round the adapter away; name the "
+                "model that it was made from with --base"
+            )
+        return transformers.AutoModelForCausalLM.from_pretrained(name, dtype=precision)
+    except (OSError, ValueError) as error:
+        raise CoalmError(
+            f"{name}: the base model is unavailable ({str(error).splitlines()[0]}); name another "
+            "with --base"
+        ) from error
 
 
 def _rounded_away(tuned: Any) -> float:
@@ -113,7 +119,9 @@ def quantize(recipe: "TrainingConfig", output: Path) -> None:
     import transformers
 
     if not recipe.peft.q_lora:
-        raise CoalmError("the recipe does not quantise: it has no `peft.q_lora: true`")
+        raise CoalmError(
+            "the recipe does not quantise; set peft.q_lora: true, or give another recipe"
+        )
     name = recipe.model.model_name
     with _whole(output) as folder:
         try:
@@ -126,7 +134,10 @@ def quantize(recipe: "TrainingConfig", output: Path) -> None:
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
-            raise CoalmError(f"{name}: unavailable ({str(error).splitlines()[0]})") from error
+            raise CoalmError(
+                f"{name}: the model is unavailable ({str(error).splitlines()[0]}); name another "
+                "with --model"
+            ) from error
         model.save_pretrained(folder)
         save_tokenizer(tokenizer, folder)
 
@@ -135,7 +146,7 @@ def quantize(recipe: "TrainingConfig", output: Path) -> None:
 def _whole(output: Path) -> Iterator[Path]:
     """Gives a folder to write into, which becomes `output` when all went well."""
     if output.exists():
-        raise CoalmError(f"{output}: exists already; move it away or give another folder")
+        raise CoalmError(f"{output}: already exists; move it away or give another folder")
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:

@@ -352,12 +352,12 @@ def test_a_schema_s_reference_fetches_nothing(tmp_path: Path):
 
 def test_an_mcp_server_that_is_away(mcp_server: str):
     for url in ("http://127.0.0.1:9/mcp", mcp_server.replace("/mcp", "/nosuch")):
-        with pytest.raises(CoalmError, match=f"no MCP server at {url}: ") as found:
+        with pytest.raises(CoalmError, match=f"no MCP server answers at {url}: ") as found:
             Toolbox([mcp(mcp_server), mcp(url)], timeout=10)
         assert "\n" not in str(found.value)
     params = mcp(mcp_server)
     params.tools = [ToolParams(id="nosuch", name="x", description="x")]
-    with pytest.raises(CoalmError, match="no tool `nosuch`; the server has add_note"):
+    with pytest.raises(CoalmError, match="the server has no tool `nosuch`; it has add_note"):
         Toolbox([params], timeout=10)
 
 

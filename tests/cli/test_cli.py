@@ -58,7 +58,7 @@ def test_a_bad_option_of_a_source(repo: Path, tmp_path: Path, capsys: pytest.Cap
         ([], "Missing command"),
         (["nosuch"], "No such command 'nosuch'"),
         (["build"], "Missing option '-c' / '--config'"),
-        (["plan", "recipes/coalm_8b.yaml", "--price", "0"], "0 is not positive"),
+        (["plan", "recipes/coalm_8b.yaml", "--price", "0"], "expected a number above 0, found 0"),
         (["plan", "recipes/coalm_8b.yaml", "--gpus", "none"], "'none' is not a valid integer"),
         (["reproduce"], "give one of --scale and --config"),
         (["reproduce", "--scale", "demo", "--run", "--dry-run"], "not both"),
@@ -91,7 +91,8 @@ def test_a_wrong_path_is_known_before_anything_is_loaded(tmp_path: Path):
     commands = {
         "stats nosuch": data, "merge nosuch out": "no adapter_config.json", "build -c nosuch": recipe,
         "check nosuch": recipe, "plan nosuch": recipe, "quantize -c nosuch out": recipe,
-        "chat -c nosuch": recipe, "doctor -c nosuch": recipe,
+        "chat -c nosuch": recipe, "doctor -c nosuch": recipe, "reproduce -c nosuch": recipe,
+        "cra generate -c nosuch": recipe,
     }  # fmt: skip
     code = (
         "import sys\nfrom coalm_oumi.cli.app import main\n"

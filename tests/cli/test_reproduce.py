@@ -127,7 +127,7 @@ def test_a_failure_keeps_what_is_finished(tmp_path: Path):
         two={"command": fails},
         three={"command": appends(second, "3")},
     )
-    with pytest.raises(CoalmError, match="two failed with exit code 3; what is finished is kept"):
+    with pytest.raises(CoalmError, match="two failed with exit code 3; finished stages are kept"):
         reproduce.run(reproduce.load_chain(file, []))
     assert not second.exists()
     fixed = reproduce.load_chain(file, [f"stages.two.command={appends(second, '2')}"])
@@ -140,7 +140,7 @@ def test_a_stage_without_its_output_is_not_done(tmp_path: Path):
     file = chain_of(
         tmp_path, one={"command": f"{sys.executable} -c pass", "outputs": [str(absent)]}
     )
-    with pytest.raises(CoalmError, match="one did not give"):
+    with pytest.raises(CoalmError, match="one did not write"):
         reproduce.run(reproduce.load_chain(file, []))
     assert [reason for *_, reason in reproduce.plan(reproduce.load_chain(file, []))] == [
         "has not run"

@@ -30,7 +30,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "coalm reproduce": lambda file: identity.inputs_of(
         ["oumi", "evaluate", "-c", str(file)], declared=[], outputs=[]
     ),
-    "coalm plan": lambda file: read_oumi_config(EvaluationConfig, file),
+    "coalm plan": lambda file: read_oumi_config(EvaluationConfig, file, []),
 }
 
 

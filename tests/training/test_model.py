@@ -58,7 +58,7 @@ def test_what_cannot_be_merged(adapter: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["merge", str(tmp_path), str(tmp_path / "out")]) == 1
     assert "no adapter_config.json" in capsys.readouterr().err
     assert main(["merge", str(adapter), str(tmp_path)]) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main(["merge", str(adapter), str(tmp_path / "out"), "--base", "no/where"]) == 1
     assert "name it with --base" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

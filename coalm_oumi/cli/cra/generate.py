@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
-from coalm_oumi.cli.arguments import Changes
+from coalm_oumi.cli.arguments import Changes, existing
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.rendering.terminal import say
 
 
 def generate(
-    config: Annotated[Path, typer.Option("-c", "--config", help="A recipes/cra/*.yaml")],
+    config: Annotated[
+        Path, typer.Option("-c", "--config", callback=existing, help="A recipes/cra/*.yaml")
+    ],
     changes: Changes = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate and stop")] = False,
     max_usd: Annotated[

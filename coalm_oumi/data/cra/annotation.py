@@ -145,7 +145,7 @@ def annotated_turns(
             made.append(_turn(dialogue, turns, number))
         return made
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise CoalmError(f"not SGD's annotation: {error!r}") from error
+        raise CoalmError(f"not annotated as SGD is: {error!r}") from error
 
 
 def _turn(dialogue: _Dialogue, turns: Sequence[Json], number: int) -> CraTurn:

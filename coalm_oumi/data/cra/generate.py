@@ -300,7 +300,8 @@ class Generation:
         if isinstance(stopped, BudgetError):
             raise BudgetError(
                 f"stopped at ${self.spent:.4f} of ${max_usd:g}, all runs together: the next "
-                f"request to {self.endpoint.model} may cost more than is left"
+                f"request to {self.endpoint.model} may cost more than is left; raise "
+                "--max-usd to go on"
             )
         if stopped:
             raise stopped
@@ -374,7 +375,7 @@ class Generation:
                     break
                 raise BudgetError(
                     f"stopped at ${self.spent:.4f} of ${max_usd:g}: the next request to "
-                    f"{self.endpoint.model} may cost ${cost:.4f}"
+                    f"{self.endpoint.model} may cost ${cost:.4f}; raise --max-usd to go on"
                 )
             if chosen and (len(chosen) == most or size > MAX_BYTES):
                 break
@@ -496,11 +497,11 @@ def read_requests(config: GenerateConfig) -> tuple[list[Request], list[str]]:
         requests.append(Request(name, prompt, said))
     if config.limit is not None:
         if config.limit <= 0:
-            raise CoalmError(f"limit: {config.limit} is not positive")
+            raise CoalmError(f"limit: expected a number above 0, found {config.limit}")
         random.Random(config.seed).shuffle(requests)
         requests = requests[: config.limit]
     if not requests:
-        raise CoalmError(f"{folder}: no dialogue to ask about; {len(rejected)} are bad")
+        raise CoalmError(f"{folder}: no dialogue to ask about; {'; '.join(rejected[:3])}")
     return requests, rejected
 
 

@@ -85,8 +85,8 @@ def judge(questions: Mapping[str, str], recipe: Path, journal: Path) -> Mapping[
                     if not answers.successful:
                         reason = next(iter(answers.error_messages.values()), "no answer")
                         raise CoalmError(
-                            f"{recipe}: the judge answers nothing: {' '.join(reason.split())}; "
-                            f"run again to resume; {journal} holds the answers so far"
+                            f"{recipe}: the judge gives no answer: {' '.join(reason.split())}; the "
+                            f"answers so far are in {journal}: run the command again to resume"
                         )
                     bar.update(len(answers.successful))
         return {

@@ -28,7 +28,7 @@ from coalm_oumi.core.sample import TEXT_COLUMNS
 from coalm_oumi.data.datasets import tokens
 from coalm_oumi.data.datasets.tokens import IGNORE_INDEX, Encoded, encode, user_message
 from coalm_oumi.data.datasets.turn import generation_prompt
-from coalm_oumi.data.mixture.select import select
+from coalm_oumi.data.mixture.select import Selection, select
 from coalm_oumi.files import provenance
 from coalm_oumi.files.atomic import writing
 from coalm_oumi.files.records import is_whole_arrow
@@ -89,14 +89,12 @@ class SampleDataset(BaseSftDataset):
         """
         self._reject_unknown(oumi)
         if too_long not in ("drop", "error"):
-            raise CoalmError(f"too_long: `{too_long}` is neither `drop` nor `error`")
+            raise CoalmError(f"too_long: expected `drop` or `error`, found `{too_long}`")
         if max_length is not None and max_length < 1:
-            raise CoalmError(f"max_length: {max_length} is not a number of tokens")
-        self._domains = domains
-        self._sources = sources
-        self._weights = weights
-        self._validation_fraction = validation_fraction
-        self._seed = seed
+            raise CoalmError(
+                f"max_length: expected a positive number of tokens, found {max_length}"
+            )
+        self._selection = Selection(domains, sources, weights or {}, validation_fraction, seed)
         self._longest = max_length
         self._too_long = too_long
         self._completion_mask = completion_mask
@@ -122,17 +120,8 @@ class SampleDataset(BaseSftDataset):
         made_with = provenance.made_with(data=data, prompts=prompts.fingerprint_of(["alpaca"]))
         # Oumi keeps its log beside the model: `coalm report` reads the line there.
         logger.info(provenance.MARK + dumps({"place": self._place(), **made_with}))
-        selected = select(
-            table,
-            place=self._place(),
-            split=None if is_split else (self.split or "train"),
-            domains=self._domains,
-            sources=self._sources,
-            weights=self._weights or {},
-            validation_fraction=self._validation_fraction,
-            seed=self._seed,
-        )
-        return cast(pd.DataFrame, selected)
+        split = None if is_split else (self.split or "train")
+        return cast(pd.DataFrame, select(table, self._selection, place=self._place(), split=split))
 
     @property
     def samples(self) -> datasets.Dataset:
@@ -202,7 +191,7 @@ class SampleDataset(BaseSftDataset):
         with FileLock(f"{cached}.lock"), writing(cached):
             for file in cached.parent.glob(f"{fingerprint}*.arrow"):  # one of each worker
                 if not is_whole_arrow(file):
-                    logger.warning(f"{file}: damaged; tokenizing again")
+                    logger.warning(f"{file}: the cached tokens are damaged; tokenizing again")
                     file.unlink()
             encoded = self.samples.with_format("arrow").map(
                 self._encode_batch,
@@ -225,7 +214,8 @@ class SampleDataset(BaseSftDataset):
         if dropped:
             logger.warning(
                 f"{self._place()}: dropped {dropped} of {len(self.samples)} samples that are "
-                f"longer than {self._max_length} tokens."
+                f"longer than {self._max_length} tokens; raise {self._max_length_option} to keep "
+                "them"
             )
         return encoded
 
@@ -313,7 +303,7 @@ class SampleDataset(BaseSftDataset):
             )
 
 
-def _as_table(samples: Sequence[Encoded], *, completion_mask: bool = False) -> pa.Table:
+def _as_table(samples: Sequence[Encoded], *, completion_mask: bool) -> pa.Table:
     """Makes samples two list columns of 32-bit integers: `input_ids`, and where the loss falls."""
     lengths = [len(sample.input_ids) for sample in samples]
     ends = np.cumsum([0, *lengths], dtype=np.int32)

@@ -58,11 +58,13 @@ class RawDataset(SampleDataset):
                 rejected.append(item)
         if rejected:
             logger.warning(
-                f"{self.dataset_path}: {counted(len(rejected), 'record')} gave no sample, first: "
-                f"{rejected[0]}"
+                f"{self.dataset_path}: {counted(len(rejected), 'record')} gave no sample "
+                f"(`strict: true` stops instead), the first: {rejected[0]}"
             )
         if not samples:
-            raise CoalmError(f"{self.dataset_path}: no record gave a sample")
+            raise CoalmError(
+                f"{self.dataset_path}: no record gave a sample; give the raw files of {source}"
+            )
         return datasets.Dataset.from_list([s.as_dict() for s in deduplicated(samples)]), False
 
 

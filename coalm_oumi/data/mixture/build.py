@@ -176,7 +176,7 @@ def _render(
                 bad = rejected[name]
                 first = f", the first: {bad[0]}" if bad else ""
                 paths = ", ".join(config.sources[name].path)
-                raise CoalmError(f"{paths}: no sample from {len(bad)} bad records{first}")
+                raise CoalmError(f"{paths}: no record gave a sample; {len(bad)} are bad{first}")
     return _Rendered(datasets.concatenate_datasets(tables), rows, rejected, left_out)
 
 

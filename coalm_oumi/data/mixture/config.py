@@ -81,7 +81,7 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
             raise CoalmError(f"{file}: unknown source `{name}`; use some of {known}")
         for key, most in (("limit", source.limit), ("max_samples", source.max_samples)):
             if most is not None and most <= 0:
-                raise CoalmError(f"{file}: {name}: {key}: {most} is not positive")
+                raise CoalmError(f"{file}: {name}: {key}: expected a number above 0, found {most}")
     for domain in config.without:
         if domain not in DOMAINS:
             raise CoalmError(

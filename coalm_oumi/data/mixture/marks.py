@@ -68,7 +68,8 @@ def with_origin(table: datasets.Dataset, place: str) -> datasets.Dataset:
         first = ", ".join(map(str, unknown[:5]))
         logger.warning(
             f"{place}: {len(unknown)} of {len(marked)} records carry no mark of a source "
-            f"(Figures 4 to 7); they count as `{UNKNOWN}`. The first are records {first}."
+            f"(Figures 4 to 7), the first {first}; their source is `{UNKNOWN}`, so that no "
+            "choice of domains or sources keeps them"
         )
     return marked
 

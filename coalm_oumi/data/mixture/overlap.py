@@ -171,7 +171,7 @@ def check_clean(path: Path, output: Path) -> None:
     if output.resolve() == path.resolve():
         raise CoalmError(f"{output}: is the mixture itself; name another folder")
     if not (path / MANIFEST).is_file():
-        raise CoalmError(f"{path}: no folder that `coalm build` wrote; --output needs one")
+        raise CoalmError(f"{path}: --output needs a folder that `coalm build` wrote")
     check_output(output)
 
 

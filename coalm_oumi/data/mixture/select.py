@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import datasets
@@ -25,28 +26,35 @@ def in_validation(dialogue_id: str, *, fraction: float, seed: int) -> bool:
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 
-def select(
-    table: datasets.Dataset,
-    *,
-    place: str,
-    split: str | None,
-    domains: Sequence[str] | None,
-    sources: Sequence[str] | None,
-    weights: Mapping[str, float],
-    validation_fraction: float,
-    seed: int,
-) -> datasets.Dataset:
-    """Selects rows without copying them.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which samples of a table a run reads.
 
-    Args:
-        table: Samples in columns.
-        place: Names the table in an error.
-        split: `train` or `validation`, cut by dialogue; None where the table is one split already.
+    Attributes:
         domains: The domains to keep; None keeps all.
         sources: The sources to keep; None keeps all.
         weights: How often each sample of a source occurs; 1 where not given.
         validation_fraction: The share of dialogues that `validation` holds.
         seed: Seeds the split and the fractional weights.
+    """
+
+    domains: Sequence[str] | None = None
+    sources: Sequence[str] | None = None
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    validation_fraction: float = 0.0
+    seed: int = 0
+
+
+def select(
+    table: datasets.Dataset, selection: Selection, *, place: str, split: str | None
+) -> datasets.Dataset:
+    """Selects rows without copying them.
+
+    Args:
+        table: Samples in columns.
+        selection: Which rows.
+        place: Names the table in an error.
+        split: `train` or `validation`, cut by dialogue; None where the table is one split already.
 
     Returns:
         The rows, in the table's order.
@@ -54,11 +62,12 @@ def select(
     Raises:
         CoalmError: An unknown domain, source or split, a column that is missing, or no row left.
     """
-    if domains is not None or sources is not None or weights or validation_fraction:
+    domains, sources, weights = selection.domains, selection.sources, selection.weights
+    if domains is not None or sources is not None or weights or selection.validation_fraction:
         table = with_origin(table, place)
     keep = np.ones(len(table), dtype=bool)
     if split is not None:
-        keep &= _split_mask(table, place, split, validation_fraction, seed)
+        keep &= _split_mask(table, place, split, selection)
     if domains is not None:
         for domain in domains:
             if domain not in DOMAINS:
@@ -76,7 +85,7 @@ def select(
         keep &= np.isin(_known_sources(table, sources, place), list(sources))
     rows = np.flatnonzero(keep)
     if weights:
-        rows = _weigh(rows, _known_sources(table, weights, place), weights, seed)
+        rows = _weigh(rows, _known_sources(table, weights, place), weights, selection.seed)
     if not len(rows):
         raise CoalmError(
             f"{place}: no sample is left of {len(table)} (split {split}, domains {domains}, "
@@ -86,9 +95,10 @@ def select(
 
 
 def _split_mask(
-    table: datasets.Dataset, place: str, split: str, fraction: float, seed: int
+    table: datasets.Dataset, place: str, split: str, selection: Selection
 ) -> np.ndarray:
     check_split(split)
+    fraction = selection.validation_fraction
     if not 0 <= fraction < 1:
         raise CoalmError(f"validation_fraction: {fraction} is not in [0, 1)")
     if fraction == 0:
@@ -100,7 +110,7 @@ def _split_mask(
         return np.ones(len(table), dtype=bool)
     held_out = np.fromiter(
         (
-            in_validation(dialogue_id, fraction=fraction, seed=seed)
+            in_validation(dialogue_id, fraction=fraction, seed=selection.seed)
             for dialogue_id in _dialogue_ids(table, place)
         ),
         dtype=bool,

@@ -80,7 +80,9 @@ def count_tokens(path: Path, tokenizer: Any, *, workers: int = 1) -> dict[str, n
     """
     table = with_origin(read_all(path), str(path))
     if "source" not in table.column_names:
-        raise CoalmError(f"{path}: no column `source`, so there is nothing to tell apart")
+        raise CoalmError(
+            f"{path}: no column `source` to count by; build the mixture with `coalm build`"
+        )
     lengths = table.map(
         _lengths,
         fn_kwargs={"tokenizer": tokenizer},

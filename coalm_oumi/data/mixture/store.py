@@ -88,7 +88,7 @@ def _shards(folder: Path) -> dict[str, list[Path]]:
                 for split, names in manifest["shards"].items()
             }
     if any(file.name == STAGING or SHARD.fullmatch(file.name) for file in folder.iterdir()):
-        raise CoalmError(f"{folder}: a build that did not finish; run `coalm build` again")
+        raise CoalmError(f"{folder}: holds an unfinished build; run `coalm build` again")
     found: dict[str, list[Path]] = {}
     for split in SPLITS:
         for suffix in SUFFIXES:
@@ -127,7 +127,7 @@ def read_samples(files: Sequence[Path], *, strict: bool = False) -> datasets.Dat
     try:
         table = datasets.load_dataset("parquet", data_files=[str(f) for f in files], split="train")
     except (DatasetGenerationError, pa.ArrowInvalid, OSError) as error:
-        raise CoalmError(f"{place}: not readable: {error.__cause__ or error}") from error
+        raise CoalmError(f"{place}: cannot be read: {error.__cause__ or error}") from error
     return as_samples(cast(datasets.Dataset, table), place, strict=strict)
 
 
@@ -214,11 +214,14 @@ def _report(rejected: Sequence[str], place: str, *, kept: int, strict: bool) -> 
     if rejected and (strict or not kept):
         raise CoalmError(rejected[0])
     if not kept:
-        raise CoalmError(f"{place}: no record")
+        raise CoalmError(f"{place}: holds no record")
     if rejected:
         shown = "; ".join(rejected[:_SHOWN])
         more = f" and {len(rejected) - _SHOWN} more" if len(rejected) > _SHOWN else ""
-        _log.warning(f"left out {counted(len(rejected), 'record')} without a sample: {shown}{more}")
+        _log.warning(
+            f"left out {counted(len(rejected), 'record')} without a sample (`strict: true` stops "
+            f"instead): {shown}{more}"
+        )
 
 
 _SHOWN = 5

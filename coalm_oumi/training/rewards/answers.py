@@ -48,7 +48,9 @@ def read(text: str, sample: Sample) -> ReadAnswer:
         case "tod":
             return ReadAnswer(state=parse_state(text))
         case "la":
-            return _read_list(text) if _holds_calls(sample.output) else _read_text(text, sample)
+            if _holds_calls(sample.output):
+                return ReadAnswer(calls=tuple(calls.parse_json(text)))
+            return _read_text(text, sample)
         case "cra":
             return _read_steps(text, sample)
 
@@ -60,10 +62,6 @@ def target(sample: Sample) -> ReadAnswer:
         CoalmError: It is in no form that an answer could be compared with.
     """
     return read(sample.output, sample)
-
-
-def _read_list(text: str) -> ReadAnswer:
-    return ReadAnswer(calls=tuple(calls.parse_json(text)))
 
 
 def _holds_calls(text: str) -> bool:

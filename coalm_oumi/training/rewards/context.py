@@ -9,6 +9,8 @@ from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json, loads
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.cra.evidence import Evidence
+from coalm_oumi.data.sources import RecordError
+from coalm_oumi.data.sources.tools import Tool, read_tools
 from coalm_oumi.formats.calls import CallError, parse_literal
 
 _TOOLS = re.compile(r"\[BEGIN OF AVAILABLE TOOLS\]\n(.*)\n\[END OF AVAILABLE TOOLS\]", re.DOTALL)
@@ -56,9 +58,10 @@ def _functions(text: str) -> Mapping[str, Sequence[Function]] | None:
     except ValueError:
         found = [_from_signature(*match) for match in _SIGNATURE.findall(text)]
     else:
-        if not isinstance(tools, list):
+        try:
+            found = [_from_tool(tool) for tool in read_tools(tools)]
+        except RecordError:
             return None
-        found = [_from_tool(tool) for tool in tools if isinstance(tool, dict)]
     by_name: dict[str, list[Function]] = {}
     for function in found:
         by_name.setdefault(function.name, []).append(function)
@@ -83,31 +86,14 @@ def _literal(text: str) -> Json:
         return text
 
 
-def _from_tool(tool: Mapping[str, Json]) -> Function:
-    """Reads xLAM's parameters, or a JSON schema's as ToolACE has them."""
-    parameters = tool.get("parameters")
-    parameters = parameters if isinstance(parameters, dict) else {}
-    properties = parameters.get("properties")
-    if isinstance(properties, dict) and parameters.get("type") in ("dict", "object"):
-        listed = parameters.get("required")
-        required = {str(name) for name in listed} if isinstance(listed, list) else set()
-    else:
-        properties = parameters
-        required = {name for name, about in parameters.items() if not _is_optional(about)}
+def _from_tool(tool: Tool) -> Function:
     return Function(
-        name=str(tool.get("name")),
+        name=tool.name,
         description="",
-        required=tuple(name for name in properties if name in required),
+        required=tuple(name for name in tool.parameters if name in tool.required),
         optional={
             name: about.get("default") if isinstance(about, dict) else None
-            for name, about in properties.items()
-            if name not in required
+            for name, about in tool.parameters.items()
+            if name not in tool.required
         },
-    )
-
-
-def _is_optional(about: Json) -> bool:
-    """Returns True if xLAM's parameter has a default, or says `optional` in its type."""
-    return isinstance(about, dict) and (
-        "default" in about or "optional" in str(about.get("type", ""))
     )

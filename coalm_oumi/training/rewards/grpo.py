@@ -83,8 +83,8 @@ class MixtureGrpoDataset(MixtureDataset):
             answers.target(sample)
         except CoalmError as error:
             raise CoalmError(
-                f"{self._place()}: {sample.dialogue_id}: its target cannot be rewarded against: "
-                f"{error}; the domain `{sample.domain}` must fit the target"
+                f"{self._place()}: {sample.dialogue_id}: its target is not one of the domain "
+                f"`{sample.domain}`: {error}; correct the record's domain or target"
             ) from error
 
     @override

@@ -28,7 +28,7 @@ from coalm_oumi.training.rewards.context import Context, context
 
 
 def form(text: str, sample: Sample) -> float:
-    """Returns True if an answer is in the form of the target: 1 or 0."""
+    """Returns 1 if an answer is in the form of the target, else 0."""
     return float(_read(text, sample) is not None)
 
 

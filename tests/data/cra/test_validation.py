@@ -67,7 +67,7 @@ def test_a_judge_that_cannot_be_read_or_reached(tmp_path: Path):
     with ChatServer(half_dead) as server:
         file = recipe(server, tmp_path)
         assert judge({"a": "?", "b": "fine"}, file, tmp_path / "two.jsonl").keys() == {"b"}
-        with pytest.raises(CoalmError, match="the judge answers nothing"):
+        with pytest.raises(CoalmError, match="the judge gives no answer"):
             judge({"a": "?", "b": "fine"}, file, tmp_path / "two.jsonl")
 
 

@@ -6,20 +6,12 @@ from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.cra.dialogue import ApiStep, CraDialogue, CraTurn
 from coalm_oumi.data.cra.dialogue import samples as cra_samples
 from coalm_oumi.data.mixture.marks import UNKNOWN, with_origin
-from coalm_oumi.data.mixture.select import select
+from coalm_oumi.data.mixture.select import Selection, select
 from coalm_oumi.data.sources import hammer, read, snips, toolace
 from coalm_oumi.files.resources import resource_dir
 from coalm_oumi.formats.calls import FunctionCall
 
 SAMPLES = resource_dir("samples")
-OPTIONS = {
-    "place": "hub",
-    "split": None,
-    "sources": None,
-    "domains": None,
-    "weights": {},
-    "seed": 0,
-}
 
 
 def published() -> tuple[datasets.Dataset, list[Sample]]:
@@ -58,22 +50,23 @@ def test_unmarked_rows_are_counted_and_named(caplog):
     said = " ".join(record.getMessage() for record in caplog.records)
     total = len(made) + 1
     assert f"hub: 1 of {total} records carry no mark" in said
-    assert f"records {len(made)}." in said
+    assert f"the first {len(made)};" in said
 
 
 def test_domains_and_sources_are_chosen_by_mark():
     table, made = published()
     for domain in ("tod", "la", "cra"):
-        chosen = select(table, **{**OPTIONS, "domains": [domain]}, validation_fraction=0)
+        chosen = select(table, Selection(domains=[domain]), place="hub", split=None)
         assert len(chosen) == sum(sample.domain == domain for sample in made)
-    chosen = select(table, **{**OPTIONS, "sources": ["toolace"]}, validation_fraction=0)
+    chosen = select(table, Selection(sources=["toolace"]), place="hub", split=None)
     assert len(chosen) == sum(sample.source == "toolace" for sample in made)
 
 
 def test_a_conversation_is_held_out_as_a_whole():
     table, _ = published()
-    held_out = select(table, **{**OPTIONS, "split": "validation"}, validation_fraction=0.3)
-    kept = select(table, **{**OPTIONS, "split": "train"}, validation_fraction=0.3)
+    some = Selection(validation_fraction=0.3)
+    held_out = select(table, some, place="hub", split="validation")
+    kept = select(table, some, place="hub", split="train")
     assert len(held_out) + len(kept) == len(table)
     conversations = [
         {

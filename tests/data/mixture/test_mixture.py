@@ -23,7 +23,7 @@ from coalm_oumi.core.sample import Sample, deduplicated
 from coalm_oumi.data.mixture import parts, write
 from coalm_oumi.data.mixture.build import VERSION, build, interleave
 from coalm_oumi.data.mixture.config import BuildConfig, SourceConfig, load_config
-from coalm_oumi.data.mixture.select import in_validation, select
+from coalm_oumi.data.mixture.select import Selection, in_validation, select
 from coalm_oumi.data.mixture.store import read_samples, split_files
 from coalm_oumi.files.resources import resource_dir
 from tests.support.hub_server import hub
@@ -41,9 +41,8 @@ def table(count: int = 100) -> datasets.Dataset:
 
 
 def chosen(**changes) -> datasets.Dataset:
-    options = {"place": "here", "split": None, "domains": None, "sources": None, "weights": {},
-               "validation_fraction": 0.0, "seed": 0}  # fmt: skip
-    return select(table(), **(options | changes))
+    split = changes.pop("split", None)
+    return select(table(), Selection(**changes), place="here", split=split)
 
 
 def test_every_window_holds_every_group():
@@ -184,7 +183,7 @@ def test_an_impossible_build_leaves_the_one_before(tmp_path: Path, repo: Path):
 def test_a_build_that_did_not_finish_is_refused(tmp_path: Path, repo: Path):
     build(load_config(repo / "recipes/data/demo.yaml", [f"output_dir={tmp_path}"]))
     (tmp_path / "manifest.json").unlink()
-    with pytest.raises(CoalmError, match="a build that did not finish"):
+    with pytest.raises(CoalmError, match="an unfinished build"):
         split_files(tmp_path, "train")
 
 
@@ -226,8 +225,8 @@ def test_choosing_reads_one_column_only():
     rows[0]["instruction"] = "x" * 20_000
     long = datasets.Dataset.from_list(rows)
     tracemalloc.start()
-    select(long, place="x", split="train", domains=["tod"], sources=["snips"], weights={"snips": 1},
-           validation_fraction=0.5, seed=0)  # fmt: skip
+    selection = Selection(["tod"], ["snips"], {"snips": 1}, validation_fraction=0.5)
+    select(long, selection, place="x", split="train")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20_000_000
@@ -250,7 +249,10 @@ def test_a_missing_source_leaves_nothing(tmp_path: Path):
         ("output_dir: x", "`sources` is empty"),
         ("output_dir: x\nspeed: 1", "speed"),
         ("output_dir: x\nseed: soon", "seed|soon"),
-        ("output_dir: x\nsources: {snips: {path: y, limit: 0}}", "limit: 0 is not positive"),
+        (
+            "output_dir: x\nsources: {snips: {path: y, limit: 0}}",
+            "limit: expected a number above 0, found 0",
+        ),
         ("output_dir: x\nsources: {snips: {path: 3}}", "snips.path: expected a path"),
         ("output_dir: x\nvalidation_fraction: 1\nsources: {snips: {path: y}}", "must be in"),
         ("output_dir: [", "not valid YAML"),
@@ -304,14 +306,12 @@ def test_impossible_choices(changes: dict[str, object], message: str):
 
 def test_a_column_that_is_not_there():
     published = table().remove_columns(["source", "domain", "dialogue_id"])
-    options = {"place": "hub", "split": "train", "sources": None, "weights": {}, "seed": 0}
-    assert len(select(published, domains=None, validation_fraction=0.0, **options)) == 100
+    assert len(select(published, Selection(), place="hub", split="train")) == 100
     with pytest.raises(CoalmError, match="hub: no column `domain`"):
-        select(published, domains=["tod"], validation_fraction=0.0, **options)
-    held_out = select(
-        published, domains=None, validation_fraction=0.3, **{**options, "split": "validation"}
-    )
-    kept = select(published, domains=None, validation_fraction=0.3, **options)
+        select(published, Selection(domains=["tod"]), place="hub", split="train")
+    some = Selection(validation_fraction=0.3)
+    held_out = select(published, some, place="hub", split="validation")
+    kept = select(published, some, place="hub", split="train")
     assert not set(held_out["input"]) & set(kept["input"])
     assert len(held_out) + len(kept) == 100 and len(held_out) > 15
 
@@ -319,8 +319,7 @@ def test_a_column_that_is_not_there():
 def test_an_unknown_domain_in_the_data():
     rows = [sample(0).as_dict(), sample(1, domain="chat").as_dict()]
     with pytest.raises(CoalmError, match="x: record 1: unknown domain `chat`"):
-        select(datasets.Dataset.from_list(rows), place="x", split=None, domains=["tod"],
-               sources=None, weights={}, validation_fraction=0.0, seed=0)  # fmt: skip
+        select(datasets.Dataset.from_list(rows), Selection(["tod"]), place="x", split=None)
 
 
 def test_where_a_mixture_lies(tmp_path: Path):
@@ -384,7 +383,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
 def test_unreadable_parquet(tmp_path: Path):
     file = tmp_path / "train.parquet"
     file.write_text("not parquet")
-    with pytest.raises(CoalmError, match="not readable"):
+    with pytest.raises(CoalmError, match="cannot be read"):
         read_samples([file])
 
 

@@ -141,7 +141,7 @@ def test_bad_arguments(mixture: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "is the mixture itself" in capsys.readouterr().err
     file_of_it = str(mixture / "train-00000.parquet")
     assert main(["overlap", file_of_it, *same[2:-1], str(tmp_path / "out")]) == 1
-    assert "no folder that `coalm build` wrote" in capsys.readouterr().err
+    assert "--output needs a folder that `coalm build` wrote" in capsys.readouterr().err
 
 
 def test_the_real_samples_and_the_real_benchmarks(mixture: Path, shared: Path):

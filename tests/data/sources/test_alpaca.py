@@ -100,7 +100,9 @@ def test_a_file_without_a_line_of_json_stops(tmp_path: Path):
         output_dir=str(tmp_path / "out"),
         sources={"alpaca": SourceConfig(path=str(file))},  # pyright: ignore
     )
-    with pytest.raises(CoalmError, match=r"no sample from 2 bad records, the first: .*a\.jsonl:1"):
+    with pytest.raises(
+        CoalmError, match=r"no record gave a sample; 2 are bad, the first: .*a\.jsonl:1"
+    ):
         build(config)
 
 
