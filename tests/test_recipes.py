@@ -1,5 +1,6 @@
 import copy
 import functools
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -136,11 +137,7 @@ DIFFERENCES = {
     "coalm_8b_wo_tod": ABLATION,
     "coalm_8b_wo_cra": ABLATION,
     "coalm_qwen2.5_7b": MODEL,
-    "coalm_mistral_7b": MODEL,
     "coalm_llama3.2_3b": PADDED | (MODEL - {"model.tokenizer_pad_token"}) | ONE_GPU,
-    "coalm_llama3.2_1b": PADDED | (MODEL - {"model.tokenizer_pad_token"}) | ONE_GPU,
-    "coalm_smollm2_360m": PADDED | MODEL | ONE_GPU,
-    "coalm_smollm2_135m": PADDED | MODEL | ONE_GPU,
     "coalm_8b_throughput": (PADDED - {"data.train.collator_name"})
     | RECOMPUTED
     | {
@@ -288,11 +285,23 @@ def test_every_cra_recipe_loads(file: Path, tmp_path: Path, monkeypatch: pytest.
         ChatClient(generation.endpoint)
 
 
-@pytest.mark.parametrize("stem", [f.stem for f in TRAIN if f.parent.name == "families"] + [
-    "coalm_8b", "coalm_70b", "coalm_405b"])  # fmt: skip
-def test_lora_on_every_linear_layer_of_the_published_shape(stem: str, tmp_path: Path):
+SIZES = [f"oumi train -c recipes/coalm_{size}.yaml" for size in ("8b", "70b", "405b")]
+FAMILIES = [
+    command.replace("\\|", "|")
+    for command in re.findall(r"`(oumi train .*?)`", (RECIPES / "families/README.md").read_text())
+]
+
+
+def test_every_model_of_a_known_shape_has_a_command_and_a_folder():
+    configs = [typed(TrainingConfig, command) for command in [*SIZES, *FAMILIES]]
+    assert {config.model.model_name for config in configs} == set(SHAPES)
+    assert len({config.training.output_dir for config in configs}) == len(SHAPES)
+
+
+@pytest.mark.parametrize("command", [*SIZES, *FAMILIES])
+def test_lora_on_every_linear_layer_of_the_published_shape(command: str, tmp_path: Path):
     """Oumi's own builders on the meta device: which modules, and how many numbers are trained."""
-    config = recipe(stem)
+    config = typed(TrainingConfig, command)
     shape = dict(SHAPES[config.model.model_name])
     published = shape.pop("parameters")
     transformers.AutoConfig.for_model(**shape).save_pretrained(tmp_path)
@@ -415,16 +424,19 @@ class Typed:
         _, _, _, self.recipe, *self.args = shlex.split(command)
 
 
+def typed(kind: Any, command: str) -> Any:
+    """The configuration that a command line gives."""
+    words = Typed(command)
+    return kind.from_yaml_and_arg_list(str(REPO / words.recipe), parse_extra_cli_args(words))
+
+
 @pytest.mark.parametrize("run", BASELINES)
 def test_a_baseline_is_asked_with_the_limits_of_its_benchmark(
     run: str, monkeypatch: pytest.MonkeyPatch
 ):
     limits = {"api_bank": (512, 6000), "bfcl_v3": (4096, 8192 if run == "granite_20b" else 32768)}
     for command in BASELINES[run]:
-        typed = Typed(command)
-        config = EvaluationConfig.from_yaml_and_arg_list(
-            str(REPO / typed.recipe), parse_extra_cli_args(typed)
-        )
+        config = typed(EvaluationConfig, command)
         config.finalize_and_validate()
         the_style_suits_the_engine(config, monkeypatch)
         name = config.tasks[0].task_name.removeprefix("coalm-oumi/")
