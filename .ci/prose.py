@@ -25,6 +25,14 @@ PHRASES = {
     r"\b1 records\b": "1 record",
     r"\bis no matter of\b": "does not depend on",
     r"\bas far as it (is|was) there\b": "if present",
+    r"\banew\b": "again, over",
+    r"(?<!there\s)\b(is|are) no (text|time|values?|terminal|folder|part|inputs?)\b": "is not",
+    r"\b(bytes|tokens|calls|one|mark) a (turn|token|saying|model)\b": "per",
+    r"\bin the place of\b": "instead of",
+    r"\b(takes?|took) no notice\b": "ignores",
+    r"\bof yours\b": "your own",
+    r"\bcomes? to (its|their) end\b": "ends, finishes",
+    r"\bsome percent\b": "a few percent",
 }
 SUFFIXES = {".py", ".md", ".yaml", ".yml", ".toml", ".jinja", ".html", ".js", ".css"}
 # This file holds the phrases, and a licence or a real record is quoted as it is.

@@ -14,7 +14,7 @@ CUDA kernel splits the list into. The optimizer takes the list form, as it does 
 kernels (Liger; `pip install --no-deps liger-kernel`) are counted and not run. Reads are numbers
 that the host takes from a tensor: on a GPU it waits for each. Host time is the wall time of other
 steps of the same run. It has the arithmetic of the narrow layers in it and no driver, so it
-compares recipes, and is no forecast for another machine.
+compares recipes, and does not forecast another machine.
 
 What one process has no use for is left out: FSDP, so the published recipe does not move its weights
 to the CPU and back, in its favour. A row of samples of Table 1's mean length that `max_row_tokens`

@@ -49,7 +49,7 @@ def inputs_of(
     Args:
         words: The command's program and arguments.
         declared: Files and folders that it is declared to read.
-        outputs: Files and folders that it writes. Words that name these are no inputs.
+        outputs: Files and folders that it writes. Words that name these are not inputs.
 
     Raises:
         CoalmError: A recipe that the command names cannot be read, or needs an environment

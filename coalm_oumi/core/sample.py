@@ -122,7 +122,7 @@ def first_sayings(sayings: Iterable[tuple[Hashable, str]]) -> list[bool]:
         sayings: What is said, or a digest of it, and the dialogue that says it.
 
     Returns:
-        One mark a saying: False for a duplicate.
+        One mark per saying: False for a duplicate.
     """
     first: dict[Hashable, str] = {}
     return [first.setdefault(said, dialogue) == dialogue for said, dialogue in sayings]

@@ -42,7 +42,7 @@ class Failure(StrEnum):
     """All was found and answered, and not booked as the goal asks."""
 
     BROKEN_OFF = "broken off"
-    """The dialogue did not come to its end."""
+    """The dialogue did not finish."""
 
 
 def classify(

@@ -21,7 +21,7 @@ class Journal:
     """Records of finished work in a JSON Lines file, each under its own key.
 
     The first line says what the records depend on (model, prompt, data). A journal whose first
-    line says something else is not continued, or starts anew if it holds no record. A last line
+    line says something else is not continued, or starts over if it holds no record. A last line
     that a kill cut short is dropped, and a damaged line anywhere else is skipped with a warning:
     its record counts as not done.
 
@@ -161,7 +161,7 @@ class Journal:
                     if line is None or line.keys() != {"made_by"}:
                         raise CoalmError(
                             f"{self.path}:1: not the first line of a journal; move the file away "
-                            "to start anew"
+                            "to start over"
                         )
                     if line["made_by"] != json.loads(dumps(made_by)):
                         other = dumps(line["made_by"])
@@ -177,7 +177,7 @@ class Journal:
         if other and self.records:
             raise CoalmError(
                 f"{self.path}: was made by {other}, this run is {dumps(made_by)}; move the file "
-                "away to start anew"
+                "away to start over"
             )
         if other:  # opened, and nothing was done: nothing is lost
             whole = 0

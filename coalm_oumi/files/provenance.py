@@ -48,7 +48,7 @@ def packages() -> dict[str, str]:
 
 
 def samples_hash(names: Sequence[Json]) -> str:
-    """Tells one choice of samples from another."""
+    """Identifies a choice of samples by a hash."""
     return digest(names)
 
 

@@ -182,7 +182,7 @@ def _read(
 
 
 def _without_thinking(text: str) -> str:
-    """Drops the section in which a reasoning model thinks. What it considers there is no answer."""
+    """Drops the section in which a reasoning model thinks, which is not its answer."""
     _, end, answer = text.rpartition("</think>")
     if end:
         return answer
@@ -373,7 +373,7 @@ def _parameters(name: str, functions: Sequence[Function]) -> Sequence[str]:
 
 
 def _arguments(inside: str, parameters: Sequence[str]) -> dict[str, Json]:
-    """Reads the arguments of a call that is no Python: unquoted, positional, or a JSON object."""
+    """Reads the arguments of a call that is not Python: unquoted, positional, or a JSON object."""
     if inside.startswith("{"):
         value = calls.parse_literal(inside)
         if is_object(value):

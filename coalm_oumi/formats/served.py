@@ -212,7 +212,7 @@ class AnswerStream:
 
     def _calls(self, text: str, is_closed: bool) -> tuple[FunctionCall, ...]:
         if not is_closed and not text.rstrip().endswith((")", "]", "```")):
-            return ()  # reading each piece anew would take long
+            return ()  # reading each piece again would take long
         found = _exact_calls(text)
         if found or not is_closed:
             return found

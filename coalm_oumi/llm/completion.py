@@ -51,7 +51,7 @@ def normalise(content: Json, messages: Sequence[Mapping[str, Any]], **more: Json
     """Returns a completion as the API's documentation has it.
 
     Text in parts is joined, a missing role, id or type is filled in, arguments become text, and a
-    count of tokens that is no count becomes the bound that bytes give.
+    count of tokens that is not a number becomes the bound by bytes.
 
     Args:
         content: The reply.

@@ -36,7 +36,7 @@ def fingerprint(model: str | None) -> str | None:
     """Returns a hash of a model's folder or file; None for a name on the Hub.
 
     Every byte is read, which takes seconds for 8B and minutes for 70B, once per process: neither
-    names nor times of files can tell a model that was trained anew from the one before it.
+    names nor times of files can tell a model that was trained again from the one before it.
 
     Args:
         model: As a recipe names it.

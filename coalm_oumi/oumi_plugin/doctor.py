@@ -191,7 +191,7 @@ def _attention() -> Iterator[Finding]:
 
 
 def attention(torch: str, *, flash: bool, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Says how attention is computed on a GPU, and what is faster for rows without padding.
+    """Reports how attention is computed on a GPU, and what is faster for rows without padding.
 
     Args:
         torch: The release of PyTorch.
@@ -214,7 +214,7 @@ def attention(torch: str, *, flash: bool, environment: Mapping[str, str]) -> Ite
     if release >= (2, 11) and environment.get(_NO_CUDNN) != "1":
         yield Finding(
             True,
-            f"torch {torch}: SDPA prefers cuDNN, which plans anew for each length of a row",
+            f"torch {torch}: SDPA prefers cuDNN, which plans again for each length of a row",
             f"export {_NO_CUDNN}=1",
         )
 

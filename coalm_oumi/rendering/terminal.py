@@ -9,7 +9,7 @@ from rich.table import Table
 from coalm_oumi.core.wording import printable
 
 _WIDE = 240
-"""The width in characters where the output is no terminal: a pipe, a file, a log."""
+"""The width in characters if the output is not a terminal: a pipe, a file, a log."""
 
 
 def say(line: object, *, file: TextIO | None = None) -> None:

@@ -225,7 +225,7 @@ def _training(file: Path, root: Path) -> TrainingRun:
 
 
 def _logged(folder: Path) -> Mapping[str, Json]:
-    """Reads what a training run's dataset said of itself; of several starts, the last counts."""
+    """Reads what the dataset wrote into a run's log; of several starts, the last counts."""
     found: Mapping[str, Json] = {}
     for file in sorted(folder.glob("rank_*.log"))[:1]:
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():

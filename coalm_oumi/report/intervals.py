@@ -21,7 +21,7 @@ _PERCENT = ("rouge_l", "rouge_1", "rouge_2", "bleu_4")
 def interval(result: TaskResult, metric: str, *, seed: int = 0) -> tuple[float, float] | None:
     """Returns the 95 % confidence interval of a metric: the percentile bootstrap over samples.
 
-    MultiWOZ's dialogues are drawn whole, since the turns of one are no independent samples, and
+    MultiWOZ's dialogues are drawn whole, since the turns of one are not independent samples, and
     BFCL's samples within their categories, as its scores weigh these. Where a task gives a standard
     error instead of samples, the interval is 1.96 of it to each side.
 

@@ -85,7 +85,7 @@ def table(number: int) -> PaperTable:
 
 
 def kind_of(run: str) -> str | None:
-    """Says what a run's model is: one of the keys of `kinds`."""
+    """Returns the kind of a run's model: one of the keys of `kinds`."""
     kinds = paper.read()["kinds"]
     return next((kind for kind, runs in kinds.items() if run in runs), None)
 

@@ -121,7 +121,7 @@ def _seeds(config: Mapping[str, Any]) -> str:
 
 
 def warnings(runs: Runs) -> list[str]:
-    """Says which results are left out or cannot be compared, and why."""
+    """Returns which results are left out or cannot be compared, and why."""
     by_task: dict[str, list[TaskResult]] = defaultdict(list)
     by_model: dict[str, set[str]] = defaultdict(set)
     for result in runs.results:

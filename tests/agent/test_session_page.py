@@ -1,6 +1,6 @@
 """The session in docs/agent.md is what `coalm chat` prints with a scripted model and real tools.
 
-`python -m tests.agent.test_session_page` writes it anew.
+`python -m tests.agent.test_session_page` writes it again.
 """
 
 import contextlib

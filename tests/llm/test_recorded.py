@@ -80,7 +80,7 @@ def test_another_model_in_the_same_folder_is_asked_anew(tmp_path: Path):
     engine = Engine()
     ask(engine, run, question("a"))
     ask(engine, run, question("a"))
-    (weights / "config.json").write_text('{"trained": "anew"}')
+    (weights / "config.json").write_text('{"trained": "again"}')
     ask(engine, run, question("a"))
     assert len(engine.asked) == 2
 

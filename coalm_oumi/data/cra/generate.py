@@ -40,10 +40,10 @@ FAILED = "failed.jsonl"
 SUMMARY = "summary.json"
 
 BYTES_PER_TOKEN = 4.0
-"""What an estimate assumes of English text before there are answers to go by."""
+"""What an estimate assumes of English text before there are answers to measure."""
 
 TOKENS_PER_TURN = 100
-"""Likewise: the transcripts that ship with the package have 393 bytes a turn."""
+"""Likewise: the transcripts that ship with the package have 393 bytes per turn."""
 
 
 _PATIENCE = 8
@@ -126,7 +126,7 @@ class Estimate:
     basis: str
 
     def __str__(self) -> str:
-        """Says it on one line."""
+        """Writes it on one line."""
         price = "price unknown" if self.usd is None else f"about ${self.usd:,.2f}"
         return (
             f"{self.requests:,} dialogues to ask for ({self.done:,} are done), {price}, about "
@@ -201,7 +201,7 @@ class Generation:
         return todo
 
     def estimate(self, *, retry_failed: bool, batch: bool) -> Estimate:
-        """Says what asking for the rest will take."""
+        """Estimates what asking for the rest will take."""
         todo = self.pending(retry_failed=retry_failed)
         bytes_per_token, per_turn = BYTES_PER_TOKEN, float(TOKENS_PER_TURN)
         answered = [
@@ -209,7 +209,7 @@ class Generation:
             for request in self.requests
             if (record := self._last(request)) is not None and record["output_tokens"]
         ]
-        basis = "4 bytes a token and 100 tokens a turn"
+        basis = "4 bytes per token and 100 tokens per turn"
         if answered:
             read = sum(_size(request) for _, request in answered)
             turns = sum(len(request.user_inputs) for _, request in answered)
@@ -285,14 +285,14 @@ class Generation:
                     failures = 0
                     try:
                         self._record(key, answer, price=1.0)
-                    except WriteError as error:  # the others on their way may still fit
+                    except WriteError as error:  # the other requests under way may still fit
                         stopped = stopped or error
                     else:
                         asked.append(request)
                     bar.update()
                     self._show(bar)
                     stopped = stopped or self._none_readable(asked)
-                if stopped:  # those on their way are paid for: they come to their end
+                if stopped:  # requests under way are paid for: they finish
                     return
 
         async with ChatClient(self.endpoint, max_usd=budget) as client:

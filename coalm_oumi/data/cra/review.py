@@ -53,7 +53,7 @@ _HEADERS = {
 
 
 class Review(BaseModel):
-    """What a person says of one dialogue.
+    """A person's judgement of one dialogue.
 
     Attributes:
         scores: 1 for no fault and 0 for a fault, for each of the four dimensions.
@@ -78,7 +78,7 @@ class Review(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Reviews:
-    """A sample of dialogues, and what was said of them so far.
+    """A sample of dialogues, and their reviews so far.
 
     Attributes:
         cases: The dialogues, in the order in which they are shown.

@@ -62,7 +62,7 @@ class TranscriptError(CoalmError):
     """
 
     def __init__(self, message: str, *, turn: int | None, start: int, end: int) -> None:
-        """Says what is wrong, and where."""
+        """Names what is wrong, and where."""
         super().__init__(message if turn is None else f"turn {turn}: {message}")
         self.turn, self.start, self.end = turn, start, end
 

@@ -165,7 +165,7 @@ def check_clean(path: Path, output: Path) -> None:
     """Checks, before the long search, that `write_clean` can be called.
 
     Raises:
-        CoalmError: `path` is no folder that `coalm build` wrote, or `output` is the same one or
+        CoalmError: `path` is not a folder that `coalm build` wrote, or `output` is the same one or
             holds something else.
     """
     if output.resolve() == path.resolve():

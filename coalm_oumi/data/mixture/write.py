@@ -47,7 +47,7 @@ def write_mixture(
     *,
     key: str,
 ) -> None:
-    """Writes a mixture in the place of one that a build wrote before.
+    """Writes a mixture, which replaces one that a build wrote before.
 
     The shards are staged first, and those that a killed run has staged under the same key are kept.
     Then the old mixture makes way for the new one, whose manifest comes last: a folder without it

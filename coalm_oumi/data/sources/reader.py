@@ -121,12 +121,12 @@ def render(reader: Reader, record: Record | Rejected) -> Sequence[Sample | LeftO
     except RecursionError:
         return Rejected(record.where, "nested too deeply")
     except UnicodeEncodeError:
-        return Rejected(record.where, "holds half of a surrogate pair, which is no text")
+        return Rejected(record.where, "holds half of a surrogate pair, which is not text")
     return samples
 
 
 def read(reader: Reader) -> Iterator[Sample | Rejected]:
-    """Yields all samples of a source in order, and what gave none."""
+    """Yields all samples of a source in order, and the records that gave none."""
     for record in reader.records():
         rendered = render(reader, record)
         if isinstance(rendered, Rejected):

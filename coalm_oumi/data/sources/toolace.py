@@ -31,7 +31,7 @@ class ToolAce:
 
     Calls become JSON, as the prompt asks for. A turn that is empty, or whose call cannot be read,
     ends a conversation: its earlier samples stay, and the manifest counts the later ones as left
-    out. A call of a function or an argument that the system text does not declare is no target,
+    out. A call of a function or an argument that the system text does not declare is not a target,
     and the conversation continues after it.
     """
 

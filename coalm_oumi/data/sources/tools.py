@@ -15,8 +15,8 @@ class Tool:
 
     Attributes:
         name: Its name.
-        parameters: What is said of each parameter, by name.
-        required: The parameters that a call must give, as far as the description says so.
+        parameters: The description of each parameter, by name.
+        required: The parameters that a call must give, by the description.
         description: All that the record says of the tool, without OpenAI's wrapper.
     """
 
@@ -87,7 +87,7 @@ def _tool(described: Json) -> Tool:
 def _is_schema(parameters: Json) -> bool:
     """Returns True if parameters are a JSON Schema, and False if they are listed by name.
 
-    A parameter may itself be called `type` or `properties`, but what is said of it is an object.
+    A parameter may itself be called `type` or `properties`, but its description is an object.
     """
     if not isinstance(parameters, dict):
         return False

@@ -23,7 +23,7 @@ _IRRELEVANCE = ("irrelevance", "live_irrelevance")
 _SCORING = (*_NON_LIVE, *_LIVE, *_MULTI_TURN, *_WEB_SEARCH, *_MEMORY)
 
 _FORMAT_SENSITIVITY = "format_sensitivity"
-"""200 questions in 26 forms of BFCL's own prompt each. It is no part of the overall accuracy."""
+"""200 questions in 26 forms of BFCL's own prompt each. It is not a part of the overall accuracy."""
 
 _MEANS: Mapping[str, tuple[str, ...]] = {
     "multi_turn": _MULTI_TURN,

@@ -173,7 +173,7 @@ def _comparable(slot: str, value: str) -> str:
     if slot in ("name", "departure", "destination"):
         return clean(value)
     known = canonical(slot, value)
-    # As in the official evaluator, what is no time is midnight.
+    # As in the official evaluator, text that is not a time is midnight.
     return "00:00" if slot in ("leaveat", "arriveby") and not _TIME.fullmatch(known) else known
 
 

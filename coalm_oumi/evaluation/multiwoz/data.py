@@ -97,7 +97,7 @@ def read(path: Path, *, version: str, split: str = "test") -> list[Dialogue]:
         The dialogues, in the file's order; of an archive those that the field scores (`MAX_WORDS`).
 
     Raises:
-        CoalmError: No such file, it is no MultiWOZ, or its name tells of another version.
+        CoalmError: No such file, it is not MultiWOZ, or its name says another version.
     """
     if split not in _SPLITS:
         raise CoalmError(f"split `{split}`: expected one of {', '.join(_SPLITS)}")

@@ -1,8 +1,9 @@
 """Inform, Success and Book as AutoTOD defines them: answers, checked in the database.
 
 A judge reads a dialogue and answers a few questions on each domain: which venue, which reference
-number, what was said of it. The rules here compare these answers with the goal and the databases.
-Two judges answer: a language model (`llm_judge`), as in AutoTOD, and `reader`, which needs none.
+number, what the agent said about it. The rules here compare these answers with the goal and the
+databases. Two judges answer: a language model (`llm_judge`), as in AutoTOD, and `reader`, which
+needs none.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

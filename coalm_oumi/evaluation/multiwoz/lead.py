@@ -93,7 +93,7 @@ def _journal(folder: Path, name: str, depends_on: dict[str, Json]) -> Journal:
 
 
 def _depends_on(options: MultiwozOptions, model: RecordedModel) -> dict[str, Json]:
-    """Returns what a dialogue depends on. If any of it changes, dialogues are led anew."""
+    """Returns what a dialogue depends on. If any of it changes, dialogues are led again."""
     return {
         **model.made_by,
         "version": options.version,

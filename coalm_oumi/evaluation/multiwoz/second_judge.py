@@ -64,7 +64,7 @@ def judge(
 
 
 def _cases(dialogues: Sequence[Dialogue], records: Mapping[str, Json]) -> dict[str, JudgeCase]:
-    """Returns what to judge by its key. A dialogue that was led anew is judged anew."""
+    """Returns what to judge by its key. A dialogue that was led again is judged again."""
     cases = {}
     for dialogue in dialogues:
         turns = said(records[dialogue.dialogue_id])

@@ -153,7 +153,7 @@ def _triples(calls: Sequence[FunctionCall]) -> Counter[Triple]:
 def observed_values(observation: str) -> list[str]:
     """Returns the texts and numbers of an observation, written as JSON or as a Python literal.
 
-    True, false and null are no values that a reply could repeat. An observation that is plain
+    A reply cannot repeat true, false and null. An observation that is plain
     words has none.
     """
     try:

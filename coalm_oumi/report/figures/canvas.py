@@ -14,8 +14,8 @@ INK = "#1b1f24"
 """Text and axes: dark in a PNG, the page's own ink in its SVG."""
 
 COLOURS = ("#7b8794", "#2f7fd6", "#d9542b", "#2a9461", "#a862c6", "#b8860b", "#0e9aa7", "#d0487f")
-"""One a model, in the order of the tables; the first is the base model's. Each stands out by 3:1 or
-more from white and from the page's dark ground."""
+"""One per model, in the order of the tables; the first is the base model's. Each has a contrast of
+3:1 or more with white and with the page's dark background."""
 
 KINDS = {
     "CoALM": COLOURS[2],

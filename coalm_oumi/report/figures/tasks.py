@@ -40,7 +40,7 @@ def _task_bars(
     name: str,
     title: str,
 ) -> Figure | None:
-    """Draws a group of bars for each task, one a model, with their intervals."""
+    """Draws a group of bars for each task, one per model, with their intervals."""
     found = {(r.model, r.task): r for r in results if leading[r.task] in r.metrics}
     tasks = list(dict.fromkeys(task for _, task in found))
     if not tasks:

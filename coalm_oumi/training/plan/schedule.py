@@ -204,7 +204,7 @@ def flops_per_token(shape: ModelShape, *, tokens: float) -> float:
 
     Two operations per weight forward, two for the gradient of its input, and two for its own
     gradient where it is trained (Kaplan et al., 2020). Attention after Chowdhery et al. (2022),
-    "PaLM", appendix B, halved since it is causal. Recomputation is no part of it, as in their
+    "PaLM", appendix B, halved since it is causal. Recomputation is left out, as in their
     definition of model FLOPs utilisation (MFU).
 
     Args:

@@ -94,7 +94,7 @@ def _read_steps(text: str, sample: Sample) -> ReadAnswer:
 
 
 def _steps(text: str) -> Sequence[tuple[str, str]]:
-    """Cuts `Thought: ... Action: ...` into its steps. Text before the first is no step."""
+    """Cuts `Thought: ... Action: ...` into its steps. Text before the first is not a step."""
     before, *parts = _LINE.split(text.strip())
     if before or not parts:
         raise AnswerError("expected a step such as `Action:` or `System:` first")

@@ -32,7 +32,7 @@ class Context:
         functions: The functions that the prompt lists, by name, since two may share a name; None
             where it lists none that can be read.
         evidence: What the user, the tools and the system's replies have said so far. The agent's
-            own thoughts and calls are no evidence.
+            own thoughts and calls are not evidence.
     """
 
     functions: Mapping[str, Sequence[Function]] | None

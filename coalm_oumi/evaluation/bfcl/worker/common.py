@@ -69,7 +69,7 @@ def allowed(entry: dict[str, Any]) -> set[str]:
 def allowed_steps(
     turns: list[list[str]], entry: dict[str, Any], read: Callable[[str], list[str] | None]
 ) -> list[list[list[str]]]:
-    """Decodes each step of each turn, and puts a harmless call in the place of a refused one."""
+    """Decodes each step of each turn, and replaces a refused call by a harmless one."""
     names = allowed(entry)
     return [
         [[REFUSED if refusal(call, names) else call for call in read(step) or []] for step in turn]

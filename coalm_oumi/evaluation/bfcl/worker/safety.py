@@ -24,7 +24,7 @@ def _methods(path: str, class_name: str) -> set[str]:
 
 
 def refusal(call: str, allowed: set[str]) -> str | None:
-    """Says why a call is not executed, in the words of Python's own error, or returns None.
+    """Returns why a call is not executed, in the words of Python's own error, or None.
 
     Only a call of an allowed function with literal arguments is, and only if it comes to an end.
     """

@@ -61,7 +61,7 @@ def _question(entry: dict[str, Any], category: str) -> dict[str, Any]:
     additions = {}
     known = copy.deepcopy(functions)
     for turn, missed in entry.get("missed_function", {}).items():
-        # The package describes all functions anew when it adds some, hints included.
+        # The package describes all functions again when it adds some, hints included.
         known = handling.func_doc_language_specific_pre_processing(
             known + copy.deepcopy(missed), category
         )
