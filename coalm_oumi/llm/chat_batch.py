@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from types import TracebackType
 
 import aiohttp
 
@@ -61,12 +60,7 @@ class BatchClient:
         """Returns the client itself."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Closes its connections."""
         await self._server.close()
 

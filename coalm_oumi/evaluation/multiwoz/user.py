@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
-from types import TracebackType
 from typing import Protocol, Self
 
 from coalm_oumi.core.digest import digest
@@ -31,13 +30,7 @@ class User(Protocol):
         """Opens what it needs."""
         ...
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Closes it."""
         ...
 
