@@ -193,15 +193,8 @@ def _called_turn(
 ) -> CraTurn:
     user, system = turns[number], turns[number + 1]
     service = dialogue.services[frame["service"]]
-    method = frame["service_call"]["method"]
-    if method not in service.functions:
-        raise CoalmError(f"`{method}` is not a function of {frame['service']}")
-    call = FunctionCall(method, service.typed(frame["service_call"]["parameters"]))
-    listed = ListedCall(call)
-    if dialogue.listed is not None:
-        listed = listing.fit(call, service, dialogue.listed, earlier=dialogue.calls)
-    dialogue.calls.append(listed.call)
-    results = frame.get("service_results", [])
+    listed = _listed_call(dialogue, service, frame)
+    method, results = listed.call.name, frame.get("service_results", [])
     dates = _unclear_dates(dialogue, listed.call, _wordings(user, frame["service"]))
     context = {**context, "function": method, "is_booking": method in service.bookings}
     thought = prompts.render(
@@ -241,6 +234,19 @@ def _called_turn(
         system=system["utterance"],
         left_out={**({"decision": NOTHING_TELLS_THE_DAY} if dates else {}), **listed.left_out},
     )
+
+
+def _listed_call(dialogue: _Dialogue, service: Service, frame: Json) -> ListedCall:
+    """Reads a call as the prompt's functions let it be written, and notes it."""
+    method = frame["service_call"]["method"]
+    if method not in service.functions:
+        raise CoalmError(f"`{method}` is not a function of {frame['service']}")
+    call = FunctionCall(method, service.typed(frame["service_call"]["parameters"]))
+    listed = ListedCall(call)
+    if dialogue.listed is not None:
+        listed = listing.fit(call, service, dialogue.listed, earlier=dialogue.calls)
+    dialogue.calls.append(listed.call)
+    return listed
 
 
 def _acts(dialogue: _Dialogue, turn: Json) -> list[Act]:

@@ -12,10 +12,12 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.files.journal import Journal
+from coalm_oumi.files.resources import check_recipe
 from coalm_oumi.rendering import prompts
 
 if TYPE_CHECKING:
     from oumi.judges.base_judge import JudgeOutput
+    from oumi.judges.simple_judge import SimpleJudge
 
 CHUNK = 32
 """Dialogues judged at a time; what is paid for and not yet in the journal is never more."""
@@ -53,11 +55,10 @@ def judge(questions: Mapping[str, str], recipe: Path, journal: Path) -> Mapping[
     Raises:
         CoalmError: The recipe is not one, the journal is another judge's, or the judge is gone.
     """
-    from oumi.core.configs import JudgeConfig
+    from oumi.core.configs import JudgeConfig  # takes seconds, and not every validation asks
     from oumi.judges.simple_judge import SimpleJudge
 
-    if not recipe.is_file():
-        raise CoalmError(f"{recipe}: no such file; the package's own is recipes/judge_cra.yaml")
+    check_recipe(recipe)
     config = JudgeConfig.from_path(str(recipe))
     params, inference = config.judge_params, config.inference_config
     if inference is None or params.get_placeholders() != {"request"}:
@@ -73,27 +74,32 @@ def judge(questions: Mapping[str, str], recipe: Path, journal: Path) -> Mapping[
     }
     keys = {name: f"{name}-{digest_of_text(text)}" for name, text in questions.items()}
     with Journal(journal, made_by=made_by) as verdicts:
-        todo = [name for name in questions if keys[name] not in verdicts]
+        todo = {key: questions[name] for name, key in keys.items() if key not in verdicts}
         if todo:
-            judge_ = SimpleJudge(config)
-            with tqdm(total=len(todo), desc="judged", unit="") as bar:
-                for start in range(0, len(todo), CHUNK):
-                    chunk = todo[start : start + CHUNK]
-                    answers = judge_.judge_partial([{"request": questions[name]} for name in chunk])
-                    for index, output in answers.successful:
-                        verdicts.append(keys[chunk[index]], _record(output))
-                    if not answers.successful:
-                        reason = next(iter(answers.error_messages.values()), "no answer")
-                        raise CoalmError(
-                            f"{recipe}: the judge gives no answer: {' '.join(reason.split())}; the "
-                            f"answers so far are in {journal}: run the command again to resume"
-                        )
-                    bar.update(len(answers.successful))
+            _ask(SimpleJudge(config), todo, verdicts, recipe)
         return {
             name: Judgement(**verdicts.records[key])
             for name, key in keys.items()
             if key in verdicts
         }
+
+
+def _ask(judge_: "SimpleJudge", todo: Mapping[str, str], verdicts: Journal, recipe: Path) -> None:
+    """Asks the questions by key, and records each answer."""
+    keys = list(todo)
+    with tqdm(total=len(todo), desc="judged", unit="") as bar:
+        for start in range(0, len(todo), CHUNK):
+            chunk = keys[start : start + CHUNK]
+            answers = judge_.judge_partial([{"request": todo[key]} for key in chunk])
+            for index, output in answers.successful:
+                verdicts.append(chunk[index], _record(output))
+            if not answers.successful:
+                reason = next(iter(answers.error_messages.values()), "no answer")
+                raise CoalmError(
+                    f"{recipe}: the judge gives no answer: {' '.join(reason.split())}; the answers "
+                    f"so far are in {verdicts.path}: run the command again to resume"
+                )
+            bar.update(len(answers.successful))
 
 
 def _record(output: "JudgeOutput") -> Json:
