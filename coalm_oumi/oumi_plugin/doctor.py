@@ -51,8 +51,7 @@ def examine(recipe: Path | None = None) -> Iterator[Finding]:
     yield _registration()
     for package in _PACKAGES:
         yield _version(package)
-    yield _accelerator()
-    yield from _attention()
+    yield from _accelerator()
     yield _bitsandbytes()
     yield Finding(True, f"{len(prompts.names())} prompt templates")
     if recipe is not None:
@@ -165,29 +164,23 @@ def _version(package: str) -> Finding:
         return Finding(False, f"{package} is not installed", f"pip install {package}")
 
 
-def _accelerator() -> Finding:
+def _accelerator() -> Iterator[Finding]:
     if importlib.util.find_spec("torch") is None:
-        return Finding(False, "no accelerator: torch is not installed", "pip install torch")
-    import torch
-
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        return Finding(True, f"GPU: {', '.join(names)}")
-    return Finding(
-        True,
-        "no GPU: the demo runs, the 8B and larger recipes need one",
-        "see the head of a recipe for its hardware",
-    )
-
-
-def _attention() -> Iterator[Finding]:
-    if importlib.util.find_spec("torch") is None:
+        yield Finding(False, "no accelerator: torch is not installed", "pip install torch")
         return
     import torch
 
-    if torch.cuda.is_available():
-        flash = importlib.util.find_spec("flash_attn") is not None
-        yield from attention(torch.__version__, flash=flash, environment=os.environ)
+    if not torch.cuda.is_available():
+        yield Finding(
+            True,
+            "no GPU: the demo runs, the 8B and larger recipes need one",
+            "see the head of a recipe for its hardware",
+        )
+        return
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield Finding(True, f"GPU: {', '.join(names)}")
+    flash = importlib.util.find_spec("flash_attn") is not None
+    yield from attention(torch.__version__, flash=flash, environment=os.environ)
 
 
 def attention(torch: str, *, flash: bool, environment: Mapping[str, str]) -> Iterator[Finding]:
