@@ -28,6 +28,8 @@ PHRASES = {
     r"\banew\b": "again, over",
     r"(?<!there\s)\b(is|are) no (text|time|values?|terminal|folder|part|inputs?)\b": "is not",
     r"\b(bytes|tokens|calls|one|mark) a (turn|token|saying|model)\b": "per",
+    r"\"So many\b": "this many",
+    r"\bmay say of\b": "may say about; the options of",
     r"\bin the place of\b": "instead of",
     r"\b(takes?|took) no notice\b": "ignores",
     r"\bof yours\b": "your own",

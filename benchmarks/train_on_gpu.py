@@ -245,7 +245,7 @@ def main() -> None:
         "--data", type=Path, help="a mixture, or a .jsonl of one (default: the demo's)"
     )
     parser.add_argument("--tokenizer", help="a hub id or folder (default: the demo's)")
-    parser.add_argument("--layers", type=int, help="so many decoder layers of the model only")
+    parser.add_argument("--layers", type=int, help="decoder layers of the model to keep")
     parser.add_argument("--change", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--tiny", action="store_true", help="a tiny model, for a trial on a CPU")

@@ -1,4 +1,4 @@
-"""Asks the model of a chat: Oumi's engine, or the same server with the answer as it comes."""
+"""Asks the model of a chat: through Oumi's engine, or streamed from the same server."""
 
 import os
 from collections.abc import Callable

@@ -80,7 +80,7 @@ class Toolbox:
         """Builds the environments.
 
         Args:
-            params: What the recipe says of them.
+            params: The recipe's description of each.
             build: Builds an environment; Oumi's builder if not given.
             confirm: Asks the user before a tool that writes runs. None to run it unasked.
             timeout: Seconds that a call may take, in a thread of its environment. None for no

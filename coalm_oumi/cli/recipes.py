@@ -23,7 +23,7 @@ def recipes(
 ) -> None:
     """List the package's recipes, or copy them to edit and run them.
 
-    A recipe that is already there with other content is never overwritten.
+    A file that exists with other content is never overwritten.
     """
     home = resource_dir("recipes")
     suffixes = (".yaml", ".md") if copy else (".yaml",)  # with the READMEs that heads name

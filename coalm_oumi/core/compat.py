@@ -245,7 +245,7 @@ _WHOLE_PROMPT = "{{ messages[0]['content'] }}"
 
 @contextlib.contextmanager
 def whole_prompts(engine: Any, name: str) -> Generator[None]:
-    """Has an inference engine take a conversation of one message as the whole prompt, for a while.
+    """Has an inference engine take a conversation of one message as the whole prompt.
 
     Oumi's engines know chats only. For a local engine the chat template passes the text on. A
     server is asked through its completions API, next to the chat API that Oumi asks.

@@ -1,4 +1,4 @@
-"""Counts tokens. Apart from `chat`, since Oumi's start need not load its client."""
+"""Counts tokens. Separate from `chat`, so that starting Oumi does not load its client."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What recipes say of a task in `eval_kwargs.data`.
+"""The options of a task in `eval_kwargs.data`.
 
 Oumi takes every parameter of an evaluation function as required, so the optional ones are fields of
 one mapping.

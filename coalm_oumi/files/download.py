@@ -1,4 +1,4 @@
-"""Brings a benchmark's files onto this machine, once."""
+"""Downloads a benchmark's files, once."""
 
 import hashlib
 import http.client
@@ -12,7 +12,7 @@ _SECONDS = 60
 
 
 def fetch(address: str, file: Path, *, sha256: str | None = None) -> Path:
-    """Fetches a file where it is not there yet.
+    """Downloads a file if it does not exist.
 
     Args:
         address: Its address.

@@ -1,4 +1,4 @@
-"""Files of records as people have them: a JSON list, JSON Lines or Parquet, read one by one."""
+"""Reads files of records one by one: a JSON list, JSON Lines or Parquet."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

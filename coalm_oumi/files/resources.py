@@ -11,10 +11,10 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.records import SUFFIXES
 
 SAMPLES = "samples:"
-"""A path in a configuration that starts so is one of the small raw files of the package."""
+"""The prefix of a path to one of the small raw files of the package."""
 
 HUB = "hub:"
-"""A path that starts so, as `hub:owner/name@revision/folder`, is a data set on the hub."""
+"""The prefix of a path to a data set on the hub: `hub:owner/name@revision/folder`."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _R = TypeVar("_R")
 
 PATIENCE = 8
-"""So many failures in a row, or as many as are asked at the same time, end a run."""
+"""This many failures in a row, or as many as are asked at the same time, end a run."""
 
 GRACE_SECONDS = 5.0
 """A run that ends early waits so long for the answers that are under way, since they are paid for.

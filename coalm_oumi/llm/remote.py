@@ -211,7 +211,7 @@ class _OumisReply:
 
 
 async def served_model(engine: "RemoteInferenceEngine", name: str) -> Json:
-    """Returns what a server says of the model that it serves under a name.
+    """Returns what a server says about the model that it serves under a name.
 
     Args:
         engine: Oumi's.

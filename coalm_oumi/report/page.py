@@ -12,7 +12,7 @@ from coalm_oumi.report.intervals import interval
 
 _EXAMPLES = 6
 _METRICS = 8
-"""So many metrics of a task are in sight, the others a click away."""
+"""This many metrics of a task are visible; the others are one click away."""
 
 
 @dataclass(frozen=True, slots=True)

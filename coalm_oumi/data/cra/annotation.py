@@ -1,4 +1,4 @@
-"""Makes CRA turns of SGD's own annotations: calls, results and dialogue acts are in the data.
+"""Makes CRA turns from SGD's own annotations: calls, results and dialogue acts are in the data.
 
 The thoughts come from templates (`prompts/cra_thought_*.jinja`), so no API key is needed. They say
 what the user has said in the turn, name the function but none of its arguments, and agree with the
@@ -116,7 +116,7 @@ def annotated_turns(
     max_results: int | None = None,
     closings: float = 1.0,
 ) -> list[CraTurn]:
-    """Makes turns of a dialogue's own annotations, with templated thoughts.
+    """Makes turns from a dialogue's own annotations, with templated thoughts.
 
     Args:
         record: The dialogue, as SGD has it.

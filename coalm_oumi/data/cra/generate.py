@@ -47,13 +47,13 @@ TOKENS_PER_TURN = 100
 
 
 _PATIENCE = 8
-"""So many failures in a row, or a full round of requests, end a run: the server is gone."""
+"""This many failures in a row, or a full round of requests, end a run: the server is gone."""
 
 _UNREADABLE = 50
-"""So many answers of a run, and none of them readable, end it: the model cannot do the task."""
+"""This many answers of a run, and none of them readable, end it: the model cannot do the task."""
 
 _FIRST_BATCH = 2 * _UNREADABLE
-"""So many requests has a batch until an answer could be read: a batch is paid for as a whole."""
+"""A batch has this many requests until an answer could be read: a batch is paid for as a whole."""
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
 

@@ -66,7 +66,7 @@ def _cut(
 
 
 def _spoken_values(turns: Sequence[Turn], service: str) -> set[tuple[str, str]]:
-    """Collects the values that the system says of a service, with their slots."""
+    """Collects the values that the system says about a service, with their slots."""
     return {
         (action["slot"], value)
         for turn in turns

@@ -268,7 +268,7 @@ class SampleDataset(BaseSftDataset):
         """Names the cached tokens. Whatever changes them must change it.
 
         The trial prompts stand for the Alpaca template, the chat template, and a date in it that
-        could not be pinned.
+        cannot be pinned.
         """
         tokenizer = cast(Any, self._tokenizer)
         users = [user_message("Trial instruction", text) for text in ("Trial input", "")]

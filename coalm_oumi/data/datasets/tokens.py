@@ -14,7 +14,7 @@ IGNORE_INDEX = -100
 _ROUND_TRIP = 'Action: f({"a": [1, 2]})\nThe <s> is  text.'
 
 VERSION = 2
-"""Part of the name of cached tokens. Raise it when `encode` gives other tokens than before; a test
+"""Part of the name of cached tokens. Raise it when `encode` gives different tokens; a test
 compares its tokens with recorded ones."""
 
 

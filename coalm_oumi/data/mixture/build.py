@@ -33,7 +33,7 @@ from coalm_oumi.files.resources import resolve
 from coalm_oumi.rendering import prompts
 
 VERSION = 2
-"""Raise it when the same raw files, options and prompts give other samples."""
+"""Raise it when the same raw files, options and prompts give different samples."""
 
 
 def build(config: BuildConfig, *, workers: int = 1) -> Path:

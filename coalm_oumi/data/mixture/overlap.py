@@ -184,7 +184,7 @@ def write_clean(
         path: A folder that `coalm build` wrote.
         output: The folder to write; another one.
         benchmarks: What was looked for, for the manifest.
-        overlapping: What `find` says of each sample of `store.read_all(path)`.
+        overlapping: Whether each sample overlaps, as `find` returns it for `store.read_all(path)`.
 
     Raises:
         CoalmError: As `check_clean`, or nothing is left to write.

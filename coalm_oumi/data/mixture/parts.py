@@ -94,7 +94,7 @@ def renderer(readers: Mapping[str, Reader], *, workers: int) -> Iterator[Submit]
 def parts(name: str, reader: Reader, folder: Path, submit: Submit, *, ahead: int) -> Iterator[Part]:
     """Renders a source into parts, and yields them in order.
 
-    A part that is there already is not rendered again.
+    A part that exists is not rendered again.
 
     Args:
         name: The reader's name.

@@ -22,7 +22,7 @@ from coalm_oumi.rendering import prompts
 
 
 class AlpacaOptions(Options):
-    """What a recipe may say of the source `alpaca`.
+    """The options of the source `alpaca`.
 
     Attributes:
         domain: The skill that the samples train, for records that do not say it themselves.

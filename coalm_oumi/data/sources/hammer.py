@@ -19,7 +19,7 @@ from coalm_oumi.rendering import prompts
 
 
 class HammerOptions(Options):
-    """What a recipe may say of the source `hammer`.
+    """The options of the source `hammer`.
 
     Attributes:
         copies: How many samples a record gives, each masked by its own draw.

@@ -22,7 +22,7 @@ from coalm_oumi.data.sources.reader import Record, Rejected, Source, SourcePath
 
 
 class SgdOptions(Options):
-    """What a recipe may say of the source `sgd`.
+    """The options of the source `sgd`.
 
     Attributes:
         transcripts: A JSON Lines file of `{dialogue_id, text}`, the text as Table 6 asks for it.

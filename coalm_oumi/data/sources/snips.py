@@ -55,7 +55,7 @@ def instruction(intents: Sequence[str] = INTENTS) -> str:
 
 
 class SnipsOptions(Options):
-    """What a recipe may say of the source `snips`.
+    """The options of the source `snips`.
 
     Attributes:
         intents: Keep only these intents, in the data and in the instruction's list. Fewer make a
@@ -72,7 +72,7 @@ class Snips:
     split, which CoALM-IT's card counts (Table 1 prints 13,028), and the 700 of the standard test
     set. Utterances of the test set are left out, and so are those of `validate_<Intent>.json` in
     the same folder, whatever their case, spacing and punctuation. Some stand in the training split
-    as well as in the test set, so that 13,000 are left, of which 12,885 are not the same.
+    as well as in the test set, so that 13,000 are left, of which 12,885 are distinct.
     """
 
     def __init__(self, path: Path, options: SnipsOptions | None = None) -> None:

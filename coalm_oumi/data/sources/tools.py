@@ -17,7 +17,7 @@ class Tool:
         name: Its name.
         parameters: The description of each parameter, by name.
         required: The parameters that a call must give, by the description.
-        description: All that the record says of the tool, without OpenAI's wrapper.
+        description: The record's whole description of the tool, without OpenAI's wrapper.
     """
 
     name: str

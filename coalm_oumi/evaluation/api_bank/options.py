@@ -1,4 +1,4 @@
-"""What a recipe says of API-Bank in `eval_kwargs.data`."""
+"""The options of API-Bank in `eval_kwargs.data`."""
 
 from pathlib import Path
 

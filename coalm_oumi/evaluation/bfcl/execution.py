@@ -13,7 +13,7 @@ from coalm_oumi.files.journal import Journal
 _SIDE_BY_SIDE = 16
 
 _FEW = 3
-"""So many searches may all fail for unrelated reasons."""
+"""This many searches may all fail for unrelated reasons."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a recipe says of MultiWOZ in `eval_kwargs.data`."""
+"""The options of MultiWOZ in `eval_kwargs.data`."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Self

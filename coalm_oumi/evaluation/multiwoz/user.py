@@ -20,7 +20,7 @@ Said = Sequence[tuple[str, str]]
 _END = "dialogue ends"
 
 _FEW = 3
-"""So many utterances may fail for unrelated reasons before the user's model has said anything."""
+"""This many utterances may fail for unrelated reasons before the user's model has said anything."""
 
 
 class User(Protocol):

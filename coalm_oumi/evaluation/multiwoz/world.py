@@ -119,7 +119,7 @@ class Booking:
 
 @dataclass
 class WorldKwargs(BaseParams):
-    """What a recipe says of the world, under `env_kwargs`.
+    """The options of the world, under `env_kwargs`.
 
     Attributes:
         database: The folder of `<domain>_db.json` files, or its address.

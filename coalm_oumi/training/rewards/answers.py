@@ -12,7 +12,7 @@ from coalm_oumi.formats.states import DialogueState, parse_state
 
 VERSION = 2
 """Part of the name of cached prompts, whose targets were read here. Raise it when `read` accepts or
-refuses other answers than before; a test compares its results with recorded ones."""
+refuses different answers; a test compares its results with recorded ones."""
 
 _LINE = re.compile(r"^(User|Thought|Action|Observation|System):", re.MULTILINE)
 

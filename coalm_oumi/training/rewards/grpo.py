@@ -15,7 +15,7 @@ from coalm_oumi.data.datasets.tokens import encode, user_message
 from coalm_oumi.training.rewards import answers
 
 VERSION = 1
-"""Part of the name of cached rows. Raise it when `_encode_batch` gives other rows than before."""
+"""Part of the name of cached rows. Raise it when `_encode_batch` gives different rows."""
 
 
 @register_dataset("coalm-oumi/mixture_grpo")

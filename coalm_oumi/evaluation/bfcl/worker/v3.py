@@ -94,7 +94,7 @@ def judge(
     """Has the package's own runner judge an answer.
 
     Returns:
-        The calls that are read in it, and what the runner says of a wrong answer.
+        The calls that are read in it, and what the runner says about a wrong answer.
     """
     handler = common.decoder(form)
     results = [{"id": sample["id"], "result": answer}]
