@@ -94,7 +94,7 @@ def test_train_evaluate_report_as_one_chain(
     assert rows["train"].seeds == "train 42, training 42"
     assert "not comparable" not in (tmp_path / "report.html").read_text().lower()
 
-    shown = run("coalm", "reproduce", "-c", "chain.yaml", "--dry-run", cwd=tmp_path)
+    shown = run("coalm", "reproduce", "-c", "chain.yaml", cwd=tmp_path)
     assert shown.stdout.count(": done") == 3, shown.stdout
 
 

@@ -70,7 +70,7 @@ def _coalm(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version"),
     ] = False,
 ) -> None:
-    """Builds the data of CoALM and reports on its runs.
+    """Build the data of CoALM, plan and check its runs, and report on them.
 
     Training and evaluation are `oumi train -c recipes/...` and `oumi evaluate -c recipes/...`.
     """

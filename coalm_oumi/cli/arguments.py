@@ -8,9 +8,9 @@ import typer
 from coalm_oumi.files.resources import check_recipe
 
 Changes = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the YAML")
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe")
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Processes")]
+Workers = Annotated[int, typer.Option(min=1, help="Parallel processes")]
 
 
 def positive(value: float | None) -> float | None:

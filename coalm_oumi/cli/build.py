@@ -13,14 +13,18 @@ from coalm_oumi.rendering.terminal import say
 
 def build(
     config: Annotated[
-        Path, typer.Option("-c", "--config", callback=existing, help="A recipes/data/*.yaml")
+        Path,
+        typer.Option(
+            "-c", "--config", callback=existing, help="A recipe such as recipes/data/coalm_it.yaml"
+        ),
     ],
     changes: Changes = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that render (default: one per core)")
+        int | None, typer.Option(min=1, help="Rendering processes (default: one per core)")
     ] = None,
     push_to_hub: Annotated[
-        str | None, typer.Option(metavar="OWNER/NAME", help="Push the result to the hub")
+        str | None,
+        typer.Option(metavar="OWNER/NAME", help="Push the mixture to the Hugging Face Hub"),
     ] = None,
 ) -> None:
     """Build a CoALM-IT mixture from raw sources."""

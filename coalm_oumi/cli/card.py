@@ -17,15 +17,18 @@ def card(
             "-c",
             "--config",
             callback=existing,
-            help="The training recipe, if the run did not record it",
+            help="The training recipe, if the run did not record one",
         ),
     ] = None,
     run_dir: Annotated[
         Path | None,
-        typer.Option(help="The folder of training and evaluations, as for `coalm report`"),
+        typer.Option(help="The folder of the runs to report on, as for `coalm report`"),
     ] = None,
     push_to_hub: Annotated[
-        str | None, typer.Option(metavar="OWNER/NAME", help="Push the model and its card there")
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME", help="Push the model and its card to the Hugging Face Hub"
+        ),
     ] = None,
 ) -> None:
     """Write a model's card, and push the model to the hub."""

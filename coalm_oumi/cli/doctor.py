@@ -16,7 +16,7 @@ def doctor(
             "-c",
             "--config",
             callback=existing,
-            help="Check access to what this recipe names on the hub",
+            help="Also check access to the models and data that this recipe names on the hub",
         ),
     ] = None,
 ) -> None:

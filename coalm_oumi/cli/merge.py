@@ -20,7 +20,10 @@ def merge(
     adapter: Annotated[Path, typer.Argument(help="The output_dir of `oumi train`")],
     output: Annotated[Path, typer.Argument(help="The folder to write")],
     base: Annotated[
-        str | None, typer.Option(help="The base model (default: the one that the adapter names)")
+        str | None,
+        typer.Option(
+            help="The base model, a hub id or a folder (default: the one that the adapter names)"
+        ),
     ] = None,
     dtype: Annotated[
         str,

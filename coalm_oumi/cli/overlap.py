@@ -14,10 +14,13 @@ def overlap(
     path: Annotated[Path, typer.Argument(help="A folder that `coalm build` wrote, or a file")],
     benchmark: Annotated[
         list[str],
-        typer.Option(metavar="NAME=PATH", help="A benchmark's JSON files; can be repeated"),
+        typer.Option(
+            metavar="NAME=PATH", help="A benchmark's JSON files; repeat for several benchmarks"
+        ),
     ],
     output: Annotated[
-        Path | None, typer.Option(help="Write the mixture without the overlapping samples here")
+        Path | None,
+        typer.Option(help="The folder to write the mixture without overlapping samples into"),
     ] = None,
     workers: Workers = 1,
 ) -> None:

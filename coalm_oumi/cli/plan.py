@@ -17,15 +17,17 @@ def plan(
         typer.Argument(callback=existing, help="A training recipe, such as recipes/coalm_8b.yaml"),
     ],
     changes: Changes = None,
-    gpu: Annotated[str | None, typer.Option(metavar="NAME", help="The kind of GPU (h100)")] = None,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The kind of GPU (default: h100)")
+    ] = None,
     gpus: Annotated[
-        int | None, typer.Option(min=1, help="How many (default: as many as the batch needs)")
+        int | None, typer.Option(min=1, help="Number of GPUs (default: as many as the batch needs)")
     ] = None,
     here: Annotated[
-        bool, typer.Option("--here", help="Take this machine's GPUs, and check its packages too")
+        bool, typer.Option("--here", help="Plan for this machine's GPUs, and check its packages")
     ] = False,
     global_batch: Annotated[
-        int | None, typer.Option(min=1, help="Sequences per step (the paper's 8)")
+        int | None, typer.Option(min=1, help="Sequences per step (default: the paper's 8)")
     ] = None,
     price: Annotated[
         float | None, typer.Option(callback=positive, help="Price of a GPU-hour")
@@ -36,10 +38,11 @@ def plan(
     ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Samples per epoch")] = None,
     tokens_per_sample: Annotated[
-        float | None, typer.Option(callback=positive, help="Their mean length")
+        float | None, typer.Option(callback=positive, help="Mean length of the samples in tokens")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write plan.json and plan.png there")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The folder to write plan.json and plan.png into"),
     ] = None,
 ) -> None:
     """Estimate whether a training recipe fits, how long it takes and what it costs.

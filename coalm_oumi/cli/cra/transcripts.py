@@ -6,5 +6,10 @@ from typing import Annotated
 import typer
 
 Transcripts = Annotated[Path, typer.Argument(help="What `coalm cra generate` wrote")]
-Sgd = Annotated[Path, typer.Option(help="The split of SGD that they were made from")]
-Functions = Annotated[str, typer.Option(help="Those that may be called: all, or dialogue")]
+Sgd = Annotated[Path, typer.Option(help="The split of SGD that the transcripts were made from")]
+Functions = Annotated[
+    str,
+    typer.Option(
+        help="The functions that may be called: all, or those of the dialogue's services (dialogue)"
+    ),
+]

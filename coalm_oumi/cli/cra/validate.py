@@ -17,10 +17,11 @@ def validate(
         Path | None, typer.Option(help="An Oumi judge, such as recipes/judge_cra.yaml")
     ] = None,
     people: Annotated[
-        Path | None, typer.Option(help="What `coalm cra review` exported, to compare with")
+        Path | None, typer.Option(help="Reviews that `coalm cra review` exported, to compare with")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The folder to write (default: validation/ beside them)")
+        Path | None,
+        typer.Option(help="The folder to write (default: validation/ beside the transcripts)"),
     ] = None,
 ) -> None:
     """Find faulty dialogues (Appendix D)."""
