@@ -63,7 +63,7 @@ def loads_model(text: str) -> Json:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     # Only text with that many brackets can nest so deeply; most text is not walked at all.
-    if text.count("{") + text.count("[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+    if text.count("{") + text.count("[") > MAX_DEPTH and is_deeper(value, MAX_DEPTH):
         raise ValueError("nested too deeply")
     return value
 
@@ -84,10 +84,10 @@ model_decoder = json.JSONDecoder(parse_constant=no_constant, parse_float=finite)
 """Reads JSON from the middle of text that a model wrote. Its caller bounds the depth."""
 
 
-def _is_deeper(value: Json, levels: int) -> bool:
-    """Returns True if lists and objects are nested deeper than so many levels."""
+def is_deeper(value: Json, levels: int) -> bool:
+    """Returns True if lists and objects are nested deeper. A plain value has no level."""
     layer = [value]
-    for _ in range(levels + 1):
+    for _ in range(levels):
         inner: list[Json] = []
         for item in layer:
             if isinstance(item, dict):

@@ -68,7 +68,7 @@ def read_records(path: Path, *, of: str) -> Iterator[FileRecord]:
     """
     if path.suffix == ".parquet":
         yield from _parquet(path)
-    elif path.suffix == ".jsonl" or (path.suffix == ".json" and _is_json_lines(path)):
+    elif path.suffix == ".jsonl" or (path.suffix == ".json" and is_json_lines(path)):
         size = path.stat().st_size if path.is_file() else 0
         for index, (number, content, problem) in enumerate(read_lines(path)):
             yield FileRecord(f"{path}:{number}", index, content, size, problem)
@@ -79,11 +79,11 @@ def read_records(path: Path, *, of: str) -> Iterator[FileRecord]:
         raise CoalmError(f"{path}: expected a file of {of} that ends in {', '.join(SUFFIXES)}")
 
 
-def _is_json_lines(path: Path) -> bool:
+def is_json_lines(path: Path) -> bool:
     """Returns True if a file called `.json` starts with an object on a separate line."""
     try:
         with path.open(encoding="utf-8-sig") as stream:
-            first = stream.readline(1 << 16).strip()
+            first = stream.readline(1 << 24).strip()
     except (OSError, ValueError):
         return False  # reading it as a list names the problem
     return first.startswith("{") and first.endswith("}")

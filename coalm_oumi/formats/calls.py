@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, is_list, is_object, loads_model, unfenced
+from coalm_oumi.core.jsontext import (
+    Json,
+    dumps,
+    is_deeper,
+    is_list,
+    is_object,
+    loads_model,
+    unfenced,
+)
 
 _T = TypeVar("_T")
 
@@ -99,17 +107,9 @@ def from_record(record: Json) -> FunctionCall:
         raise CallError("a call has no text field `name`")
     if not is_object(arguments):
         raise CallError(f"the arguments of `{name}` are not an object")
-    if _is_deeper(arguments, MAX_DEPTH):
+    if is_deeper(arguments, MAX_DEPTH):
         raise CallError(f"the arguments of `{name}` are nested deeper than {MAX_DEPTH} levels")
     return FunctionCall(name, arguments)
-
-
-def _is_deeper(value: Json, levels: int) -> bool:
-    """Returns True if a value is nested deeper. A plain value has no level."""
-    if not is_object(value) and not is_list(value):
-        return False
-    inner = list(value.values()) if is_object(value) else value
-    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
 
 
 def parse_python(text: str) -> FunctionCall:
@@ -245,7 +245,7 @@ class _Reader:
         arguments = self.until(")", lambda: self._argument(known))
         return FunctionCall(name, self._unique(arguments))
 
-    def _argument(self, known: Collection[str] = ()) -> tuple[str, Json]:
+    def _argument(self, known: Collection[str]) -> tuple[str, Json]:
         name = self._longest(known, before="=")
         if name is None:
             name = self.match(_ARGUMENT_NAME, "an argument name")

@@ -27,6 +27,7 @@ from coalm_oumi.data.mixture.select import column
 from coalm_oumi.data.mixture.store import MANIFEST, STAGING, read_samples, split_files
 from coalm_oumi.data.mixture.write import check_output, write_mixture
 from coalm_oumi.files.jsontext import read_json, read_jsonl, write_json
+from coalm_oumi.files.records import is_json_lines
 from coalm_oumi.rendering import terminal
 
 WINDOW = 13
@@ -292,23 +293,11 @@ def _texts(path: Path) -> Iterator[str]:
                         yield from _strings(loads(archive.read(name).decode("utf-8")))
         except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
             raise CoalmError(f"{path}: not a zip of JSON: {error}") from error
-    elif path.suffix == ".jsonl" or _is_lines(path):
+    elif path.suffix == ".jsonl" or is_json_lines(path):
         for _, record in read_jsonl(path):
             yield from _strings(record)
     else:
         yield from _strings(read_json(path))
-
-
-def _is_lines(path: Path) -> bool:
-    """Returns True if a `.json` file holds one record per line, as BFCL's do."""
-    try:
-        with path.open(encoding="utf-8") as stream:
-            first, second = stream.readline(), stream.readline()
-            loads(first)
-            loads(second)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _strings(value: Json) -> Iterator[str]:
