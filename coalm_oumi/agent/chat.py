@@ -14,6 +14,7 @@ from coalm_oumi.agent.session import AgentSession
 from coalm_oumi.agent.toolbox import Confirm
 from coalm_oumi.agent.turns import AgentTurn, Step
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.wording import one_line
 from coalm_oumi.formats.calls import FunctionCall, to_python
 from coalm_oumi.formats.react import number_of_actions
 
@@ -91,7 +92,7 @@ class Chat:
             self._note("\nstopped; this turn is forgotten")
             return None
         except CoalmError as error:
-            self._note(f"error: {_one_line(str(error))}; this turn is forgotten")
+            self._note(f"error: {one_line(error)}; this turn is forgotten")
             return None
         if self._session.ran_out:
             self._note(f"no reply within {len(self._session.turns[-1].steps)} steps")
@@ -141,7 +142,7 @@ class Chat:
         try:
             saved = save(folder, self._session.turns, self._tools())
         except (CoalmError, OSError) as error:
-            self._note(f"error: {_one_line(str(error))}")
+            self._note(f"error: {one_line(error)}")
             return
         self._note(f"{folder}: {saved.dialogue_id}, {saved.turns} turns")
         if saved.reason:
@@ -254,7 +255,3 @@ def _observed(step: Step, limit: int) -> str:
     text = step.observation
     shown = text if len(text) <= limit else f"{text[:limit]} ... (/trace shows all)"
     return f"Observation: {shown}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -22,6 +22,7 @@ from oumi.environments.utils import parse_env_kwargs
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.wording import one_line
 
 if TYPE_CHECKING:
     from mcp import ClientSession
@@ -208,4 +209,4 @@ def _cause(error: BaseException) -> str:
     """Returns the first error of a task group in words."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)

@@ -14,6 +14,7 @@ from oumi.core.inference import BaseInferenceEngine
 from coalm_oumi.agent.turns import Prompt
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import dumps
+from coalm_oumi.core.wording import one_line
 from coalm_oumi.llm.batches import generate
 from coalm_oumi.llm.recorded import Question
 from coalm_oumi.llm.text import native_call
@@ -23,6 +24,7 @@ OnText = Callable[[str], None]
 
 _STREAMING = (InferenceEngineType.REMOTE, InferenceEngineType.REMOTE_VLLM)
 _MAX_CHARACTERS = 100_000
+_MAX_ERROR = 400
 
 
 class ModelError(CoalmError):
@@ -86,9 +88,9 @@ class EngineModel:
         try:
             (answer,) = generate(self._engine, [question.conversation()])
         except Exception as error:  # such as a chat template that refuses the messages
-            raise ModelError(f"the model gave no answer: {_one_line(error)}") from error
+            raise ModelError(f"the model gave no answer: {one_line(error, _MAX_ERROR)}") from error
         if answer.text is None:
-            raise ModelError(f"the model gave no answer: {' '.join(answer.error.split())[:400]}")
+            raise ModelError(f"the model gave no answer: {one_line(answer.error, _MAX_ERROR)}")
         on_text(answer.text)
         return ChatAnswer(answer.text)
 
@@ -104,7 +106,9 @@ def _engine(config: InferenceConfig) -> BaseInferenceEngine:
             engine, config.model, config.remote_params, generation_params=config.generation
         )
     except Exception as error:  # engines raise errors of many libraries
-        raise CoalmError(f"model {config.model.model_name}: {_one_line(error)}") from error
+        raise CoalmError(
+            f"model {config.model.model_name}: {one_line(error, _MAX_ERROR)}"
+        ) from error
 
 
 class StreamingModel:
@@ -153,7 +157,7 @@ class StreamingModel:
         except openai.APIConnectionError as error:
             raise ModelError(f"the server {self._url} does not answer: {error}") from error
         except (openai.OpenAIError, ValueError) as error:
-            raise ModelError(f"the server {self._url}: {_one_line(error)}") from error
+            raise ModelError(f"the server {self._url}: {one_line(error, _MAX_ERROR)}") from error
         answer = collected.answer()
         if collected.has_calls:
             on_text(f"\n{answer.text}" if answer.thought else answer.text)
@@ -210,8 +214,3 @@ class _Collected:
 def _record(message: Any) -> dict[str, Any]:
     record = message.model_dump(mode="json", exclude_none=True)
     return {key: value for key, value in record.items() if key != "id"}
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:400] if lines else type(error).__name__

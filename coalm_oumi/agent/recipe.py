@@ -14,6 +14,7 @@ from pydantic import Field
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.options import Options
+from coalm_oumi.core.wording import first_line, one_line
 from coalm_oumi.files.config import check_file
 
 
@@ -59,10 +60,9 @@ def read(file: Path, changes: Sequence[str] = ()) -> tuple[InferenceConfig, Chat
         inference: Any = OmegaConf.to_object(OmegaConf.merge(schema, rest))
         inference.finalize_and_validate()
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise CoalmError(f"{file}: not valid YAML: {one_line(error)}") from error
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise CoalmError(f"{file}: {reason[0]}") from error
+        raise CoalmError(f"{file}: {first_line(error)}") from error
     return inference, ChatOptions.read(own, where=str(file))
 
 
@@ -78,5 +78,5 @@ def environments(options: ChatOptions, file: Path) -> list[EnvironmentParams]:
         config.finalize_and_validate()
     except (ValueError, TypeError, KeyError) as error:
         reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
-        raise CoalmError(f"{file}: environments: {' '.join(reason.split())}") from error
+        raise CoalmError(f"{file}: environments: {one_line(reason)}") from error
     return config.environments

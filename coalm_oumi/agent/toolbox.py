@@ -20,6 +20,7 @@ from coalm_oumi.agent.worker import Worker
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.wording import one_line
 from coalm_oumi.formats.calls import FunctionCall
 
 MAX_OBSERVATION = 20_000
@@ -112,7 +113,7 @@ class Toolbox:
         except CoalmError:
             raise
         except Exception as error:  # an environment's constructor may raise anything
-            raise CoalmError(f"environment `{params.id}`: {_one_line(error)}") from error
+            raise CoalmError(f"environment `{params.id}`: {one_line(error, _MAX_ERROR)}") from error
 
     @property
     def functions(self) -> list[Function]:
@@ -128,7 +129,7 @@ class Toolbox:
         except ToolError as error:
             return failed(str(error)[:_MAX_REFUSAL])
         except Exception as error:  # a tool may raise anything, and the model is told
-            return failed(_one_line(error))
+            return failed(one_line(error, _MAX_ERROR))
 
     def close(self) -> None:
         """Frees what the environments hold."""
@@ -227,8 +228,3 @@ def _text(output: Json) -> str:
         left_out = len(text) - MAX_OBSERVATION
         return f"{text[:MAX_OBSERVATION]} ... ({left_out} more characters left out)"
     return text
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return (text or type(error).__name__)[:_MAX_ERROR]

@@ -28,6 +28,7 @@ from coalm_oumi.cli.report import report
 from coalm_oumi.cli.reproduce import reproduce
 from coalm_oumi.cli.stats import stats
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.wording import one_line
 from coalm_oumi.rendering.terminal import say
 
 INTERRUPTED = 130
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (CoalmError, OSError) as error:  # OSError: a full disk, a folder without permission
-        say(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        say(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from coalm_oumi.cli.arguments import Changes, existing
+from coalm_oumi.cli.arguments import Changes, recipe_option
 from coalm_oumi.core.wording import counted
 from coalm_oumi.rendering.terminal import say
 
@@ -14,9 +14,7 @@ from coalm_oumi.rendering.terminal import say
 def build(
     config: Annotated[
         Path,
-        typer.Option(
-            "-c", "--config", callback=existing, help="A recipe such as recipes/data/coalm_it.yaml"
-        ),
+        recipe_option("A recipe such as recipes/data/coalm_it.yaml"),
     ],
     changes: Changes = None,
     workers: Annotated[

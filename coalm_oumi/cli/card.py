@@ -5,31 +5,20 @@ from typing import Annotated
 
 import typer
 
-from coalm_oumi.cli.arguments import existing
+from coalm_oumi.cli.arguments import PushToHub, recipe_option
 from coalm_oumi.rendering.terminal import say
 
 
 def card(
     model: Annotated[Path, typer.Argument(help="An adapter, or what `coalm merge` wrote")],
     config: Annotated[
-        Path | None,
-        typer.Option(
-            "-c",
-            "--config",
-            callback=existing,
-            help="The training recipe, if the run did not record one",
-        ),
+        Path | None, recipe_option("The training recipe, if the run did not record one")
     ] = None,
     run_dir: Annotated[
         Path | None,
         typer.Option(help="The folder of the runs to report on, as for `coalm report`"),
     ] = None,
-    push_to_hub: Annotated[
-        str | None,
-        typer.Option(
-            metavar="OWNER/NAME", help="Push the model and its card to the Hugging Face Hub"
-        ),
-    ] = None,
+    push_to_hub: PushToHub = None,
 ) -> None:
     """Write a model's card, and push the model to the hub."""
     from coalm_oumi.report.card import push, write

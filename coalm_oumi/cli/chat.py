@@ -3,20 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from coalm_oumi.cli.arguments import Changes, existing
+from coalm_oumi.cli.arguments import Changes, recipe_option
 
 
 def chat(
     config: Annotated[
         Path,
-        typer.Option(
-            "-c",
-            "--config",
-            callback=existing,
-            help="A chat recipe, such as recipes/chat/demo.yaml",
-        ),
+        recipe_option("A chat recipe, such as recipes/chat/demo.yaml"),
     ],
     changes: Changes = None,
 ) -> None:

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from coalm_oumi.cli.arguments import Changes, existing
-from coalm_oumi.rendering.terminal import say
+from coalm_oumi.cli.arguments import Changes, existing, report
 
 
 def check(
@@ -24,9 +23,4 @@ def check(
     """
     from coalm_oumi.training.check import check as check_recipe
 
-    healthy = True
-    for finding in check_recipe(recipe, changes or []):
-        healthy = healthy and finding.ok
-        say(finding)
-    if not healthy:
-        raise typer.Exit(1)
+    report(check_recipe(recipe, changes or []))

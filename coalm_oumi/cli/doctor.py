@@ -3,21 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from coalm_oumi.cli.arguments import existing
-from coalm_oumi.rendering.terminal import say
+from coalm_oumi.cli.arguments import recipe_option, report
 
 
 def doctor(
     config: Annotated[
         Path | None,
-        typer.Option(
-            "-c",
-            "--config",
-            callback=existing,
-            help="Also check access to the models and data that this recipe names on the hub",
-        ),
+        recipe_option("Also check access to the models and data that this recipe names on the hub"),
     ] = None,
 ) -> None:
     """Check that everything is in place.
@@ -26,9 +18,4 @@ def doctor(
     """
     from coalm_oumi.oumi_plugin.doctor import examine
 
-    healthy = True
-    for finding in examine(config):
-        healthy = healthy and finding.ok
-        say(finding)
-    if not healthy:
-        raise typer.Exit(1)
+    report(examine(config))

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.wording import first_line
 from coalm_oumi.files.config import check_environment, check_file
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.files.resources import HUB, resolve
@@ -191,7 +192,7 @@ def _recipe(file: Path, changes: Sequence[str]) -> Json:
         check_environment(merged, file)
         return OmegaConf.to_container(merged, resolve=True)
     except (yaml.YAMLError, OmegaConfBaseException, TypeError, ValueError, AssertionError) as error:
-        raise CoalmError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
+        raise CoalmError(f"{file}: cannot be read: {first_line(error)}") from error
 
 
 def _paths(value: Json, key: str = "") -> Iterator[str]:

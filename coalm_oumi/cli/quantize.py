@@ -5,14 +5,12 @@ from typing import Annotated
 
 import typer
 
-from coalm_oumi.cli.arguments import existing
+from coalm_oumi.cli.arguments import recipe_option
 from coalm_oumi.rendering.terminal import say
 
 
 def quantize(
-    config: Annotated[
-        Path, typer.Option("-c", "--config", callback=existing, help="A training recipe")
-    ],
+    config: Annotated[Path, recipe_option("A training recipe")],
     output: Annotated[Path, typer.Argument(help="The folder to write")],
     model: Annotated[
         str | None, typer.Option(help="The model, a hub id or a folder (default: the recipe's)")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from coalm_oumi.cli import chains
-from coalm_oumi.cli.arguments import Changes, existing
+from coalm_oumi.cli.arguments import Changes, recipe_option
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.resources import resource_dir
 from coalm_oumi.rendering.terminal import say
@@ -19,9 +19,7 @@ def reproduce(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(
-            "-c", "--config", callback=existing, help="A chain of your own, instead of --scale"
-        ),
+        recipe_option("A chain of your own, instead of --scale"),
     ] = None,
     really: Annotated[bool, typer.Option("--run", help="Run the stages that are not done")] = False,
 ) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from coalm_oumi.cli.arguments import Workers
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.wording import first_line
 from coalm_oumi.rendering.terminal import say
 
 
@@ -29,9 +30,9 @@ def stats(
     try:
         loaded = transformers.AutoTokenizer.from_pretrained(tokenizer)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
         raise CoalmError(
-            f"--tokenizer {tokenizer}: unavailable ({reason}); give the folder of one on disk"
+            f"--tokenizer {tokenizer}: unavailable ({first_line(error)}); give the folder of "
+            "one on disk"
         ) from error
     lengths = counts.count_tokens(path, loaded, workers=workers)
     rows = counts.summarize(lengths, window=window)

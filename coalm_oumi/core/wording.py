@@ -16,6 +16,25 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def one_line(text: object, limit: int | None = None) -> str:
+    r"""Writes a text on one line, and an error without a message as its type.
+
+    >>> one_line("a\n  b"), one_line(ValueError())
+    ('a b', 'ValueError')
+
+    Args:
+        text: The text, or an error.
+        limit: The most characters to keep.
+    """
+    return (" ".join(str(text).split()) or type(text).__name__)[:limit]
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or its type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def printable(text: object) -> str:
     r"""Escapes control characters: data and names must not steer a terminal or break a page.
 

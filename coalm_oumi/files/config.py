@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.options import Options
+from coalm_oumi.core.wording import first_line, one_line
 from coalm_oumi.files.resources import check_recipe
 
 T = TypeVar("T", bound=Options)
@@ -34,9 +35,9 @@ def read_config(kind: type[T], file: Path, overrides: list[str]) -> T:
         check_environment(merged, file)
         values = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise CoalmError(f"{file}: {str(error).splitlines()[0]}") from error
+        raise CoalmError(f"{file}: {first_line(error)}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
-        raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise CoalmError(f"{file}: not valid YAML: {one_line(error)}") from error
     return kind.read(values, where=str(file))
 
 
@@ -52,7 +53,7 @@ def read_yaml(file: Path) -> Json:
     except OSError as error:
         raise CoalmError(f"{file}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, or no UTF-8
-        raise CoalmError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise CoalmError(f"{file}: not valid YAML: {one_line(error)}") from error
 
 
 MAX_NODES = 100_000

@@ -7,6 +7,7 @@ from typing import Literal
 import huggingface_hub
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.wording import one_line
 
 
 def push(
@@ -47,9 +48,8 @@ def push(
             commit_message=message,
         )
     except Exception as error:  # the hub's client raises errors of many libraries
-        reason = " ".join(str(error).split())
         raise CoalmError(
-            f"{repository}: not sent to the Hugging Face Hub ({reason}); log in with `hf auth "
-            f"login` and run the command again, or send {folder} yourself with `hf upload`"
+            f"{repository}: not sent to the Hugging Face Hub ({one_line(error)}); log in with "
+            f"`hf auth login` and run the command again, or send {folder} yourself with `hf upload`"
         ) from error
     return commit.commit_url

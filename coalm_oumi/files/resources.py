@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.wording import one_line
 from coalm_oumi.files.records import SUFFIXES
 
 SAMPLES = "samples:"
@@ -79,9 +80,8 @@ def _from_hub(path: str) -> Path:
             allow_patterns=[f"*{suffix}" for suffix in SUFFIXES],
         )
     except Exception as error:  # the hub client raises errors of many libraries
-        reason = " ".join(str(error).split())
         raise CoalmError(
-            f"{path}: unavailable from the Hugging Face Hub ({reason}). Give a path on disk, or "
-            "log in with `hf auth login` where the data set asks for it"
+            f"{path}: unavailable from the Hugging Face Hub ({one_line(error)}). Give a path on "
+            "disk, or log in with `hf auth login` where the data set asks for it"
         ) from error
     return Path(folder) / (inside or "")

@@ -19,6 +19,7 @@ from oumi.utils.logging import logger
 from coalm_oumi.core import compat
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.usage import Usage
+from coalm_oumi.core.wording import one_line
 from coalm_oumi.llm import http
 from coalm_oumi.llm.completion import ServerSaysError, normalise, read_body
 from coalm_oumi.llm.failure import Cause, Generated, failed, is_too_long
@@ -80,7 +81,7 @@ class RemoteEngine:
                 return session.last_failure
             # What Oumi cannot convert was answered, and is paid for.
             cause = Cause.REFUSED if session.was_answered else Cause.UNASKED
-            return Generated(None, cause=cause, error=" ".join(str(error).split()))
+            return Generated(None, cause=cause, error=one_line(error))
         finally:
             if task := asyncio.current_task():
                 self.at_server.discard(task)

@@ -15,6 +15,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from coalm_oumi.core.finding import Finding
 from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.wording import one_line
 from coalm_oumi.files.config import read_yaml
 from coalm_oumi.files.resources import HUB
 from coalm_oumi.oumi_plugin.extra_deps import EXTRA_DEPS_FILE, PLUGIN_LINE, VARIABLE
@@ -127,10 +128,9 @@ def _reachable(name: str, kind: str) -> Finding:
             False, text, "check the name, or `hf auth login`; a folder on disk works too"
         )
     except Exception as error:  # the hub client raises errors of many libraries
-        reason = " ".join(str(error).split())[:200]
         return Finding(
             False,
-            f"{name}: the hub cannot be reached ({type(error).__name__}: {reason})",
+            f"{name}: the hub cannot be reached ({type(error).__name__}: {one_line(error, 200)})",
             f"check the network and HF_HUB_OFFLINE, or put the {kind} on disk and name its folder",
         )
     return Finding(True, f"{name}: can be downloaded")

@@ -8,6 +8,7 @@ import yaml
 from oumi.exceptions import OumiConfigError
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.wording import first_line, one_line
 from coalm_oumi.files.config import check_file
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ def read_oumi_config(kind: type[_Config], path: Path, changes: Sequence[str]) ->
     try:
         return kind.from_yaml_and_arg_list(str(path), list(changes))
     except OumiConfigError as error:
-        first, *_ = str(error).splitlines()
-        raise CoalmError(f"{path}: {first}") from error
+        raise CoalmError(f"{path}: {first_line(error)}") from error
     except (ValueError, yaml.YAMLError) as error:  # such as an unknown torch_dtype_str
-        raise CoalmError(f"{path}: {' '.join(str(error).split())}") from error
+        raise CoalmError(f"{path}: {one_line(error)}") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.wording import first_line
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.rendering.coalm_template import with_coalm
 from coalm_oumi.training.recipe import TELEMETRY
@@ -81,8 +82,7 @@ def _base_model(name: str, precision: Any) -> Any:
         return transformers.AutoModelForCausalLM.from_pretrained(name, dtype=precision)
     except (OSError, ValueError) as error:
         raise CoalmError(
-            f"{name}: the base model is unavailable ({str(error).splitlines()[0]}); name another "
-            "with --base"
+            f"{name}: the base model is unavailable ({first_line(error)}); name another with --base"
         ) from error
 
 
@@ -135,8 +135,7 @@ def quantize(recipe: "TrainingConfig", output: Path) -> None:
             tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise CoalmError(
-                f"{name}: the model is unavailable ({str(error).splitlines()[0]}); name another "
-                "with --model"
+                f"{name}: the model is unavailable ({first_line(error)}); name another with --model"
             ) from error
         model.save_pretrained(folder)
         save_tokenizer(tokenizer, folder)

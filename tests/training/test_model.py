@@ -60,7 +60,7 @@ def test_what_cannot_be_merged(adapter: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["merge", str(adapter), str(tmp_path)]) == 1
     assert "already exists" in capsys.readouterr().err
     assert main(["merge", str(adapter), str(tmp_path / "out"), "--base", "no/where"]) == 1
-    assert "name it with --base" in capsys.readouterr().err
+    assert "name another with --base" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from coalm_oumi.cli.arguments import Changes, existing
+from coalm_oumi.cli.arguments import Changes, recipe_option
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.rendering.terminal import say
 
@@ -14,9 +14,7 @@ from coalm_oumi.rendering.terminal import say
 def generate(
     config: Annotated[
         Path,
-        typer.Option(
-            "-c", "--config", callback=existing, help="A recipe such as recipes/cra/gpt4o.yaml"
-        ),
+        recipe_option("A recipe such as recipes/cra/gpt4o.yaml"),
     ],
     changes: Changes = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate and stop")] = False,

@@ -11,6 +11,7 @@ from coalm_oumi.core.digest import digest_of_text
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.wording import one_line
 from coalm_oumi.files.journal import Journal
 from coalm_oumi.files.resources import check_recipe
 from coalm_oumi.rendering import prompts
@@ -96,7 +97,7 @@ def _ask(judge_: "SimpleJudge", todo: Mapping[str, str], verdicts: Journal, reci
             if not answers.successful:
                 reason = next(iter(answers.error_messages.values()), "no answer")
                 raise CoalmError(
-                    f"{recipe}: the judge gives no answer: {' '.join(reason.split())}; the answers "
+                    f"{recipe}: the judge gives no answer: {one_line(reason)}; the answers "
                     f"so far are in {verdicts.path}: run the command again to resume"
                 )
             bar.update(len(answers.successful))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.wording import one_line
 
 _USER = "What does the Trial user ask?"
 _TARGET = "This is the Trial answer: {'a': 1}."
@@ -74,8 +75,7 @@ def _render(tokenizer: Any, messages: Sequence[Any], **options: bool) -> str:
     try:
         return tokenizer.apply_chat_template(messages, tokenize=False, **options)
     except Exception as error:  # a template is a program: it may raise anything
-        reason = " ".join(str(error).split())
-        raise _refusal(f"cannot write a plain conversation of text ({reason})") from error
+        raise _refusal(f"cannot write a plain conversation of text ({one_line(error)})") from error
 
 
 def _without_thought(text: str) -> str:
