@@ -18,10 +18,6 @@ def overlap(
             metavar="NAME=PATH", help="A benchmark's JSON files; repeat for several benchmarks"
         ),
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option(help="The folder to write the mixture without overlapping samples into"),
-    ] = None,
     workers: Workers = 1,
 ) -> None:
     """Look for benchmark text in a mixture."""
@@ -29,8 +25,6 @@ def overlap(
     from coalm_oumi.data.mixture.store import read_all
     from coalm_oumi.rendering.terminal import show
 
-    if output is not None:
-        overlaps.check_clean(path, output)
     benchmarks = []
     for given in benchmark:
         name, _, place = given.partition("=")
@@ -38,10 +32,7 @@ def overlap(
             raise CoalmError(f"--benchmark {given}: expected NAME=PATH")
         benchmarks.append(overlaps.read_benchmark(name, Path(place)))
     table = read_all(path)
-    results, overlapping = overlaps.find(table, benchmarks, workers=workers)
+    results = overlaps.find(table, benchmarks, workers=workers)
     show(overlaps.as_table(results, len(table)))
     folder = path if path.is_dir() else path.parent
     say(overlaps.write(folder, results, len(table)))
-    if output is not None:
-        overlaps.write_clean(path, output, benchmarks, overlapping)
-        say(f"{output}: written without {overlapping.sum()} samples")

@@ -7,9 +7,7 @@ it holds one of its texts whole, or shares 13 words in a row with one: the windo
 
 import hashlib
 import re
-import shutil
 import zipfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,13 +17,9 @@ import datasets
 import numpy as np
 from rich.table import Table
 
-from coalm_oumi.core.digest import digest_of_bytes
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, loads
+from coalm_oumi.core.jsontext import Json, loads
 from coalm_oumi.core.sample import TEXT_COLUMNS
-from coalm_oumi.data.mixture.select import column
-from coalm_oumi.data.mixture.store import MANIFEST, STAGING, read_samples, split_files
-from coalm_oumi.data.mixture.write import check_output, write_mixture
 from coalm_oumi.files.jsontext import read_json, read_jsonl, write_json
 from coalm_oumi.files.records import is_json_lines
 from coalm_oumi.rendering import terminal
@@ -124,7 +118,7 @@ def hashes(words: Sequence[str], length: int) -> np.ndarray:
 
 def find(
     table: datasets.Dataset, benchmarks: Sequence[Benchmark], *, workers: int = 1
-) -> tuple[list[Overlap], np.ndarray]:
+) -> list[Overlap]:
     """Looks for the benchmarks' texts in a mixture.
 
     Args:
@@ -133,7 +127,7 @@ def find(
         workers: How many processes look.
 
     Returns:
-        One result per benchmark, and for each sample whether it overlaps any.
+        One result per benchmark.
 
     Raises:
         CoalmError: Two benchmarks have one name.
@@ -151,74 +145,13 @@ def find(
         desc="Comparing",
     ).with_format("numpy")[:]
     results = []
-    overlapping = np.zeros(len(table), bool)
     for benchmark in benchmarks:
         exact, windows = (found[f"{kind} {benchmark.name}"] for kind in ("exact", "windows"))
-        overlapping |= exact | windows
         examples = np.flatnonzero(exact | windows)[:5].tolist()
         results.append(
             Overlap(benchmark.name, benchmark.texts, int(exact.sum()), int(windows.sum()), examples)
         )
-    return results, overlapping
-
-
-def check_clean(path: Path, output: Path) -> None:
-    """Checks, before the long search, that `write_clean` can be called.
-
-    Raises:
-        CoalmError: `path` is not a folder that `coalm build` wrote, or `output` is the same one or
-            holds something else.
-    """
-    if output.resolve() == path.resolve():
-        raise CoalmError(f"{output}: is the mixture itself; name another folder")
-    if not (path / MANIFEST).is_file():
-        raise CoalmError(f"{path}: --output needs a folder that `coalm build` wrote")
-    check_output(output)
-
-
-def write_clean(
-    path: Path, output: Path, benchmarks: Sequence[Benchmark], overlapping: np.ndarray
-) -> None:
-    """Writes a mixture without the samples that overlap.
-
-    Args:
-        path: A folder that `coalm build` wrote.
-        output: The folder to write; another one.
-        benchmarks: What was looked for, for the manifest.
-        overlapping: Whether each sample overlaps, as `find` returns it for `store.read_all(path)`.
-
-    Raises:
-        CoalmError: As `check_clean`, or nothing is left to write.
-    """
-    check_clean(path, output)
-    manifest = read_json(path / MANIFEST)
-    kept: dict[str, datasets.Dataset] = {}
-    start = 0
-    for split in manifest["shards"]:
-        table = read_samples(split_files(path, split)[0])
-        kept[split] = table.select(np.flatnonzero(~overlapping[start : start + len(table)]))
-        start += len(table)
-    if not len(kept["train"]):
-        raise CoalmError(f"{path}: every training sample overlaps, so nothing is left to write")
-    kept = {split: table for split, table in kept.items() if len(table)}
-    names = {split: list(counts) for split, counts in manifest["samples"].items()}
-    sources = {split: Counter(column(rows, "source", str(path))) for split, rows in kept.items()}
-    changes = {
-        "samples": {
-            split: {name: sources.get(split, Counter())[name] for name in group}
-            for split, group in names.items()
-        },
-        "domains": {
-            split: dict(Counter(column(rows, "domain", str(path)))) for split, rows in kept.items()
-        },
-        "without_overlap": [benchmark.name for benchmark in benchmarks],
-    }
-    key = digest_of_bytes(dumps(manifest).encode() + overlapping.tobytes())
-    try:
-        write_mixture(output, kept, {**manifest, **changes}, key=key)
-        shutil.rmtree(output / STAGING)
-    except OSError as error:
-        raise CoalmError(f"{output}: cannot be written: {error}") from error
+    return results
 
 
 def write(folder: Path, results: Sequence[Overlap], samples: int) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from coalm_oumi.cli.app import main
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.data.mixture import overlap
-from coalm_oumi.data.mixture.store import read_all, split_files
+from coalm_oumi.data.mixture.store import read_all
 
 LONG = "please find me a cheap guesthouse in the north of town with free wifi for two"
 SHORT = "book a taxi to Cambridge station"
@@ -40,16 +40,15 @@ def benchmark(tmp_path: Path, *texts: str) -> overlap.Benchmark:
     ],
 )
 def test_what_overlaps(tmp_path: Path, text: str, exact: bool, windows: bool):
-    (found,), flags = overlap.find(mixture_of(text, "other"), [benchmark(tmp_path, SHORT, LONG)])
+    (found,) = overlap.find(mixture_of(text, "other"), [benchmark(tmp_path, SHORT, LONG)])
     assert (found.exact, found.windows) == (exact, windows)
-    assert flags.tolist() == [exact or windows, False]
     assert found.examples == ([0] if exact or windows else [])
 
 
 def test_short_texts_say_nothing(tmp_path: Path):
     known = benchmark(tmp_path, "Thank you, goodbye!", SHORT)
     assert known.texts == 1
-    (found,), _ = overlap.find(mixture_of("Thank you, goodbye!"), [known])
+    (found,) = overlap.find(mixture_of("Thank you, goodbye!"), [known])
     assert found.exact == 0
 
 
@@ -88,45 +87,19 @@ def test_bad_benchmarks(tmp_path: Path, content: str | None, message: str):
         overlap.read_benchmark("b", file)
 
 
-def test_the_command_writes_a_clean_mixture(
-    mixture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    leaked = read_all(mixture)[0]["input"]
+def test_the_command(mixture: Path, tmp_path: Path):
     file = tmp_path / "leak.json"
-    file.write_text(json.dumps([leaked]))
-    clean = tmp_path / "clean"
-    assert (
-        main(["overlap", str(mixture), "--benchmark", f"leak={file}", "--output", str(clean)]) == 0
-    )
-    assert "written without" in capsys.readouterr().out
+    file.write_text(json.dumps([read_all(mixture)[0]["input"]]))
+    assert main(["overlap", str(mixture), "--benchmark", f"leak={file}"]) == 0
     found = json.loads((mixture / "overlap.json").read_text())["benchmarks"]["leak"]
-    assert found["exact"] + found["windows"] > 0
+    assert 0 < found["exact"] + found["windows"] < 10
     assert found["examples"]
-    before, after = read_all(mixture), read_all(clean)
-    assert leaked not in after["input"]
-    assert 0 < len(before) - len(after) < 10
-    assert main(["overlap", str(clean), "--benchmark", f"leak={file}"]) == 0
-    assert f"{0:>12,}{0:>12,}" in capsys.readouterr().out.splitlines()[1]
-    manifest = json.loads((clean / "manifest.json").read_text())
-    assert sum(manifest["samples"]["train"].values()) == sum(manifest["domains"]["train"].values())
-    assert (clean / "README.md").is_file()
-    (found,), flags = overlap.find(after, [overlap.read_benchmark("leak", file)])
-    assert found.exact == found.windows == flags.sum() == 0
 
 
-def test_nothing_is_written_where_everything_overlaps(mixture: Path, tmp_path: Path):
-    everything = tmp_path / "all.json"
-    everything.write_text(json.dumps(list(read_all(mixture)["instruction"])))
-    known = [overlap.read_benchmark("all", everything)]
-    _, flags = overlap.find(read_all(mixture), known)
-    with pytest.raises(CoalmError, match="every training sample overlaps"):
-        overlap.write_clean(mixture, tmp_path / "out", known, flags)
-    assert not (tmp_path / "out").exists()
-    flags[0] = False
-    overlap.write_clean(mixture, tmp_path / "out", known, flags)
-    assert len(read_all(tmp_path / "out")) == 1
-    # No validation split is left, so it is cut from the training split, as of any such mixture.
-    assert split_files(tmp_path / "out", "validation") == split_files(tmp_path / "out", "train")
+def test_two_benchmarks_of_one_name(mixture: Path, tmp_path: Path):
+    file = tmp_path / "b.json"
+    file.write_text(json.dumps([LONG]))
+    known = [overlap.read_benchmark("all", file)]
     with pytest.raises(CoalmError, match="give each a different name"):
         overlap.find(read_all(mixture), known * 2)
 
@@ -134,14 +107,6 @@ def test_nothing_is_written_where_everything_overlaps(mixture: Path, tmp_path: P
 def test_bad_arguments(mixture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["overlap", str(mixture), "--benchmark", "nosuch"]) == 1
     assert "expected NAME=PATH" in capsys.readouterr().err
-    file = tmp_path / "b.json"
-    file.write_text(json.dumps([LONG]))
-    same = ["overlap", str(mixture), "--benchmark", f"b={file}", "--output", str(mixture)]
-    assert main(same) == 1
-    assert "is the mixture itself" in capsys.readouterr().err
-    file_of_it = str(mixture / "train-00000.parquet")
-    assert main(["overlap", file_of_it, *same[2:-1], str(tmp_path / "out")]) == 1
-    assert "--output needs a folder that `coalm build` wrote" in capsys.readouterr().err
 
 
 def test_the_real_samples_and_the_real_benchmarks(mixture: Path, shared: Path):
@@ -150,5 +115,5 @@ def test_the_real_samples_and_the_real_benchmarks(mixture: Path, shared: Path):
         overlap.read_benchmark("api_bank", shared / "api_bank/hammer_original"),
     ]
     assert known[0].texts > 10_000
-    results, _ = overlap.find(read_all(mixture), known)
+    results = overlap.find(read_all(mixture), known)
     assert [(result.exact, result.windows) for result in results] == [(0, 0), (0, 0)]
