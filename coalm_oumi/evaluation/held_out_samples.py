@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from oumi.core.types.conversation import Message, Role
 
-from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.sample import Domain, Sample
 from coalm_oumi.data.mixture.select import Selection, select
 from coalm_oumi.data.mixture.store import read_samples, split_files
@@ -117,10 +116,10 @@ def record(
     parsed: Sequence[FunctionCall] | None = None,
     failure: Failure | None = None,
     parts: results.Parts | None = None,
-) -> Json:
+) -> results.AnswerRecord:
     """Returns what is written of an answer to a sample of a mixture."""
     sample = answer.sample
-    found = {
+    found: results.AnswerRecord = {
         "dialogue_id": sample.dialogue_id,
         "source": sample.source,
         "offered": sample.instruction,

@@ -3,12 +3,16 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NotRequired
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from coalm_oumi.core import compat
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json, JsonValue, dumps
 from coalm_oumi.files import provenance
-from coalm_oumi.files.jsontext import write_jsonl
+from coalm_oumi.files.jsontext import read_jsonl, write_jsonl
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.rendering import prompts
 
@@ -23,12 +27,54 @@ A record keeps it as `parts`, and the report draws confidence intervals from it.
 """
 
 
+@with_config(ConfigDict(extra="allow", strict=True))
+class AnswerRecord(TypedDict):
+    """A line of a task's file of answers. A task may add metrics of the one answer.
+
+    Attributes:
+        input: What was asked.
+        target: The reference.
+        response: What the model wrote.
+        correct: Whether the answer is right.
+        unreadable: Why the answer cannot be read; None if it can.
+        dialogue_id: Names the sample.
+        source: Where the sample comes from: a source of the mixture, or a category.
+        offered: The functions or slots that the question lists, for people to look at.
+        prompt: The messages that the model got.
+        parsed: The calls that were read.
+        failure: A `Failure`; None for a right answer.
+        reason: Why the answer is wrong, in the benchmark's words.
+        parts: `Parts`, where metrics are more than shares of right answers.
+        turns: Of a whole dialogue, how many turns have a state.
+        turns_right: In how many of these the state is right.
+    """
+
+    input: str
+    target: str
+    response: str
+    correct: bool
+    unreadable: str | None
+    dialogue_id: NotRequired[str]
+    source: NotRequired[str]
+    offered: NotRequired[str]
+    prompt: NotRequired[list[Json]]
+    parsed: NotRequired[Json]
+    failure: NotRequired[str | None]
+    reason: NotRequired[str | None]
+    parts: NotRequired[dict[str, list[bool | float]]]
+    turns: NotRequired[int]
+    turns_right: NotRequired[int]
+
+
+_ANSWER = TypeAdapter(AnswerRecord)
+
+
 def file_name(label: str) -> str:
     """Returns the name of a task's files, without a suffix."""
     return label.removeprefix("coalm-oumi/").replace("/", ".")
 
 
-def as_json(calls: Sequence[FunctionCall]) -> list[Json]:
+def as_json(calls: Sequence[FunctionCall]) -> list[dict[str, JsonValue]]:
     """Returns calls as the records of Figure 5."""
     return [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
 
@@ -42,15 +88,16 @@ def as_signatures(tools: Sequence[Json]) -> str:
     """
     lines: list[str] = []
     for tool in tools:
-        parameters = tool.get("parameters") or {}
+        parameters: Mapping[str, Json] = tool.get("parameters") or {}
         is_schema = isinstance(parameters.get("type"), str)
+        arguments: Mapping[str, Json]
         arguments = parameters.get("properties", {}) if is_schema else parameters
         typed = (f"{name}: {details.get('type', 'any')}" for name, details in arguments.items())
         lines.append(f"{tool['name']}({', '.join(typed)})")
     return "\n".join(lines)
 
 
-def share_correct(records: Sequence[Json]) -> float:
+def share_correct(records: Sequence[AnswerRecord]) -> float:
     """Returns the share of right answers."""
     return sum(found["correct"] for found in records) / len(records)
 
@@ -69,7 +116,7 @@ def write(
     label: str,
     metrics: Mapping[str, float],
     config: "EvaluationConfig",
-    records: Sequence[Json],
+    records: Sequence[AnswerRecord],
     *,
     version: int,
     templates: Sequence[str],
@@ -81,9 +128,7 @@ def write(
         label: The task, and what tells it from others of its kind.
         metrics: Shares in [0, 1].
         config: Oumi's; the answers go to `answers/<label>.jsonl` under its `output_dir`.
-        records: An object for each answer, with at least `input`, `target`, `response`, `correct`
-            and `unreadable`; with `parts` where metrics are more than shares of right answers.
-            `offered`, for people to look at, holds the functions or slots that the question lists.
+        records: The answers, at least one.
         version: The task's, raised when numbers may move: those of others are not comparable.
         templates: The prompt templates that the task renders.
         data: The mixture that it asks, if any.
@@ -107,6 +152,26 @@ def write(
         },
     }
     return for_oumi(label, values)
+
+
+def read_answers(file: Path) -> list[AnswerRecord]:
+    """Reads the answers that `write` wrote.
+
+    Raises:
+        CoalmError: The file is missing, or a line is no such record.
+    """
+    answers: list[AnswerRecord] = []
+    for number, record in read_jsonl(file):
+        try:
+            answers.append(_ANSWER.validate_python(record))
+        except ValidationError as error:
+            (problem, *_) = error.errors()
+            key = ".".join(map(str, problem["loc"]))
+            raise CoalmError(
+                f"{file}:{number}: not an answer of a task: {key}: {problem['msg']}; evaluate "
+                "again, or delete the result"
+            ) from error
+    return answers
 
 
 def for_oumi(label: str, values: Json) -> "EvaluationResult":

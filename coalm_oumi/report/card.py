@@ -9,9 +9,10 @@ from coalm_oumi import __version__
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files import hub
 from coalm_oumi.files.atomic import write_page
-from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.rendering.prompts import templates
+from coalm_oumi.report import saved
 from coalm_oumi.report.collect import Runs, collect
+from coalm_oumi.report.saved import Manifest
 from coalm_oumi.training.recipe import TELEMETRY, read_recipe
 
 if TYPE_CHECKING:
@@ -100,11 +101,11 @@ def _of_recipe(recipe: "TrainingConfig") -> dict[str, Any]:
 
 
 def _of_adapter(settings: Path) -> dict[str, Any]:
-    adapter = read_json(settings)
+    adapter = saved.read(saved.AdapterConfig, settings)
     return {
-        "base model": adapter.get("base_model_name_or_path"),
-        "LoRA r": adapter.get("r"),
-        "LoRA alpha": adapter.get("lora_alpha"),
+        "base model": adapter.base_model_name_or_path,
+        "LoRA r": adapter.r,
+        "LoRA alpha": adapter.lora_alpha,
     }
 
 
@@ -152,7 +153,11 @@ def hyperparameters(recipe: "TrainingConfig") -> dict[str, Any]:
 
 
 def render(
-    recipe: "TrainingConfig", *, is_adapter: bool, runs: Runs | None, manifest: Any = None
+    recipe: "TrainingConfig",
+    *,
+    is_adapter: bool,
+    runs: Runs | None,
+    manifest: Manifest | None = None,
 ) -> str:
     """Renders the card's text: what was not recorded is left out, never invented."""
     base = hub_id(recipe.model.model_name)
@@ -166,7 +171,7 @@ def render(
             {"name": data.dataset_name, "path": data.dataset_path, "options": data.dataset_kwargs}
             for data in recipe.data.train.datasets
         ],
-        samples=(manifest or {}).get("samples", {}),
+        samples=manifest.samples if manifest else {},
         hyperparameters=hyperparameters(recipe),
         length=recipe.model.model_max_length,
         rank=recipe.peft.lora_r,
@@ -185,10 +190,10 @@ def push(folder: Path, repository: str) -> str:
     return hub.push(folder, repository, kind="model", files=_PATTERNS, message=message)
 
 
-def _manifest(recipe: "TrainingConfig", runs: Runs | None) -> Any:
+def _manifest(recipe: "TrainingConfig", runs: Runs | None) -> Manifest | None:
     """Returns the manifest of the mixture that the recipe names, else the only one of the run."""
     for data in recipe.data.train.datasets:
         file = Path(data.dataset_path or "nowhere") / "manifest.json"
         if file.is_file():
-            return read_json(file)
+            return saved.read(Manifest, file)
     return runs.manifest if runs else None

@@ -1,21 +1,22 @@
 """Reads the files of run folders: losses, evaluation results and answers, and what they came of."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, loads
+from coalm_oumi.core.jsontext import Json, is_object, loads
 from coalm_oumi.core.wording import printable
+from coalm_oumi.evaluation.results import AnswerRecord, read_answers
 from coalm_oumi.files import provenance
 from coalm_oumi.files.config import read_yaml
 from coalm_oumi.files.jsontext import read_json, read_jsonl
+from coalm_oumi.report import saved
+from coalm_oumi.report.saved import MadeWith, Manifest, Stage, Stats
 
 _T = TypeVar("_T")
-
-KNOWN_PACKAGES = ("oumi", "torch", "transformers", "peft", "trl", "datasets", "lm_eval")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class TrainingRun:
     rates: Sequence[float]
     seconds: float | None
     model: str = ""
-    config: Mapping[str, Any] = field(default_factory=dict)
-    made_with: Mapping[str, Json] = field(default_factory=dict)
+    config: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    made_with: MadeWith = field(default_factory=MadeWith)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class TaskResult:
         seconds: The wall time.
         answers: What the model wrote, where the task kept it.
         evaluated: The model and adapter that Oumi loaded.
+        started: When, as text that sorts by time.
         errors: Standard errors of metrics, where the task gives them: LM Evaluation Harness.
         sizes: The sizes of BFCL's whole categories.
         version: The task's, and how it asked.
@@ -72,17 +74,18 @@ class TaskResult:
     metrics: dict[str, float]
     num_samples: int
     seconds: float | None
-    answers: Sequence[Json]
+    answers: Sequence[AnswerRecord]
     evaluated: str
-    errors: Mapping[str, float] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    started: str = ""
+    errors: Mapping[str, float] = field(default_factory=dict[str, float])
+    sizes: Mapping[str, int] = field(default_factory=dict[str, int])
     version: str = ""
     style: str | None = None
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
     target_loss: float | None = None
     usd: float | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    made_with: Mapping[str, Json] = field(default_factory=dict)
+    config: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    made_with: MadeWith = field(default_factory=MadeWith)
 
     @property
     def run(self) -> str:
@@ -102,8 +105,8 @@ class Mixture:
     """
 
     name: str
-    manifest: Json
-    stats: Json | None
+    manifest: Manifest
+    stats: Stats | None
     hash: str | None
 
 
@@ -114,13 +117,13 @@ class Runs:
     training: Sequence[TrainingRun]
     results: Sequence[TaskResult]
     mixtures: Sequence[Mixture]
-    stages: Mapping[str, Json] = field(default_factory=dict)
+    stages: Mapping[str, Stage] = field(default_factory=dict[str, Stage])
     """What `coalm reproduce` recorded of its finished stages, by name."""
     damaged: Sequence[str] = ()
     """Files that cannot be read, as a kill or a full disk leaves them, and why."""
 
     @property
-    def manifest(self) -> Json | None:
+    def manifest(self) -> Manifest | None:
         """The mixture's manifest. Of several mixtures none is known to be that of the training."""
         return self.mixtures[0].manifest if len(self.mixtures) == 1 else None
 
@@ -137,159 +140,158 @@ def collect(*folders: Path) -> Runs:
     root = Path(os.path.commonpath([folder.resolve() for folder in folders]))
     damaged: list[str] = []
 
-    def each(name: str, read: Callable[[Path], _T]) -> Iterator[tuple[Path, _T]]:
-        for file in _find(folders, name):
+    def each(name: str, read: Callable[[Path], _T | None]) -> Iterator[_T]:
+        for file in sorted({file.resolve() for folder in folders for file in folder.rglob(name)}):
             try:
-                yield file, read(file)
-            except (CoalmError, LookupError, TypeError, ValueError, AttributeError) as error:
-                reason = str(error) if isinstance(error, CoalmError) else f"{file}: {error!r}"
-                damaged.append(reason)
+                found = read(file)
+            except CoalmError as error:
+                damaged.append(str(error))
+            else:
+                if found is not None:
+                    yield found
 
-    training = [
-        run
-        for file, run in each("trainer_state.json", lambda file: _training(file, root))
-        if not file.parent.name.startswith("checkpoint-")
-    ]
-    latest: dict[tuple[str, str], tuple[str, TaskResult]] = {}
-    for _, found in each("task_result.json", lambda file: _results(file, root)):
-        for started, result in found:
-            key = (result.model, result.task)
-            if key not in latest or started >= latest[key][0]:
-                latest[key] = (started, result)
-    if damaged and not training and not latest:
-        raise CoalmError(f"no run can be read: {'; '.join(damaged[:3])}")
-    if not training and not latest:
+    training = list(each("trainer_state.json", lambda file: _training(file, root)))
+    evaluations = each("task_result.json", lambda file: _results(file, root))
+    results = _latest(result for evaluation in evaluations for result in evaluation)
+    if not training and not results:
+        if damaged:
+            raise CoalmError(f"no run can be read: {'; '.join(damaged[:3])}")
         raise CoalmError(
             f"{', '.join(map(str, folders))}: neither a trainer_state.json nor a task_result.json "
             "is under it; point to the folder that holds the output_dir of `oumi train` and "
             "`oumi evaluate`"
         )
-    results = [result for _, result in latest.values()]
-    short = {result.model: result.run for result in results}
-    if len(set(short.values())) == len(short) and "." not in short:
-        results = [replace(result, model=short[result.model]) for result in results]
-    return Runs(
-        training=training,
-        results=results,
-        mixtures=[
-            mixture
-            for _, mixture in each("manifest.json", lambda file: _mixture(file, root))
-            if mixture is not None
-        ],
-        stages={
-            key: record
-            for _, stages in each("reproduce.jsonl", _stages)
-            for key, record in stages.items()
-        },
-        damaged=damaged,
-    )
+    mixtures = list(each("manifest.json", lambda file: _mixture(file, root)))
+    stages: dict[str, Stage] = {}
+    for finished in each("reproduce.jsonl", _stages):
+        stages |= finished
+    return Runs(training, results, mixtures, stages, damaged)
 
 
-def _find(folders: Sequence[Path], name: str) -> list[Path]:
-    """Finds files of a name, each once."""
-    return sorted({file.resolve() for folder in folders for file in folder.rglob(name)})
+def _latest(results: Iterable[TaskResult]) -> list[TaskResult]:
+    """Keeps the latest result of each task and model. Models get short names if these differ."""
+    latest: dict[tuple[str, str], TaskResult] = {}
+    for result in results:
+        key = (result.model, result.task)
+        if key not in latest or result.started >= latest[key].started:
+            latest[key] = result
+    short = {result.model: result.run for result in latest.values()}
+    if len(set(short.values())) < len(short) or "." in short:
+        return list(latest.values())
+    return [replace(result, model=result.run) for result in latest.values()]
 
 
-def _stages(file: Path) -> dict[str, Json]:
-    return {row["key"]: row["record"] for _, row in read_jsonl(file) if "key" in row}
+def _stages(file: Path) -> dict[str, Stage]:
+    return {
+        row["key"]: Stage.read(row["record"], where=f"{file}:{number}")
+        for number, row in read_jsonl(file)
+        if is_object(row) and {"key", "record"} <= row.keys()
+    }
 
 
 def _mixture(file: Path, root: Path) -> Mixture | None:
-    manifest = read_json(file)
-    if not isinstance(manifest, dict) or "samples" not in manifest:
-        return None
+    content = read_json(file)
+    if not is_object(content) or "samples" not in content:
+        return None  # of something else
     stats = file.with_name("stats.json")
     return Mixture(
         name=printable(file.parent.relative_to(root)),
-        manifest=manifest,
-        stats=read_json(stats) if stats.is_file() else None,
+        manifest=Manifest.read(content, where=str(file)),
+        stats=saved.read(Stats, stats) if stats.is_file() else None,
         hash=provenance.data_hash(file.parent),
     )
 
 
-def _training(file: Path, root: Path) -> TrainingRun:
-    log = read_json(file)["log_history"]
-    logged = [entry for entry in log if "loss" in entry]
-    finished = [entry["train_runtime"] for entry in log if "train_runtime" in entry]
+def _training(file: Path, root: Path) -> TrainingRun | None:
+    if file.parent.name.startswith("checkpoint-"):
+        return None
+    log = saved.read(saved.TrainerState, file).log_history
+    logged = [(entry, entry.loss) for entry in log if entry.loss is not None]
+    finished = [entry.train_runtime for entry in log if entry.train_runtime is not None]
     config = _yaml(file.parent / "telemetry" / "training_config.yaml")
+    model = config.get("model")
     return TrainingRun(
         name=printable(file.parent.relative_to(root)),
-        steps=[entry["step"] for entry in logged],
-        losses=[float(entry["loss"]) for entry in logged],
-        rates=[float(entry.get("learning_rate", "nan")) for entry in logged],
-        seconds=float(finished[-1]) if finished else None,
-        model=str(config.get("model", {}).get("model_name", "")),
+        steps=[entry.step for entry, _ in logged],
+        losses=[loss for _, loss in logged],
+        rates=[entry.learning_rate for entry, _ in logged],
+        seconds=finished[-1] if finished else None,
+        model=str(model.get("model_name", "")) if is_object(model) else "",
         config=config,
         made_with=_logged(file.parent / "logs"),
     )
 
 
-def _logged(folder: Path) -> Mapping[str, Json]:
+def _logged(folder: Path) -> MadeWith:
     """Reads what the dataset wrote into a run's log; of several starts, the last counts."""
-    found: Mapping[str, Json] = {}
+    found = MadeWith()
     for file in sorted(folder.glob("rank_*.log"))[:1]:
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             _, mark, text = line.partition(provenance.MARK)
             if mark:
-                found = loads(text)
+                found = _made_with(text, file)
     return found
 
 
-def _yaml(file: Path) -> Mapping[str, Any]:
-    return (read_yaml(file) or {}) if file.is_file() else {}
+def _made_with(text: str, file: Path) -> MadeWith:
+    try:
+        return MadeWith.read(loads(text), where=str(file))
+    except ValueError as error:
+        raise CoalmError(f"{file}: its line `{provenance.MARK}` is damaged: {error}") from error
 
 
-def _results(file: Path, root: Path) -> list[tuple[str, TaskResult]]:
-    record = read_json(file)
+def _yaml(file: Path) -> Mapping[str, Json]:
+    content = read_yaml(file) if file.is_file() else None
+    return content if is_object(content) else {}
+
+
+def _results(file: Path, root: Path) -> list[TaskResult]:
+    evaluation = saved.read(saved.EvaluationResult, file)
     output_dir = file.parent.parent
-    model = _json(file.with_name("model_params.json"))
-    evaluated = [str(model[key]) for key in ("model_name", "adapter_model") if model.get(key)]
-    harness = _json(file.with_name("backend_config.json"))
-    asked = _json(file.with_name("task_params.json")).get("task_name")
-    versions = _json(file.with_name("package_versions.json"))
-    packages = {name: versions[name] for name in KNOWN_PACKAGES if name in versions}
-    found = []
-    for task, values in record.get("results", {}).items():
-        if harness and task != asked:
+    model = saved.read(saved.ModelParams, file.with_name("model_params.json"))
+    evaluated = [name for name in (model.model_name, model.adapter_model) if name]
+    harness = saved.read(saved.Harness, file.with_name("backend_config.json"))
+    asked = saved.read(saved.TaskParams, file.with_name("task_params.json")).task_name
+    packages = saved.read(saved.Packages, file.with_name("package_versions.json"))
+    config = _yaml(file.with_name("evaluation_config.yaml"))
+    found: list[TaskResult] = []
+    for task, numbers in evaluation.results.items():
+        if harness.counts and task != asked:
             continue  # a part of a group such as MMLU
-        metrics, errors = _numbers(values)
-        made_with = values.get("made_with", {})
-        sizes = harness.get("n-samples", {})
-        parts = [sizes[task]] if task in sizes else sizes.values()
-        counted = sum(part["effective"] for part in parts)
+        values = saved.TaskValues.read(numbers, where=f"{file}, {task}")
+        metrics, errors = _numbers(numbers)
+        parts = [harness.counts[task]] if task in harness.counts else harness.counts.values()
+        counted = sum(part.effective for part in parts)
+        made_with = values.made_with
+        if not made_with.packages:
+            of_oumi = packages.model_dump(exclude_none=True)
+            made_with = made_with.model_copy(update={"packages": of_oumi})
         result = TaskResult(
             model=printable(output_dir.relative_to(root)),
             task=printable(task),
             metrics=metrics,
-            num_samples=int(values.get("num_samples", counted)),
-            seconds=record.get("duration_sec"),
-            answers=_rows(output_dir, values.get("answers")),
+            num_samples=counted if values.num_samples is None else values.num_samples,
+            seconds=evaluation.duration_sec,
+            answers=_answers(output_dir, values.answers),
             evaluated=printable(" + ".join(evaluated)),
+            started=evaluation.start_time,
             errors=errors,
-            sizes=values.get("sizes", {}),
-            version=_version(values, harness.get("versions", {}).get(task)),
-            style=values.get("style"),
-            counts={
-                f"{kind.replace('_', ' ')}: {name.replace('_', ' ')}": count
-                for kind in ("right_irrelevance", "too_long")
-                for name, count in values.get(kind, {}).items()
-            },
-            target_loss=values.get("target_loss"),
-            usd=_paid(values.get("spent", {})),
-            config=_yaml(file.with_name("evaluation_config.yaml")),
-            made_with={"packages": packages, **made_with},
+            sizes=values.sizes,
+            version=_version(values, harness.versions.get(task)),
+            style=values.style,
+            counts=_counts(values),
+            target_loss=values.target_loss,
+            usd=_paid(values),
+            config=config,
+            made_with=made_with,
         )
-        found.append((str(record.get("start_time", "")), result))
+        found.append(result)
     return found
 
 
-def _json(file: Path) -> Mapping[str, Any]:
-    return read_json(file) if file.is_file() else {}
-
-
-def _rows(output_dir: Path, name: str | None) -> Sequence[Json]:
+def _answers(output_dir: Path, name: str | None) -> Sequence[AnswerRecord]:
     file = output_dir / (name or "nowhere")
-    return [row for _, row in read_jsonl(file)] if file.is_file() else []
+    return read_answers(file) if file.is_file() else []
 
 
 _NOT_METRICS = ("num_samples", "task_version", "sample_len", "target_loss")
@@ -310,11 +312,20 @@ def _numbers(values: Mapping[str, Json]) -> tuple[dict[str, float], dict[str, fl
     return metrics, errors
 
 
-def _version(values: Mapping[str, Json], harness: Json) -> str:
-    parts = [values.get("task_version", harness), values.get("style")]
-    return " ".join(str(part) for part in parts if part is not None)
+def _counts(values: saved.TaskValues) -> dict[str, int]:
+    kinds = {"right irrelevance": values.right_irrelevance, "too long": values.too_long}
+    return {
+        f"{kind}: {name.replace('_', ' ')}": count
+        for kind, counts in kinds.items()
+        for name, count in counts.items()
+    }
 
 
-def _paid(spent: Mapping[str, Json]) -> float | None:
-    known = [account["usd"] for account in spent.values() if account.get("usd") is not None]
+def _version(values: saved.TaskValues, harness: int | float | str | None) -> str:
+    version = harness if values.task_version is None else values.task_version
+    return " ".join(str(part) for part in (version, values.style) if part is not None)
+
+
+def _paid(values: saved.TaskValues) -> float | None:
+    known = [account.usd for account in values.spent.values() if account.usd is not None]
     return sum(known) if known else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.evaluation.results import AnswerRecord
 from coalm_oumi.files.atomic import write_page
 from coalm_oumi.files.jsontext import write_json
 from coalm_oumi.rendering import markdown
@@ -30,7 +30,7 @@ class ComparedSample:
     question: str
     offered: str
     target: str
-    answers: Mapping[str, Json]
+    answers: Mapping[str, AnswerRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Task:
     samples: Sequence[ComparedSample]
 
 
-def failure_of(record: Json) -> str:
+def failure_of(record: AnswerRecord) -> str:
     """Names the failure of an answer, `right` if there is none."""
     if record["correct"]:
         return "right"
@@ -86,10 +86,10 @@ def compare(results: Sequence[TaskResult]) -> list[Task]:
 
 def _task(name: str, results: Sequence[TaskResult]) -> Task:
     counts = {r.model: Counter(failure_of(record) for record in r.answers) for r in results}
-    answers: dict[tuple[str, str, str], dict[str, Json]] = defaultdict(dict)
+    answers: dict[tuple[str, str, str], dict[str, AnswerRecord]] = defaultdict(dict)
     for result in results:
         for record in result.answers:
-            key = (str(record.get("dialogue_id", "")), record["input"], record["target"])
+            key = (record.get("dialogue_id", ""), record["input"], record["target"])
             answers[key][result.model] = record
     samples: list[ComparedSample] = []
     for (id_, question, target), by_model in answers.items():
@@ -102,10 +102,10 @@ def _task(name: str, results: Sequence[TaskResult]) -> Task:
 
 def as_markdown(tasks: Sequence[Task]) -> str:
     """Writes the counts as Markdown tables, one per task."""
-    parts = []
+    parts: list[str] = []
     for task in tasks:
         heads = kinds(task)
-        rows = []
+        rows: list[list[str]] = []
         for model, counts in task.counts.items():
             rows.append([model, *(str(counts[kind]) for kind in heads), str(counts.total())])
         parts.append(f"## {task.name}\n\n{markdown.table(['model', *heads, 'of'], rows)}")
@@ -114,7 +114,7 @@ def as_markdown(tasks: Sequence[Task]) -> str:
 
 def kinds(task: Task) -> list[str]:
     """Returns `right` and the types of failure that occur, the most frequent first."""
-    totals = sum(task.counts.values(), Counter())
+    totals = sum(task.counts.values(), Counter[str]())
     wrong = [kind for kind, _ in totals.most_common() if kind != "right"]
     return ["right", *wrong]
 

@@ -2,14 +2,14 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.evaluation.bfcl.v4 import V4
 from coalm_oumi.evaluation.bfcl.version import Columns
+from coalm_oumi.evaluation.results import AnswerRecord
 from coalm_oumi.report.collect import TaskResult
 
 RESAMPLES = 2000
@@ -51,26 +51,32 @@ def interval(result: TaskResult, metric: str, *, seed: int = 0) -> tuple[float, 
     return None if math.isclose(low, high) else (float(low), float(high))
 
 
-def _parts(result: TaskResult, metric: str) -> list[tuple[float, float]]:
+def _parts(result: TaskResult, metric: str) -> list[Sequence[float]]:
     """Returns for each sample what it adds to the metric's numerator and denominator."""
-    if result.answers and "turns_right" in result.answers[0]:  # whole dialogues
+    answers = result.answers
+    if answers and "turns_right" in answers[0]:  # whole dialogues
         if metric == "joint_goal_accuracy":
-            return [(row["turns_right"], row["turns"]) for row in result.answers]
-        return [(row[metric], 1) for row in result.answers if row.get(metric) is not None]
-    parts = [row["parts"][metric] for row in result.answers if metric in row.get("parts", {})]
-    if parts:
-        return parts
+            return [(row.get("turns_right", 0), row.get("turns", 0)) for row in answers]
+        return [(value, 1) for value in _numbers(answers, metric)]
+    counts = (row.get("parts", {}) for row in answers)
+    if parts := [part[metric] for part in counts if metric in part]:
+        return list(parts)
     if metric == "readable":
-        return [(row["unreadable"] is None, 1) for row in result.answers]
+        return [(row["unreadable"] is None, 1) for row in answers]
     if metric in _VERDICTS:
-        return [(row["correct"], 1) for row in result.answers]
+        return [(row["correct"], 1) for row in answers]
     if metric in _PERCENT:
-        return [(row[metric] / 100, 1) for row in result.answers if metric in row]
+        return [(value / 100, 1) for value in _numbers(answers, metric)]
     return []
 
 
+def _numbers(answers: Sequence[AnswerRecord], metric: str) -> list[float]:
+    values = (row.get(metric) for row in answers)
+    return [value for value in values if isinstance(value, int | float)]
+
+
 def _draw_shares(
-    parts: Sequence[tuple[float, float]], value: float, random: np.random.Generator
+    parts: Sequence[Sequence[float]], value: float, random: np.random.Generator
 ) -> np.ndarray | None:
     if not parts:
         return None
@@ -87,7 +93,7 @@ def _draw_categories(
 ) -> np.ndarray | None:
     verdicts: dict[str, list[bool]] = defaultdict(list)
     for row in result.answers:
-        verdicts[row["source"]].append(row["correct"])
+        verdicts[row.get("source", "")].append(row["correct"])
     sizes = result.sizes or {category: len(found) for category, found in verdicts.items()}
     shares = {category: sum(found) / len(found) for category, found in verdicts.items()}
     columns = _BFCL[result.task].columns
@@ -107,7 +113,7 @@ def _draw_categories(
 
 
 def _bfcl_metric(
-    columns: Columns, shares: dict[str, float], sizes: Json, metric: str
+    columns: Columns, shares: dict[str, float], sizes: Mapping[str, int], metric: str
 ) -> float | None:
     if metric.startswith("category/"):
         return shares.get(metric.removeprefix("category/"))

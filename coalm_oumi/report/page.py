@@ -72,20 +72,11 @@ def write(folders: Sequence[Path], output: Path | None = None) -> Sequence[Path]
     """
     found = collect(*folders)
     output = output or folders[0]
-    models = sorted(
-        {result.model for result in found.results},
-        key=lambda model: (not figures.is_plain(model), model),
-    )
+    models = {result.model for result in found.results}
+    models = sorted(models, key=lambda model: (not figures.is_plain(model), model))
     compared = failures.compare(found.results)
     of_paper = tables.all_tables(found.results, found.mixtures)
-    drawn = figures.draw_all(
-        training=found.training,
-        results=found.results,
-        mixtures=found.mixtures,
-        failures=compared,
-        tables=of_paper,
-        models=models,
-    )
+    drawn = figures.draw_all(found, failures=compared, tables=of_paper, models=models)
     fields = {
         "title": output.resolve().name,
         "models": models,
@@ -126,7 +117,7 @@ def _task_tables(
 ) -> list[TaskTable]:
     examples = {task.name: task.samples[:_EXAMPLES] for task in compared}
     tasks = list(dict.fromkeys(result.task for result in found.results))
-    made = []
+    made: list[TaskTable] = []
     for task in tasks:
         by_model = {result.model: result for result in found.results if result.task == task}
         metrics = list(dict.fromkeys(name for r in by_model.values() for name in r.metrics))

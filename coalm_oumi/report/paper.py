@@ -2,12 +2,13 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from coalm_oumi.core import paper
+from coalm_oumi.core.jsontext import is_object
 from coalm_oumi.evaluation.api_bank.options import ApiBankOptions
 from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
 from coalm_oumi.files.config import read_yaml
@@ -68,7 +69,7 @@ class PaperTable:
     title: str
     note: str
     columns: Mapping[str, Column]
-    rows: Sequence[PaperRow] = field(default_factory=list)
+    rows: Sequence[PaperRow]
 
 
 @functools.cache
@@ -115,10 +116,10 @@ class EvaluationRecipe:
 def evaluation_recipes() -> Sequence[EvaluationRecipe]:
     """Returns the package's recipes that evaluate something."""
     home = resource_dir("recipes")
-    found = []
+    found: list[EvaluationRecipe] = []
     for file in sorted(home.rglob("*.yaml")):
         config = read_yaml(file)
-        if isinstance(config, dict) and "tasks" in config and "output_dir" in config:
+        if is_object(config) and "tasks" in config and "output_dir" in config:
             found.append(
                 EvaluationRecipe(
                     file=f"recipes/{file.relative_to(home).as_posix()}",
@@ -185,7 +186,7 @@ class Model:
 @functools.cache
 def models() -> Mapping[str, Model]:
     """Returns the models of the rows that no recipe is named after, by run."""
-    found = {}
+    found: dict[str, Model] = {}
     for run, row in paper.read()["models"].items():
         changes = " ".join(
             filter(None, [f"--model.model_name {row['model']}", row.get("overrides")])

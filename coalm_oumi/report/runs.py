@@ -1,13 +1,13 @@
 """Where the numbers come from, and which of them cannot be compared."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from coalm_oumi.core.digest import digest
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_list, is_object
 from coalm_oumi.report.collect import Runs, TaskResult, TrainingRun
+from coalm_oumi.report.saved import MadeWith
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,70 +49,62 @@ def records(runs: Runs) -> list[RunRecord]:
         RunRecord(
             "build",
             mixture.name,
-            recipe=_digest(mixture.manifest.get("config")),
+            recipe=_digest(mixture.manifest.config),
             data=mixture.hash or "",
-            packages=f"coalm-oumi {mixture.manifest.get('coalm_oumi', '')}".strip(),
-            seeds=_seeds(mixture.manifest.get("config") or {}),
+            packages=f"coalm-oumi {mixture.manifest.coalm_oumi}".strip(),
+            seeds=_seeds(mixture.manifest.config),
         )
         for mixture in runs.mixtures
     ]
     found += [_training(run) for run in runs.training]
     found += [_evaluation(result) for result in runs.results]
     found += [
-        RunRecord("stage", name, seconds=stage["seconds"], **_common({}, stage["made_with"]))
+        replace(_record("stage", name, {}, stage.made_with), seconds=stage.seconds)
         for name, stage in runs.stages.items()
     ]
     return found
 
 
 def _training(run: TrainingRun) -> RunRecord:
-    return RunRecord(
-        "train",
-        run.name,
-        run.model,
-        seconds=run.seconds,
-        **_common(run.config, run.made_with),
-    )
+    record = _record("train", run.name, run.config, run.made_with)
+    return replace(record, model=run.model, seconds=run.seconds)
 
 
 def _evaluation(result: TaskResult) -> RunRecord:
+    name = f"{result.model}: {result.task}"
+    record = _record("evaluate", name, result.config, result.made_with)
+    return replace(record, model=result.evaluated, seconds=result.seconds, usd=result.usd)
+
+
+def _record(kind: str, name: str, config: Mapping[str, Json], made_with: MadeWith) -> RunRecord:
+    packages = made_with.packages.items()
     return RunRecord(
-        "evaluate",
-        f"{result.model}: {result.task}",
-        result.evaluated,
-        seconds=result.seconds,
-        usd=result.usd,
-        **_common(result.config, result.made_with),
+        kind,
+        name,
+        recipe=_digest(config),
+        revision=made_with.git or "",
+        data=made_with.data or "",
+        prompts=made_with.prompts or "",
+        packages=", ".join(f"{package} {version}" for package, version in packages),
+        hardware=made_with.hardware or "",
+        seeds=_seeds(config),
     )
-
-
-def _common(config: Mapping[str, Any], made_with: Mapping[str, Json]) -> dict[str, Any]:
-    packages = made_with.get("packages") or {}
-    return {
-        "recipe": _digest(config),
-        "revision": made_with.get("git") or "",
-        "data": made_with.get("data") or "",
-        "prompts": made_with.get("prompts") or "",
-        "packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
-        "hardware": made_with.get("hardware") or "",
-        "seeds": _seeds(config),
-    }
 
 
 def _digest(config: Json) -> str:
     return digest(config) if config else ""
 
 
-def _seeds(config: Mapping[str, Any]) -> str:
+def _seeds(config: Json) -> str:
     found: list[str] = []
 
-    def walk(value: Any, place: str) -> None:
-        if isinstance(value, Mapping):
+    def walk(value: Json, place: str) -> None:
+        if is_object(value):
             for key, item in value.items():
                 if key == "seed" and item is not None:
                     found.append(f"{place}{item}")
                 walk(item, f"{key} " if key != "datasets" else place)
-        elif isinstance(value, list):
+        elif is_list(value):
             for item in value:
                 walk(item, place)
 
@@ -143,8 +135,8 @@ def warnings(runs: Runs) -> list[str]:
                 found.append(f"{task}: {what} ({sides})")
     trained: dict[str, list[str]] = defaultdict(list)
     for run in runs.training:
-        if data := run.made_with.get("data"):
-            trained[str(data)].append(run.name)
+        if data := run.made_with.data:
+            trained[data].append(run.name)
     if len(trained) > 1:
         sides = "; ".join(f"{data}: {', '.join(names)}" for data, names in trained.items())
         found.append(f"The models were trained on different mixtures ({sides})")
@@ -154,31 +146,26 @@ def warnings(runs: Runs) -> list[str]:
 def _compared(results: Sequence[TaskResult]) -> dict[str, dict[str, str]]:
     """Returns what must be the same, by model. What nobody recorded differs from nothing."""
 
-    def recorded(key: str) -> dict[str, str]:
-        found = {r.model: r.made_with.get(key) for r in results}
-        return {model: str(value) for model, value in found.items() if value is not None}
+    def recorded(of: Callable[[TaskResult], str | None]) -> dict[str, str]:
+        return {result.model: value for result in results if (value := of(result))}
 
-    samples = {r.model: _samples(r) for r in results}
-    counts = {r.model: f"{r.num_samples} samples" for r in results}
+    counts = {result.model: f"{result.num_samples} samples" for result in results}
     by_count = len(set(counts.values())) > 1
     return {
-        "the models did not answer the same samples": counts
-        if by_count
-        else {m: s for m, s in samples.items() if s},
-        "the prompts differ": recorded("prompts"),
-        "the data differ": recorded("data"),
-        "version or style of the task differ": {r.model: r.version for r in results if r.version},
-        "versions of packages differ": {r.model: _versions(r) for r in results if _versions(r)},
+        "the models did not answer the same samples": counts if by_count else recorded(_samples),
+        "the prompts differ": recorded(lambda result: result.made_with.prompts),
+        "the data differ": recorded(lambda result: result.made_with.data),
+        "version or style of the task differ": recorded(lambda result: result.version),
+        "versions of packages differ": recorded(_versions),
     }
 
 
 def _samples(result: TaskResult) -> str:
-    if known := result.made_with.get("samples"):
-        return str(known)
-    return _digest([[row["input"], row["target"]] for row in result.answers])
+    asked = [[row["input"], row["target"]] for row in result.answers]
+    return result.made_with.samples or _digest(asked)
 
 
 def _versions(result: TaskResult) -> str:
-    packages = result.made_with.get("packages") or {}
+    packages = result.made_with.packages
     names = ("coalm-oumi", "oumi", "transformers", "vllm")
     return ", ".join(f"{name} {packages[name]}" for name in names if name in packages)

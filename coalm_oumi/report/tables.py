@@ -123,41 +123,25 @@ def all_tables(results: Sequence[TaskResult], mixtures: Sequence[Mixture]) -> li
 def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
     printed = paper.table(number)
     columns = printed.columns
-
-    def cell(run: str, key: str, value: float | None) -> Cell:
-        column = columns[key]
-        found = [r for r in results if r.run == run and fnmatchcase(r.task, column.task)]
-        found = [r for r in found if column.metric in r.metrics]
-        known = None if value is None else Number(value)
-        if not found:
-            return Cell(paper=known)
-        # A result that was asked as the paper asked comes before others of the same task.
-        found.sort(key=lambda result: _asked_otherwise(result, column) is not None)
-        result = found[0]
-        bounds = interval(result, column.metric)
-        return Cell(
-            paper=known,
-            ours=Number(100 * result.metrics[column.metric]),
-            interval=None if bounds is None else (100 * bounds[0], 100 * bounds[1]),
-            samples=result.num_samples,
-            whole=column.samples if column.samples != result.num_samples else None,
-            asked=_asked_otherwise(result, column),
-        )
-
-    rows = []
+    by_run: dict[str, list[TaskResult]] = {}
+    for result in results:
+        by_run.setdefault(result.run, []).append(result)
+    rows: list[TableRow] = []
     for row in printed.rows:
-        cells = [cell(row.run, key, row.values.get(key)) for key in columns]
+        ours = by_run.get(row.run, [])
+        cells = [_cell(ours, column, row.values.get(key)) for key, column in columns.items()]
         # Non-live execution has a number in the paper, and no benchmark that would give another.
         # A number that was asked otherwise fills no gap.
-        missing = [
-            key for key, one in zip(columns, cells, strict=True) if one.ours is None or one.asked
-        ]
-        commands = (paper.command(row, columns[key]) for key in missing)
+        commands = (
+            paper.command(row, column)
+            for column, cell in zip(columns.values(), cells, strict=True)
+            if cell.ours is None or cell.asked
+        )
         rows.append(TableRow(row.name, row.run, cells, list(dict.fromkeys(filter(None, commands)))))
     known = {row.run for each in paper.NUMBERS for row in paper.table(each).rows}
-    for run in dict.fromkeys(result.run for result in results):
-        cells = [cell(run, key, None) for key in columns]
-        if number != ABLATIONS and run not in known and any(one.ours for one in cells):
+    for run, ours in by_run.items():
+        cells = [_cell(ours, column, None) for column in columns.values()]
+        if number != ABLATIONS and run not in known and any(cell.ours for cell in cells):
             rows.append(TableRow(run, run, cells))
     by_command: dict[str, list[str]] = {}
     for row in rows:
@@ -171,6 +155,29 @@ def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
         rows=_marked(rows),
         digits=2 if number == 4 else 1,
         commands=[(", ".join(names), command) for command, names in by_command.items()],
+    )
+
+
+def _cell(results: Sequence[TaskResult], column: paper.Column, printed: float | None) -> Cell:
+    """Puts what the results of one run say of a column beside what the paper prints."""
+    known = None if printed is None else Number(printed)
+    found = [
+        result
+        for result in results
+        if fnmatchcase(result.task, column.task) and column.metric in result.metrics
+    ]
+    if not found:
+        return Cell(paper=known)
+    # A result that was asked as the paper asked comes before others of the same task.
+    result = min(found, key=lambda result: _asked_otherwise(result, column) is not None)
+    bounds = interval(result, column.metric)
+    return Cell(
+        paper=known,
+        ours=Number(100 * result.metrics[column.metric]),
+        interval=None if bounds is None else (100 * bounds[0], 100 * bounds[1]),
+        samples=result.num_samples,
+        whole=column.samples if column.samples != result.num_samples else None,
+        asked=_asked_otherwise(result, column),
     )
 
 
@@ -189,16 +196,16 @@ def _mixture_table(mixtures: Sequence[Mixture]) -> Table:
     # Of several mixtures none is known to be the one that the paper's stands beside.
     mixture = mixtures[0] if len(mixtures) == 1 else None
     ours = _counts(mixture) if mixture else {}
-    rows = []
+    rows: list[TableRow] = []
     for name, known in [*rows_of_paper.items(), ("total", total)]:
-        cells = []
+        cells: list[Cell] = []
         for key in (*keys, "mean"):
             of_paper = known["tokens"] / known["samples"] if key == "mean" else known[key]
             found = ours.get(name, {}).get(key)
             mine = None if found is None else Number(found)
             cells.append(Cell(paper=Number(of_paper), ours=mine))
         rows.append(TableRow(name, name, cells))
-    missing = []
+    missing: list[tuple[str, str]] = []
     if not ours:
         missing.append(("the mixture", "coalm build -c recipes/data/coalm_it.yaml"))
     if mixture is None or mixture.stats is None:
@@ -221,15 +228,15 @@ def _mixture_table(mixtures: Sequence[Mixture]) -> Table:
 def _counts(mixture: Mixture) -> dict[str, dict[str, float]]:
     if mixture.stats:
         return {
-            row["source"]: {
-                "samples": row["samples"],
-                "tokens": row["tokens"],
-                "mean": row["tokens_per_sample"],
+            row.source: {
+                "samples": row.samples,
+                "tokens": row.tokens,
+                "mean": row.tokens_per_sample,
             }
-            for row in mixture.stats["sources"]
+            for row in mixture.stats.sources
         }
     totals: dict[str, float] = {}
-    for split in mixture.manifest["samples"].values():
+    for split in mixture.manifest.samples.values():
         for source, count in split.items():
             totals[source] = totals.get(source, 0) + count
     totals["total"] = sum(totals.values())
@@ -302,7 +309,7 @@ def as_markdown(table: Table) -> str:
         "second": lambda text: f"<u>{text}</u>",
     }
     head = ["", *(f"{column}, {side}" for column in table.columns for side in ("paper", "ours"))]
-    rows = []
+    rows: list[list[str]] = []
     for row in table.rows:
         cells = [text for cell in row.cells for text in _texts(table, cell, marks)]
         rows.append([row.name, *cells])
@@ -314,7 +321,7 @@ def _texts(table: Table, cell: Cell, marks: Mapping[Mark, Callable[[str], str]])
     if cell.ours is None:
         return paper_text, "missing"
     ours = marks[cell.ours.mark](table.text(cell.ours.value))
-    extra = []
+    extra: list[str] = []
     if cell.asked:
         extra.append(f"asked otherwise: {cell.asked}")
     if cell.difference is not None:

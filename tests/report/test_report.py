@@ -112,6 +112,25 @@ def test_a_damaged_result_is_left_out_and_named(runs: Path, damage: bytes):
     assert warnings(found) == [f"left out, since it cannot be read: {reason}"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "eval/base/answers/state_tracking.jsonl",
+            {"input": "", "target": 3, "response": "", "correct": False, "unreadable": None},
+            ":1: not an answer of a task: target: Input should be a valid string",
+        ),
+        ("train/trainer_state.json", {"log_history": 1}, ": log_history: expected a list"),
+        ("data/manifest.json", {"samples": {"train": 1}}, ": samples.train: "),
+        ("reproduce.jsonl", {"key": "a", "record": {}}, ":1: expected the key `seconds`"),
+    ],
+)
+def test_a_value_of_another_type_is_named(runs: Path, name: str, content: object, said: str):
+    put(runs / name, content)
+    (reason,) = collect(runs).damaged
+    assert reason.startswith(f"{runs / name}{said}")
+
+
 def test_nothing_but_damaged_results_is_one_clear_error(tmp_path: Path):
     (tmp_path / "task_result.json").write_text("{")
     with pytest.raises(CoalmError, match=r"no run can be read: .*task_result\.json"):

@@ -17,6 +17,7 @@ from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.report import figures, paper, tables
 from coalm_oumi.report.collect import Mixture, TaskResult
 from coalm_oumi.report.intervals import interval
+from coalm_oumi.report.saved import Manifest, Stats
 from tests.conftest import REPO
 
 PAPER = REPO.parent / "shared" / "paper" / "coalm.txt"
@@ -218,14 +219,16 @@ def test_the_notes_of_table_5_are_true():
 
 
 def test_table_1_counts_with_or_without_tokens():
-    manifest = {"samples": {"train": {"snips": 3, "sgd": 2}, "validation": {"snips": 1}}}
+    samples = {"train": {"snips": 3, "sgd": 2}, "validation": {"snips": 1}}
+    manifest = Manifest(samples=samples)
     table = tables.all_tables([], [Mixture("data", manifest, None, None)])[0]
     rows = {row.name: [cell.ours and cell.ours.value for cell in row.cells] for row in table.rows}
     assert rows["snips"] == [4, None, None] and rows["total"] == [6, None, None]
     assert rows["hammer"] == [None, None, None]
     assert table.commands == [("its tokens", "coalm stats data")]
     source = {"source": "snips", "samples": 4, "tokens": 40, "tokens_per_sample": 10.0}
-    mixture = Mixture("data", manifest, {"sources": [source]}, None)
+    stats = Stats.read({"window": 4096, "sources": [source]}, where="stats.json")
+    mixture = Mixture("data", manifest, stats, None)
     assert [c.ours and c.ours.value for c in tables.all_tables([], [mixture])[0].rows[0].cells] == [
         4, 40, 10.0,
     ]  # fmt: skip

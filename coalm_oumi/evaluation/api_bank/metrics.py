@@ -1,13 +1,13 @@
 """The verdict on one answer to API-Bank, and the metrics over all."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean
 
 from oumi.core.types.conversation import Message
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, unfenced
+from coalm_oumi.core.jsontext import unfenced
 from coalm_oumi.evaluation import results, similarity
 from coalm_oumi.evaluation.api_bank import hammer
 from coalm_oumi.evaluation.api_bank.data import ApiBankEntry
@@ -78,9 +78,18 @@ def metrics(judged: Sequence[JudgedAnswer]) -> dict[str, float]:
     return found | {"ast_match": fmean(one.failure is None for one in judged)}
 
 
+class ApiBankRecord(results.AnswerRecord):
+    """The record of an answer, with its `Similarity`."""
+
+    rouge_1: float
+    rouge_2: float
+    rouge_l: float
+    bleu_4: float
+
+
 def as_record(
     entry: ApiBankEntry, prompt: Sequence[Message], text: str, judged: JudgedAnswer
-) -> Json:
+) -> ApiBankRecord:
     """Returns what is written of an answer for people to look at."""
     return {
         "dialogue_id": entry.id,
@@ -94,5 +103,8 @@ def as_record(
         "correct": judged.failure is None,
         "failure": judged.failure and judged.failure.value,
         "unreadable": judged.unreadable,
-        **asdict(judged.similarity),
+        "rouge_1": judged.similarity.rouge_1,
+        "rouge_2": judged.similarity.rouge_2,
+        "rouge_l": judged.similarity.rouge_l,
+        "bleu_4": judged.similarity.bleu_4,
     }

@@ -515,7 +515,7 @@ def _offered(entry: BfclEntry) -> str:
     return "\n\n".join(parts)
 
 
-def as_record(sample: Judged, prompt: Sequence[Message]) -> Json:
+def as_record(sample: Judged, prompt: Sequence[Message]) -> results.AnswerRecord:
     """Returns what is written of a sample for people to look at."""
     entry, verdict = sample.entry, sample.verdict
     reason = verdict.reason if isinstance(verdict.reason, str) else dumps(verdict.reason)

@@ -11,7 +11,6 @@ from oumi.utils.logging import logger
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.evaluation import held_out_samples as generation
 from coalm_oumi.evaluation import results
@@ -131,7 +130,7 @@ def function_calling(
     check_model(config, held_out, label)
     samples = [sample for sample, _ in asked]
     answers = generation.ask(inference_engine, config, results.file_name(label), samples)
-    records = []
+    records: list[results.AnswerRecord] = []
     for answer, (_, target) in zip(answers, asked, strict=True):
         guess, reason = _read(calls.parse_json, answer.response)
         failure = classify(guess, target)
@@ -200,7 +199,7 @@ def _on_held_out(
     label: str,
     metrics: Mapping[str, float],
     config: EvaluationConfig,
-    records: Sequence[Json],
+    records: Sequence[results.AnswerRecord],
     held_out: HeldOut,
 ) -> EvaluationResult:
     return results.write(

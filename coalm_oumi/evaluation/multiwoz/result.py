@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from coalm_oumi.agent.turns import AgentTurn
 from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.core.usage import Usage
+from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.failures import Failure
 from coalm_oumi.evaluation.multiwoz import judge, reader
 from coalm_oumi.evaluation.multiwoz.context_to_response import SystemTurn, inform_success
@@ -187,16 +188,23 @@ def summarise(judged: Sequence[JudgedDialogue], *, with_states: bool) -> dict[st
     return metrics
 
 
-def verdict_record(judged: JudgedDialogue) -> Json:
+class VerdictRecord(results.AnswerRecord):
+    """The record of a dialogue, with its metrics; None where the goal asks for nothing of them."""
+
+    inform: bool | None
+    success: bool | None
+    book: bool | None
+    success_c2r_official: bool
+
+
+def verdict_record(judged: JudgedDialogue) -> VerdictRecord:
     """Writes a dialogue's verdict: what the metrics over all dialogues are shares of.
 
     And the dialogue itself beside the reference, for `coalm errors`.
     """
     pairs = _states(judged)
-    turns = {"turns": len(pairs), "turns_right": 0}
-    if pairs:
-        turns["turns_right"] = round(score(pairs).joint_goal_accuracy * len(pairs))
-    failed = failure(judged)
+    turns_right = round(score(pairs).joint_goal_accuracy * len(pairs)) if pairs else 0
+    failed, verdict = failure(judged), overall(judged.verdicts)
     missed = [
         f"{domain}: {metric}"
         for domain, verdict in judged.verdicts.items()
@@ -205,9 +213,12 @@ def verdict_record(judged: JudgedDialogue) -> Json:
     ]
     return {
         "dialogue_id": judged.dialogue.dialogue_id,
-        **asdict(overall(judged.verdicts)),
+        "inform": verdict.inform,
+        "success": verdict.success,
+        "book": verdict.book,
         "success_c2r_official": judged.inform_success["c2r_official"][1],
-        **turns,
+        "turns": len(pairs),
+        "turns_right": turns_right,
         "source": " ".join(judged.dialogue.goals),
         "input": " ".join(judged.dialogue.message),
         "target": "\n".join(f"User: {t.user}\nAgent: {t.system}" for t in judged.dialogue.turns),

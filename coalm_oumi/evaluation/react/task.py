@@ -11,7 +11,6 @@ from oumi.core.registry import register_evaluation_function
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.held_out_samples import HeldOut, ask
@@ -111,9 +110,15 @@ def _choice(asked: Sequence[ReactQuestion], count: int | None) -> list[ReactQues
     return chosen
 
 
-def _record(verdict: ReactVerdict, response: str) -> Json:
+class ReactRecord(results.AnswerRecord):
+    """The record of an answer, with the kind of its question."""
+
+    kind: Kind
+
+
+def _record(verdict: ReactVerdict, response: str) -> ReactRecord:
     sample = verdict.question.sample
-    record: dict[str, Json] = {
+    record: ReactRecord = {
         "dialogue_id": sample.dialogue_id,
         "source": sample.source,
         "kind": verdict.question.kind,

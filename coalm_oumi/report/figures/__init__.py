@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 
-from coalm_oumi.report.collect import Mixture, TaskResult, TrainingRun
+from coalm_oumi.report.collect import Runs
 from coalm_oumi.report.failures import Task
 from coalm_oumi.report.figures.canvas import STYLE, Figure, is_plain
 from coalm_oumi.report.figures.failures import failure_bars
@@ -24,13 +24,7 @@ matplotlib.use("agg")
 
 
 def draw_all(
-    *,
-    training: Sequence[TrainingRun],
-    results: Sequence[TaskResult],
-    mixtures: Sequence[Mixture],
-    failures: Sequence[Task],
-    tables: Sequence[Table],
-    models: Sequence[str],
+    found: Runs, *, failures: Sequence[Task], tables: Sequence[Table], models: Sequence[str]
 ) -> list[Figure]:
     """Draws the figures for which there is something to show.
 
@@ -39,14 +33,14 @@ def draw_all(
     by_number = {table.number: table.comparable() for table in tables}
     with matplotlib.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
         drawn = [
-            training_curves(training),
-            metric_bars(results, models),
+            training_curves(found.training),
+            metric_bars(found.results, models),
             *(paper_bars(by_number[number]) for number in (2, 3, 4)),
             both_skills(by_number[2], by_number[4]),
             ablations(by_number[5]),
             failure_bars(failures),
-            forgetting(results, models),
-            *(length_histogram(mixture) for mixture in mixtures),
+            forgetting(found.results, models),
+            *(length_histogram(mixture) for mixture in found.mixtures),
         ]
     return [figure for figure in drawn if figure is not None]
 

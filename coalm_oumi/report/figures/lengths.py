@@ -11,13 +11,13 @@ from coalm_oumi.report.figures.canvas import COLOURS, INK, SMALL, WIDTH, Figure,
 
 def length_histogram(mixture: Mixture) -> Figure | None:
     """How long the samples of each source are, in tokens."""
-    stats = mixture.stats or {}
-    if not (histogram := stats.get("histogram")):
+    stats = mixture.stats
+    if stats is None or stats.histogram is None:
         return None
-    edges, samples = histogram["edges"], histogram["samples"]
+    edges, samples = stats.histogram.edges, stats.histogram.samples
     canvas = Canvas(figsize=(WIDTH, 0.8 + 0.95 * len(samples)), layout="constrained")
     grid = canvas.subplots(len(samples), 1, sharex=True, squeeze=False)[:, 0]
-    window = stats["window"]
+    window = stats.window
     for number, (axes, (source, counts)) in enumerate(zip(grid, samples.items(), strict=True)):
         axes.stairs(counts, edges, fill=True, color=COLOURS[number + 1])
         axes.text(
@@ -32,7 +32,7 @@ def length_histogram(mixture: Mixture) -> Figure | None:
         if window <= edges[-1]
         else "tokens per sample"
     )
-    rows = {row["source"]: row for row in stats["sources"]}
-    alt = "; ".join(f"{source}: mean {rows[source]['tokens_per_sample']:.0f}" for source in samples)
+    means = {row.source: row.tokens_per_sample for row in stats.sources}
+    alt = "; ".join(f"{source}: mean {means[source]:.0f}" for source in samples)
     name = "lengths_" + re.sub(r"\W+", "_", mixture.name)
     return finished(canvas, name.rstrip("_"), f"Lengths of samples in {mixture.name}", alt)

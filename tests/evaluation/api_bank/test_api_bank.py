@@ -12,6 +12,7 @@ from coalm_oumi.evaluation import similarity
 from coalm_oumi.evaluation.api_bank import data as api_bank
 from coalm_oumi.evaluation.api_bank import hammer, prompt, task
 from coalm_oumi.evaluation.api_bank.options import ApiBankOptions
+from coalm_oumi.evaluation.results import read_answers
 from coalm_oumi.formats import calls
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/api_bank_metrics.json").read_text())
@@ -93,6 +94,11 @@ def test_the_task_prints_table_3(tmp_path: Path):
     assert [row["failure"] for row in rows] == [None, "wrong argument"]
     assert rows[0]["rouge_l"] == 100  # the fence is not compared
     assert rows[0]["offered"].startswith("BookTable(day: ")
+    assert " ".join(rows[0]) == (
+        "dialogue_id source offered input target prompt response parsed correct failure unreadable "
+        "rouge_1 rouge_2 rouge_l bleu_4"
+    )
+    assert read_answers(tmp_path / "out" / values["answers"]) == rows
     (message,) = rows[0]["prompt"]
     assert message["role"] == "user"
     assert (

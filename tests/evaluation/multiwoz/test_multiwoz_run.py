@@ -22,6 +22,7 @@ from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
 from coalm_oumi.evaluation.multiwoz.user import Corpus
+from coalm_oumi.evaluation.results import read_answers
 from coalm_oumi.files.jsontext import read_jsonl
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.llm.recorded import RecordedModel
@@ -266,6 +267,11 @@ def test_corpus_mode_with_both_judges(tmp_path: Path, recipe: Callable[..., Path
         assert len(server.requests) == before, "nothing is asked twice"
     page = (tmp_path / "out" / found["table"]).parent / "dialogues" / "TABLE.html"
     assert "Its phone is 01223000001" in page.read_text()
+    verdict, *_ = read_answers(tmp_path / "out" / found["answers"])
+    assert " ".join(verdict) == (
+        "dialogue_id inform success book success_c2r_official turns turns_right source input "
+        "target response correct failure reason unreadable"
+    )
 
 
 def test_a_cut_answer_is_marked(tmp_path: Path, recipe: Callable[..., Path]):

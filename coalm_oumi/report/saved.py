@@ -1,0 +1,171 @@
+"""The files that runs leave behind, as typed records. A damaged file is one clear error."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ConfigDict, Field
+
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.options import Options
+from coalm_oumi.files.jsontext import read_json
+
+
+class Saved(Options):
+    """The keys that the report reads. Whoever wrote the file may have written more."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+_T = TypeVar("_T", bound=Saved)
+
+
+def read(kind: type[_T], file: Path) -> _T:
+    """Reads a JSON file. One that is not there has no keys.
+
+    Raises:
+        CoalmError: It is not JSON, a key is missing, or a value has another type.
+    """
+    return kind.read(read_json(file) if file.is_file() else {}, where=str(file))
+
+
+class MadeWith(Saved):
+    """What `coalm_oumi.files.provenance` says of a run, and the hash of the samples it asked."""
+
+    git: str | None = None
+    packages: Mapping[str, str] = Field(default_factory=dict[str, str])
+    hardware: str | None = None
+    data: str | None = None
+    prompts: str | None = None
+    samples: str | None = None
+
+
+class Manifest(Saved):
+    """`manifest.json` of a mixture. `samples` are counts by split and source."""
+
+    samples: Mapping[str, Mapping[str, int]]
+    config: Json = None
+    coalm_oumi: str = ""
+
+
+class SourceStats(Saved):
+    """Counts of one source, or of all as `total`."""
+
+    source: str
+    samples: int
+    tokens: int
+    tokens_per_sample: float
+
+
+class Histogram(Saved):
+    """How many samples of each source have lengths between two edges, in tokens."""
+
+    edges: Sequence[float]
+    samples: Mapping[str, Sequence[int]]
+
+
+class Stats(Saved):
+    """`stats.json` of a mixture. `window` is the model's context in tokens."""
+
+    window: int
+    sources: Sequence[SourceStats]
+    histogram: Histogram | None = None
+
+
+class AdapterConfig(Saved):
+    """`adapter_config.json` of peft."""
+
+    base_model_name_or_path: str | None = None
+    r: int | None = None
+    lora_alpha: int | None = None
+
+
+class Stage(Saved):
+    """What `coalm reproduce` recorded of a finished stage."""
+
+    seconds: float
+    made_with: MadeWith
+
+
+class LogEntry(Saved):
+    """What Transformers' trainer logged at one step, or at the end."""
+
+    step: int = 0
+    loss: float | None = None
+    learning_rate: float = float("nan")
+    train_runtime: float | None = None
+
+
+class TrainerState(Saved):
+    """`trainer_state.json` of Transformers' trainer."""
+
+    log_history: Sequence[LogEntry]
+
+
+class ModelParams(Saved):
+    """`model_params.json` of an evaluation by Oumi."""
+
+    model_name: str | None = None
+    adapter_model: str | None = None
+
+
+class TaskParams(Saved):
+    """`task_params.json` of an evaluation by Oumi."""
+
+    task_name: str | None = None
+
+
+class Packages(Saved):
+    """`package_versions.json` of an evaluation by Oumi: the packages that move numbers."""
+
+    oumi: str | None = None
+    torch: str | None = None
+    transformers: str | None = None
+    peft: str | None = None
+    trl: str | None = None
+    datasets: str | None = None
+    lm_eval: str | None = None
+
+
+class HarnessCount(Saved):
+    """How many samples of a task LM Evaluation Harness asked."""
+
+    effective: int
+
+
+class Harness(Saved):
+    """`backend_config.json` of LM Evaluation Harness; empty for other evaluations."""
+
+    counts: Mapping[str, HarnessCount] = Field(
+        default_factory=dict[str, HarnessCount], alias="n-samples"
+    )
+    versions: Mapping[str, int | float | str] = Field(default_factory=dict[str, int | float | str])
+
+
+class Account(Saved):
+    """What a model of an evaluation cost."""
+
+    usd: float | None = None
+
+
+class TaskValues(Saved):
+    """What a task of this package says beside its metrics."""
+
+    num_samples: int | None = None
+    answers: str | None = None
+    task_version: int | None = None
+    style: str | None = None
+    sizes: Mapping[str, int] = Field(default_factory=dict[str, int])
+    right_irrelevance: Mapping[str, int] = Field(default_factory=dict[str, int])
+    too_long: Mapping[str, int] = Field(default_factory=dict[str, int])
+    target_loss: float | None = None
+    spent: Mapping[str, Account] = Field(default_factory=dict[str, Account])
+    made_with: MadeWith = MadeWith()
+
+
+class EvaluationResult(Saved):
+    """`task_result.json` of an evaluation by Oumi: the values of each task, by name."""
+
+    results: Mapping[str, Mapping[str, Json]] = Field(default_factory=dict[str, Mapping[str, Json]])
+    start_time: str = ""
+    duration_sec: float | None = None
