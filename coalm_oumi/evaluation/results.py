@@ -1,4 +1,5 @@
 """What an evaluation leaves behind: the metrics for Oumi, and every answer for people."""
+# pyright: reportMissingTypeStubs=false
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,5 @@
 """The model card: data, hyperparameters and results of one training run, filled in."""
+# pyright: reportMissingTypeStubs=false
 
 import re
 from collections.abc import Mapping

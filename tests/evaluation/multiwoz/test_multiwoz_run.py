@@ -267,8 +267,10 @@ def test_corpus_mode_with_both_judges(tmp_path: Path, recipe: Callable[..., Path
         assert len(server.requests) == before, "nothing is asked twice"
     page = (tmp_path / "out" / found["table"]).parent / "dialogues" / "TABLE.html"
     assert "Its phone is 01223000001" in page.read_text()
-    verdict, *_ = read_answers(tmp_path / "out" / found["answers"])
-    assert " ".join(verdict) == (
+    file = tmp_path / "out" / found["answers"]
+    verdicts = [verdict for _, verdict in read_jsonl(file)]
+    assert read_answers(file) == verdicts
+    assert " ".join(verdicts[0]) == (
         "dialogue_id inform success book success_c2r_official turns turns_right source input "
         "target response correct failure reason unreadable"
     )
