@@ -1,4 +1,5 @@
 """Asks an engine in this process: what waits at a time is one batch."""
+# pyright: reportMissingTypeStubs=false
 
 import asyncio
 from collections.abc import Sequence

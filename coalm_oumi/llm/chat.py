@@ -7,7 +7,7 @@ counted against a budget that is never overrun.
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +18,8 @@ import aiohttp
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.usage import Usage
-from coalm_oumi.llm import http
-from coalm_oumi.llm.completion import ServerSaysError, most_tokens, normalise, read_body
+from coalm_oumi.llm import completion, http
+from coalm_oumi.llm.completion import ServerSaysError, most_tokens, read_body
 
 _OPENAI = "https://api.openai.com/v1"
 
@@ -209,7 +209,7 @@ class ChatClient:
     @asynccontextmanager
     async def _reservation(
         self, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]
-    ) -> AsyncIterator[None]:
+    ) -> AsyncGenerator[None]:
         """Holds what the request may cost at most until it is known what it did cost."""
         if self._max_usd is None:
             yield
@@ -260,7 +260,19 @@ class Server:
         if self._session:
             await self._session.close()
 
-    async def request(
+    async def request(self, path: str, **how: Any) -> Json:
+        """Returns the JSON of a reply. The arguments and other errors are those of `fetch`.
+
+        Raises:
+            ChatError: The reply is not JSON.
+        """
+        reply = await self.fetch(path, **how)
+        try:
+            return read_body(reply.body)
+        except ValueError as error:
+            raise self.error(f"the answer is not a chat completion: {error}") from None
+
+    async def fetch(
         self,
         path: str,
         *,
@@ -268,9 +280,8 @@ class Server:
         retries: int | None = None,
         headers: Mapping[str, str] | None = None,
         max_bytes: int | None = None,
-        as_json: bool = True,
         **content: Any,
-    ) -> Json:
+    ) -> http.Reply:
         """Sends a request until it is answered, or the retries are used up.
 
         Args:
@@ -279,7 +290,6 @@ class Server:
             retries: Instead of the endpoint's.
             headers: Others than the key's.
             max_bytes: The bound of the reply, if it is not the usual one.
-            as_json: False to return the reply's text.
             **content: `json` or `data`, as aiohttp takes them.
 
         Raises:
@@ -288,6 +298,7 @@ class Server:
         """
         if self._session is None:
             self._session = http.new_session()
+        url, seconds = self._url + path, self._endpoint.timeout
         tries = 1 + (self._endpoint.retries if retries is None else retries)
         sent = {**(headers or {}), "Authorization": f"Bearer {self._key or 'none'}"}
         failure: ChatError = ConnectionLostError("not asked")
@@ -295,28 +306,16 @@ class Server:
             pause = min(0.5 * 2**attempt, _LONGEST_PAUSE) * random.uniform(0.75, 1.0)
             try:
                 reply = await http.exchange(
-                    self._session,
-                    method,
-                    self._url + path,
-                    headers=sent,
-                    seconds=self._endpoint.timeout,
-                    max_bytes=max_bytes,
-                    **content,
-                )
+                    self._session, method, url,
+                    headers=sent, seconds=seconds, max_bytes=max_bytes, **content,
+                )  # fmt: skip
             except (TimeoutError, aiohttp.ClientError) as error:
                 reason = str(error) or "no whole reply"
-                failure = ConnectionLostError(
-                    self._line(
-                        f"{reason}. Is the server up, and are {self._endpoint.timeout:g} s enough "
-                        "for it?"
-                    )
-                )
+                hint = f"Is the server up, and are {seconds:g} s enough for it?"
+                failure = ConnectionLostError(self._line(f"{reason}. {hint}"))
             else:
                 if reply.status == 200:
-                    try:
-                        return read_body(reply.body) if as_json else reply.text
-                    except ValueError as error:
-                        raise self.error(f"the answer is not a chat completion: {error}") from None
+                    return reply
                 failure = self._refused(reply)
                 if reply.final or not _may_pass(reply.status):
                     raise failure
@@ -347,22 +346,20 @@ def _may_pass(status: int) -> bool:
     return status in (408, 409, 425, 429) or status >= 500
 
 
-def read_answer(completion: Json, messages: Sequence[Mapping[str, Any]]) -> Answer:
+def read_answer(content: Json, messages: Sequence[Mapping[str, Any]]) -> Answer:
     """Reads a chat completion, as the API's JSON has it.
 
     Args:
-        completion: The response.
+        content: The response.
         messages: What it answers. Where a server counts no tokens, they are bounded by bytes.
 
     Raises:
         ValueError: It is not one.
     """
     try:
-        content = normalise(completion, messages)
+        found = completion.read(content, messages)
     except ServerSaysError as error:
         raise ValueError(f"the server says: {error}") from error
-    choice, counted = content["choices"][0], content["usage"]
     # Half a surrogate pair, as JSON can hold, can be written nowhere.
-    text = (choice["message"]["content"] or "").encode("utf-8", "replace").decode("utf-8")
-    usage = Usage(counted["prompt_tokens"], counted["completion_tokens"])
-    return Answer(text, usage, choice["finish_reason"])
+    text = found.text.encode("utf-8", "replace").decode("utf-8")
+    return Answer(text, found.usage, found.finish_reason)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import aiohttp
 
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.jsontext import Json, dumps, is_list, is_object
 from coalm_oumi.llm.chat import (
     Answer,
     ChatError,
@@ -33,6 +33,7 @@ _PAGES = 100
 
 _ENDED = ("completed", "failed", "expired", "cancelled")
 _NAME = "coalm_requests"
+_API = "/v1/chat/completions"
 
 
 class BatchError(ChatError):
@@ -64,7 +65,9 @@ class BatchClient:
         """Closes its connections."""
         await self._server.close()
 
-    async def start(self, bodies: Mapping[str, Json], *, ended: Collection[str]) -> str:
+    async def start(
+        self, bodies: Mapping[str, Mapping[str, Json]], *, ended: Collection[str]
+    ) -> str:
         """Starts a batch, or finds the one that the same requests started before.
 
         So a run that was killed before it could note the batch's id does not pay twice.
@@ -80,18 +83,7 @@ class BatchClient:
         Raises:
             ChatError: The server refuses it.
         """
-        lines = "".join(
-            dumps(
-                {
-                    "custom_id": key,
-                    "method": "POST",
-                    "url": "/v1/chat/completions",
-                    "body": {"model": self._endpoint.model, **body},
-                }
-            )
-            + "\n"
-            for key, body in bodies.items()
-        ).encode("utf-8", "replace")
+        lines = self._requests(bodies)
         name = hashlib.sha256(lines).hexdigest()
         if found := await self._find(name, ended):
             return found
@@ -101,7 +93,7 @@ class BatchClient:
         file = await self._server.request("/files", data=form, retries=0)
         content = {
             "input_file_id": self._field(file, "id"),
-            "endpoint": "/v1/chat/completions",
+            "endpoint": _API,
             "completion_window": "24h",
             "metadata": {_NAME: name},
         }
@@ -139,7 +131,7 @@ class BatchClient:
             batch = await self._server.request(f"/batches/{batch_id}", method="GET")
             status = self._field(batch, "status")
             counts = batch.get("request_counts")
-            completed = counts.get("completed") if isinstance(counts, dict) else None
+            completed = counts.get("completed") if is_object(counts) else None
             if isinstance(completed, int):
                 progress(completed)
             if status in _ENDED:
@@ -150,27 +142,33 @@ class BatchClient:
         results: dict[str, Answer | ChatError] = {}
         for name in ("output_file_id", "error_file_id"):
             if batch.get(name):
-                text = await self._server.request(
-                    f"/files/{self._field(batch, name)}/content",
-                    method="GET",
-                    max_bytes=_MAX_RESULT_BYTES,
-                    as_json=False,
-                )
-                for line in text.split("\n"):
+                path = f"/files/{self._field(batch, name)}/content"
+                file = await self._server.fetch(path, method="GET", max_bytes=_MAX_RESULT_BYTES)
+                for line in file.text.split("\n"):
                     results |= self._result(line)
         return results
+
+    def _requests(self, bodies: Mapping[str, Mapping[str, Json]]) -> bytes:
+        """Writes the file of a batch, a request a line."""
+        lines: list[str] = []
+        for key, body in bodies.items():
+            request = {"model": self._endpoint.model, **body}
+            line = {"custom_id": key, "method": "POST", "url": _API, "body": request}
+            lines.append(f"{dumps(line)}\n")
+        return "".join(lines).encode("utf-8", "replace")
 
     async def _find(self, name: str, ended: Collection[str]) -> str | None:
         after = ""
         for _ in range(_PAGES):
             page = await self._server.request(f"/batches?limit=100{after}", method="GET")
-            batches = page.get("data") if isinstance(page, dict) else None
-            for batch in batches if isinstance(batches, list) else []:
-                marks = batch.get("metadata") or {}
-                is_same = marks.get(_NAME) == name and batch.get("id") not in ended
+            found = page.get("data") if is_object(page) else None
+            batches = list(filter(is_object, found)) if is_list(found) else []
+            for batch in batches:
+                marks = batch.get("metadata")
+                is_same = is_object(marks) and marks.get(_NAME) == name
                 states = ("validating", "in_progress", "finalizing", "completed")
-                if is_same and batch.get("status") in states:
-                    return batch["id"]
+                if is_same and batch.get("id") not in ended and batch.get("status") in states:
+                    return self._field(batch, "id")
             if not batches or not page.get("has_more"):
                 return None
             after = f"&after={self._field(batches[-1], 'id')}"
@@ -178,7 +176,7 @@ class BatchClient:
 
     def _field(self, content: Json, name: str) -> str:
         """Returns a name that a server gave, which may become part of an address."""
-        value = content.get(name) if isinstance(content, dict) else None
+        value = content.get(name) if is_object(content) else None
         if not isinstance(value, str) or not re.fullmatch(r"[\w.:-]{1,200}", value):
             raise self._server.error(f"the reply has no usable `{name}`")
         return value
@@ -186,10 +184,12 @@ class BatchClient:
     def _result(self, line: str) -> dict[str, Answer | ChatError]:
         try:
             record = json.loads(line)
-            key, response = str(record["custom_id"]), record.get("response") or {}
+            key = str(record["custom_id"])
+            response: Mapping[str, Json] = record.get("response") or {}
             if response.get("status_code") == 200:
                 return {key: read_answer(response["body"], [])}
-            fault = record.get("error") or (response.get("body") or {}).get("error")
+            body: Mapping[str, Json] = response.get("body") or {}
+            fault = record.get("error") or body.get("error")
             return {key: ChatError(f"{self._endpoint.model}: {dumps(fault)}")}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}  # a line cut short; its request counts as not answered
@@ -197,6 +197,7 @@ class BatchClient:
 
 def _faults(batch: Json) -> str:
     errors = batch.get("errors")
-    found = errors.get("data") if isinstance(errors, dict) else None
-    texts = [str(fault.get("message") or "") for fault in found or [] if isinstance(fault, dict)]
+    found = errors.get("data") if is_object(errors) else None
+    faults: list[Json] = found if is_list(found) else []
+    texts = [str(fault.get("message") or "") for fault in faults if is_object(fault)]
     return " ".join("; ".join(texts).split()) or "no reason given"

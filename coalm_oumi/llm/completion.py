@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.jsontext import Json, JsonValue, dumps, is_list, is_object
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.llm.http import error_of
 
@@ -47,11 +48,60 @@ def read_body(body: bytes) -> Json:
         raise ValueError("nested too deeply") from error
 
 
-def normalise(content: Json, messages: Sequence[Mapping[str, Any]], **more: Json) -> Json:
-    """Returns a completion as the API's documentation has it.
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the model wrote as the API has it: the arguments are JSON text."""
 
-    Text in parts is joined, a missing role, id or type is filled in, arguments become text, and a
-    count of tokens that is not a number becomes the bound by bytes.
+    id: str
+    name: str
+    arguments: str
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Returns the call in the API's form."""
+        function: JsonValue = {"name": self.name, "arguments": self.arguments}
+        return {"id": self.id, "type": "function", "function": function}
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a server answered.
+
+    Attributes:
+        text: The answer; empty if there are calls alone.
+        tool_calls: The calls.
+        thoughts: The hidden reasoning, by the key that the server gives it.
+        finish_reason: `stop`, or why it ended otherwise.
+        usage: The tokens that the server counts, or their bounds.
+    """
+
+    text: str
+    tool_calls: Sequence[ToolCall]
+    thoughts: Mapping[str, str]
+    finish_reason: str
+    usage: Usage
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Returns the completion as the API's documentation has it."""
+        message: dict[str, JsonValue] = {"role": "assistant", "content": self.text}
+        if self.tool_calls:
+            message["tool_calls"] = [call.as_json() for call in self.tool_calls]
+            message["content"] = self.text or None
+        message |= self.thoughts
+        return {
+            "choices": [{"message": message, "finish_reason": self.finish_reason}],
+            "usage": {
+                "prompt_tokens": self.usage.input_tokens,
+                "completion_tokens": self.usage.output_tokens,
+                "total_tokens": self.usage.input_tokens + self.usage.output_tokens,
+            },
+        }
+
+
+def read(content: Json, messages: Sequence[Mapping[str, Any]], **more: Json) -> Completion:
+    """Reads a completion.
+
+    Text in parts is joined, a missing id is filled in, arguments become text, and a count of tokens
+    that is not a number becomes the bound by bytes.
 
     Args:
         content: The reply.
@@ -62,47 +112,38 @@ def normalise(content: Json, messages: Sequence[Mapping[str, Any]], **more: Json
         ServerSaysError: It is an error.
         ValueError: It is not a completion.
     """
-    if not isinstance(content, Mapping):
+    if not is_object(content):
         raise ValueError(f"expected an object, found {type(content).__name__}")
     choices = content.get("choices")
     if not choices or content.get("error"):
         if error := error_of(content):
             raise ServerSaysError(error, _status(content))
         raise ValueError("it has no `choices`")
-    choice = choices[0] if isinstance(choices, list) else None
-    message = choice.get("message") if isinstance(choice, Mapping) else None
-    if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
+    choice = choices[0] if is_list(choices) else None
+    message = choice.get("message") if is_object(choice) else None
+    if not is_object(choice) or not is_object(message):
         raise ValueError("its first choice has no `message`")
     text = _text(message.get("content"))
     tool_calls = _tool_calls(message.get("tool_calls"))
-    answer: dict[str, Json] = {"role": "assistant", "content": text}
-    if tool_calls:
-        answer["tool_calls"] = tool_calls
-        answer["content"] = text or None
-    for name in ("reasoning", "reasoning_content"):
-        if isinstance(message.get(name), str):
-            answer[name] = message[name]
+    named = ((name, message.get(name)) for name in ("reasoning", "reasoning_content"))
+    thoughts = {name: thought for name, thought in named if isinstance(thought, str)}
     reason = choice.get("finish_reason")
-    thoughts = answer.get("reasoning") or answer.get("reasoning_content") or ""
-    calls = dumps(tool_calls) if tool_calls else ""
-    written = len((text + thoughts + calls).encode("utf-8", "replace"))
+    calls = dumps([call.as_json() for call in tool_calls]) if tool_calls else ""
+    thought = thoughts.get("reasoning") or thoughts.get("reasoning_content") or ""
+    written = len((text + thought + calls).encode("utf-8", "replace"))
     bound = Usage(most_tokens(messages, **more), written)
-    usage = read_usage(content.get("usage"), bound)
-    return {
-        "choices": [
-            {"message": answer, "finish_reason": reason if isinstance(reason, str) else "stop"}
-        ],
-        "usage": {
-            "prompt_tokens": usage.input_tokens,
-            "completion_tokens": usage.output_tokens,
-            "total_tokens": usage.input_tokens + usage.output_tokens,
-        },
-    }
+    return Completion(
+        text=text,
+        tool_calls=tool_calls,
+        thoughts=thoughts,
+        finish_reason=reason if isinstance(reason, str) else "stop",
+        usage=_usage(content.get("usage"), bound),
+    )
 
 
-def read_usage(counted: Json, bound: Usage) -> Usage:
+def _usage(content: Json, bound: Usage) -> Usage:
     """Returns the tokens that a server counts, or the bound if a count is none."""
-    counted = counted if isinstance(counted, Mapping) else {}
+    counted = content if is_object(content) else {}
 
     def count(name: str, most: int) -> int:
         value = counted.get(name)
@@ -122,9 +163,9 @@ def most_tokens(messages: Sequence[Mapping[str, Any]], **more: Json) -> int:
     return len(dumps([*messages, more]).encode("utf-8", "replace")) + _TEMPLATE
 
 
-def _status(content: Mapping[str, Any]) -> int:
+def _status(content: Mapping[str, Json]) -> int:
     error = content.get("error")
-    code = error.get("code") if isinstance(error, Mapping) else None
+    code = error.get("code") if is_object(error) else None
     return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
@@ -134,32 +175,31 @@ def _text(content: Json) -> str:
         return ""
     if isinstance(content, str):
         return content
-    if isinstance(content, Mapping):
-        content = [content]
-    if not isinstance(content, list):
+    parts = [content] if is_object(content) else content
+    if not is_list(parts):
         raise ValueError(f"its content is {type(content).__name__}, expected text")
     texts: list[str] = []
-    for part in content:
-        text = part.get("text") if isinstance(part, Mapping) else part
+    for part in parts:
+        text = part.get("text") if is_object(part) else part
         if isinstance(text, str):
             texts.append(text)
-    if content and not texts:
+    if parts and not texts:
         raise ValueError("its content holds no text")
     return "".join(texts)
 
 
-def _tool_calls(tool_calls: Json) -> list[Json]:
+def _tool_calls(tool_calls: Json) -> list[ToolCall]:
     if not tool_calls:
         return []
-    if not isinstance(tool_calls, list):
+    if not is_list(tool_calls):
         raise ValueError(f"its tool calls are {type(tool_calls).__name__}, expected a list")
     return [_tool_call(call, place) for place, call in enumerate(tool_calls)]
 
 
-def _tool_call(call: Json, place: int) -> Json:
-    function = call.get("function", call) if isinstance(call, Mapping) else None
-    name = function.get("name") if isinstance(function, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(name, str):
+def _tool_call(call: Json, place: int) -> ToolCall:
+    function = call.get("function", call) if is_object(call) else None
+    name = function.get("name") if is_object(function) else None
+    if not is_object(call) or not is_object(function) or not isinstance(name, str):
         raise ValueError(f"its tool call {place} names no function")
     arguments = function.get("arguments")
     if arguments is None:
@@ -167,8 +207,6 @@ def _tool_call(call: Json, place: int) -> Json:
     elif not isinstance(arguments, str):
         arguments = dumps(arguments)
     identifier = call.get("id")
-    return {
-        "id": identifier if isinstance(identifier, str) and identifier else f"call_{place}",
-        "type": "function",
-        "function": {"name": name, "arguments": arguments},
-    }
+    if not isinstance(identifier, str) or not identifier:
+        identifier = f"call_{place}"
+    return ToolCall(identifier, name, arguments)

@@ -1,4 +1,5 @@
 """Why a question has no answer: one classification of what servers and engines say."""
+# pyright: reportMissingTypeStubs=false
 
 import re
 from dataclasses import dataclass, field

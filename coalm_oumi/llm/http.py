@@ -18,6 +18,8 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import aiohttp
 
+from coalm_oumi.core.jsontext import Json, is_list, is_object
+
 MAX_REPLY_BYTES = 32 << 20
 """An answer of 100,000 tokens with log probabilities takes less."""
 
@@ -248,19 +250,19 @@ def error_text(reply: Reply) -> str:
     return text[:500] or f"HTTP status {reply.status}"
 
 
-def error_of(content: Any) -> str:
+def error_of(content: Json) -> str:
     """Returns the error that a reply's JSON holds; empty if it holds none."""
-    if isinstance(content, list) and content:
+    if is_list(content) and content:
         content = content[0]  # Google's
-    if not isinstance(content, Mapping):
+    if not is_object(content):
         return ""
     error = content.get("error") or content.get("detail") or content.get("message")
     codes = [content.get("error_type")]
-    if isinstance(error, list):
+    if is_list(error):
         error = "; ".join(
-            str(item.get("msg", item) if isinstance(item, Mapping) else item) for item in error[:3]
+            str(item.get("msg", item) if is_object(item) else item) for item in error[:3]
         )
-    elif isinstance(error, Mapping):
+    elif is_object(error):
         codes += [error.get("code"), error.get("type"), error.get("status")]
         error = error.get("message") or error.get("msg") or "no reason given"
     if not error:

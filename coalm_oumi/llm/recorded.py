@@ -1,20 +1,18 @@
 """Puts questions to a model through Oumi's engines, and records each answer as it comes."""
+# pyright: reportMissingTypeStubs=false
 
 import asyncio
 import contextlib
 import dataclasses
-import itertools
 import json
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from oumi.core.async_utils import safe_asyncio_run
 from oumi.core.types.conversation import Conversation, Message, Role
@@ -24,29 +22,26 @@ from tqdm import tqdm
 from coalm_oumi.core import compat
 from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError, WriteError
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_object
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.files.journal import Journal
 from coalm_oumi.llm.batches import BatchEngine
 from coalm_oumi.llm.failure import Cause, Generated
 from coalm_oumi.llm.http import public_url
 from coalm_oumi.llm.remote import RemoteEngine, served_model
+from coalm_oumi.llm.side_by_side import SideBySide
 from coalm_oumi.llm.weights import fingerprint
 from coalm_oumi.rendering.chat_template import pin_template_date
 
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig
     from oumi.core.inference import BaseInferenceEngine
+    from oumi.inference import RemoteInferenceEngine
 
 _R = TypeVar("_R")
 
 PATIENCE = 8
 """This many failures in a row, or as many as are asked at the same time, end a run."""
-
-GRACE_SECONDS = 5.0
-"""A run that ends early waits so long for the answers that are under way, since they are paid for.
-"""
-
 
 _PROBE = "tools probe"
 PROBE_TOOL: Json = {
@@ -142,12 +137,11 @@ class RecordedModel:
         """
         folder = Path(config.output_dir) / "raw"
         self._unreachable = ""
-        self._is_remote = _is_remote(engine)
         self.made_by = made_by(config)
-        if self._is_remote:
+        if _is_remote(engine):
             self.made_by["serves"] = self._served(engine, config, folder, name)
-            self._backend = RemoteEngine(engine)  # pyright: ignore[reportArgumentType]
-            self._at_once = compat.most_at_once(engine)  # pyright: ignore[reportArgumentType]
+            self._backend = RemoteEngine(engine)
+            self._at_once = compat.most_at_once(engine)
             self._patience = max(PATIENCE, self._at_once)
         else:
             batch = config.generation.batch_size or 1
@@ -167,13 +161,15 @@ class RecordedModel:
         self._answered_here = 0
         self._failed_in_row = 0
         self._last_failure: Generated | None = None
-        self._is_stopping = self._is_unwritable = False
+        self._is_unwritable = False
         self._asked = 0  # in the current call of `hold`, and what has no answer
         self._failed: list[tuple[Question, Generated]] = []
         self.too_long: set[str] = set()
         """The keys of questions of this run that were longer than the model's context."""
 
-    def _served(self, engine: Any, config: "EvaluationConfig", folder: Path, name: str) -> Json:
+    def _served(
+        self, engine: "RemoteInferenceEngine", config: "EvaluationConfig", folder: Path, name: str
+    ) -> Json:
         """Asks the server what it serves. Without it, the answers that are recorded can be used."""
         try:
             return safe_asyncio_run(served_model(engine, config.model.model_name))
@@ -254,84 +250,22 @@ class RecordedModel:
         at_once: int | None,
         within: AbstractAsyncContextManager[Any],
     ) -> Iterator[_R]:
-        loop = asyncio.new_event_loop()
-        ended: asyncio.Queue[asyncio.Task[_R]] = asyncio.Queue()
-        live: set[asyncio.Task[_R]] = set()
-        self._is_stopping = self._is_unwritable = False
+        self._is_unwritable = False
         self._failed_in_row, self._answered_here = 0, 0
         # Here and not in Oumi's engine, so that a greeting is not asked after all that waits.
         self._slots = asyncio.Semaphore(self._at_once)
         self._may_ask = asyncio.Event()
         self._may_ask.set()
-        first_error: BaseException | None = None
-        grace: list[asyncio.TimerHandle] = []
-
-        def stop(message: str = "") -> None:
-            """Asks nothing more, and gives the answers under way a little time."""
-            if self._is_stopping:
-                return
-            self._is_stopping = True
-            under_way = [task for task in live if task in self._backend.at_server]
-            if message:
-                logger.warning(message.format(len(under_way)))
-            for task in live.difference(under_way):
-                task.cancel()
-            give_up = (task.cancel for task in under_way)
-            grace.extend(loop.call_later(GRACE_SECONDS, cancel) for cancel in give_up)
-
-        def interrupt() -> None:
-            nonlocal first_error
-            first_error = first_error or KeyboardInterrupt()
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second ends the process
-            stop(
-                "stopping; waiting up to "
-                f"{GRACE_SECONDS:g} s for {{}} answers under way (Ctrl-C again ends at once)"
-            )
-
-        opened = contextlib.AsyncExitStack()
-
-        async def open_() -> None:
-            await opened.enter_async_context(self._backend.open())
-            await opened.enter_async_context(within)
-
-        with _on_interrupt(loop, interrupt):
-            try:
-                loop.run_until_complete(open_())
-                while True:
-                    free = None if at_once is None else at_once - len(live)
-                    for coroutine in itertools.islice(() if self._is_stopping else work, free):
-                        task = loop.create_task(coroutine)
-                        task.add_done_callback(ended.put_nowait)
-                        live.add(task)
-                    if not live:
-                        break
-                    task = loop.run_until_complete(ended.get())
-                    live.discard(task)
-                    if task.cancelled():
-                        continue
-                    if error := task.exception():
-                        first_error = first_error or error
-                        stop()
+        self._side_by_side = run = SideBySide(work, at_once)
+        ended = run.ended(self._backend.open(), within, at_server=self._backend.at_server)
+        with contextlib.closing(ended):
+            for results in ended:
+                yield from results
+                if self._failed_in_row >= self._patience and not run.is_stopping:
+                    if run.wait(self._probe()):
+                        self._failed_in_row = 0
                     else:
-                        yield task.result()
-                    if self._failed_in_row >= self._patience and not self._is_stopping:
-                        if loop.run_until_complete(self._probe()):
-                            self._failed_in_row = 0
-                        else:
-                            first_error = first_error or self._gone_error()
-                            stop()
-                if first_error is not None:
-                    raise first_error
-            finally:
-                for handle in grace:
-                    handle.cancel()
-                for task in live:
-                    task.cancel()
-                if live:
-                    loop.run_until_complete(asyncio.wait(live))
-                with contextlib.suppress(Exception):
-                    loop.run_until_complete(opened.aclose())
-                loop.close()
+                        run.stop(self._gone_error())
 
     async def answer(self, question: Question) -> Generated:
         """Returns the answer to one question, recorded before or asked now.
@@ -349,7 +283,7 @@ class RecordedModel:
             record = self._journal.records[key]
             is_cut = record.get("is_cut", False)
             return Generated(record["text"], Usage(**record["usage"]), is_cut=is_cut)
-        if self._is_stopping:
+        if self._side_by_side.is_stopping:
             raise asyncio.CancelledError
         if self._unreachable:
             raise ServerGoneError(
@@ -485,15 +419,6 @@ class RecordedModel:
         if fewest > 0:
             self._journal.append(_PROBE, {"prompt_tokens": [fewest, most]})
 
-    def attempt(self, questions: Sequence[Question]) -> list[Generated]:
-        """Returns what came of each question: recorded before, or asked now."""
-
-        async def one(place: int) -> tuple[int, Generated]:
-            return place, await self.answer(questions[place])
-
-        found = dict(self.run(one(place) for place in range(len(questions))))
-        return [found[place] for place in range(len(questions))]
-
     def _note(self, generated: Generated, *, is_known: bool) -> None:
         """Counts what tells a model that is gone from questions that cannot be answered."""
         if generated.cause is None:
@@ -568,22 +493,7 @@ class _LostError(Exception):
     """Ends one conversation: its question has no answer, and the run will end with an error."""
 
 
-@contextlib.contextmanager
-def _on_interrupt(loop: asyncio.AbstractEventLoop, handle: Callable[[], None]) -> Iterator[None]:
-    """Handles Ctrl-C inside the event loop, where it cannot cut a record in two."""
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT) if is_main else None
-    if before in (None, signal.SIG_IGN):
-        yield
-        return
-    loop.add_signal_handler(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _is_remote(engine: "BaseInferenceEngine") -> bool:
+def _is_remote(engine: "BaseInferenceEngine") -> "TypeGuard[RemoteInferenceEngine]":
     """Returns True if answers come one by one, from a server."""
     from oumi.inference import RemoteInferenceEngine
 
@@ -595,7 +505,7 @@ def _recorded(folder: Path, name: str, made: Mapping[str, Json]) -> Iterator[Jso
     for file in sorted(folder.glob(f"{name}.*.jsonl")):
         with contextlib.suppress(ValueError, OSError, AttributeError), file.open("rb") as stream:
             found = json.loads(stream.readline()).get("made_by")
-            if isinstance(found, dict) and {**found, "serves": None} == {**made, "serves": None}:
+            if is_object(found) and {**found, "serves": None} == {**made, "serves": None}:
                 yield found.get("serves")
 
 

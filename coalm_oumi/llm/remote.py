@@ -4,10 +4,11 @@ Oumi builds the request, paces and retries it and reads the answer. What Oumi 0.
 decided in the session that it posts with: the bound of a reply's bytes, redirects, pauses of years,
 keys in errors, and answers that differ from the API's documentation in ways that do no harm.
 """
+# pyright: reportMissingTypeStubs=false
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,11 +18,11 @@ from oumi.core.types.conversation import Conversation, Role
 from oumi.utils.logging import logger
 
 from coalm_oumi.core import compat
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_list, is_object
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.core.wording import one_line
-from coalm_oumi.llm import http
-from coalm_oumi.llm.completion import ServerSaysError, normalise, read_body
+from coalm_oumi.llm import completion, http
+from coalm_oumi.llm.completion import ServerSaysError, read_body
 from coalm_oumi.llm.failure import Cause, Generated, failed, is_too_long
 from coalm_oumi.llm.text import text_of
 
@@ -51,7 +52,7 @@ class RemoteEngine:
         self.at_server: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    async def open(self) -> AsyncGenerator[None]:
         """Holds the connections while questions are asked."""
         async with http.new_session() as session:
             self._session = _OumisSession(session, self.at_server)
@@ -95,7 +96,7 @@ def answer_of(conversation: Conversation) -> Generated | None:
     last = conversation.messages[-1]
     if last.role != Role.ASSISTANT:
         return None
-    counted = conversation.metadata.get("usage") or {}
+    counted: Mapping[str, int | None] = conversation.metadata.get("usage") or {}
     usage = Usage(counted.get("prompt_tokens") or 0, counted.get("completion_tokens") or 0)
     is_cut = conversation.metadata.get("finish_reason") == "length"
     return Generated(text_of(last), usage, is_cut=is_cut)
@@ -151,12 +152,13 @@ class _OumisSession:
             body = read_body(reply.body)
         except ValueError as error:
             return self._unreadable(str(error))
-        is_chat = isinstance(body, Mapping) and "messages" in content
+        is_chat = is_object(body) and "messages" in content
         if not is_chat or not ("choices" in body or http.error_of(body)):
             return self._answered(body)  # the form of another API, which Oumi's engine knows
         try:
             messages = content["messages"]
-            return self._answered(normalise(body, messages, tools=content.get("tools")))
+            found = completion.read(body, messages, tools=content.get("tools"))
+            return self._answered(found.as_json())
         except ServerSaysError as error:
             return self._failed(str(error), error.status, None)
         except ValueError as error:
@@ -247,8 +249,8 @@ async def served_model(engine: "RemoteInferenceEngine", name: str) -> Json:
         content = read_body(reply.body)
     except ValueError:
         return None
-    entries = content.get("data") if isinstance(content, Mapping) else None
-    for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, Mapping) and entry.get("id") == name:
+    entries = content.get("data") if is_object(content) else None
+    for entry in entries if is_list(entries) else []:
+        if is_object(entry) and entry.get("id") == name:
             return {field: entry[field] for field in _STABLE if entry.get(field) is not None}
     return None

@@ -1,4 +1,5 @@
 """The text of an answer, native tool calls included."""
+# pyright: reportMissingTypeStubs=false
 
 from oumi.core.types.conversation import Message
 

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
@@ -43,7 +43,7 @@ class Batches(Generic[_T, _R]):
         self._waiting: list[tuple[_T, asyncio.Future[_R]]] = []
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    async def open(self) -> AsyncGenerator[None]:
         """Takes batches while it is open."""
         self._wake = asyncio.Event()
         worker = asyncio.create_task(self._take())
