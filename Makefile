@@ -12,7 +12,7 @@ export WANDB_MODE := disabled
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
-# Processors without bfloat16 instructions emulate them many times slower than float32.
+# Processors without bfloat16 instructions emulate them, so the demo takes float32 there.
 DTYPE := $(shell grep -qs bf16 /proc/cpuinfo && echo bfloat16 || echo float32)
 
 ifneq ($(DATA),)

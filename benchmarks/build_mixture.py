@@ -1,24 +1,28 @@
-"""Build throughput and memory: one process beside all cores, a small mixture beside a large one.
+"""Build throughput and memory: one process beside several, a small mixture beside a large one.
 
-    python benchmarks/build_mixture.py [--scale 0.1] [--workers 2]
+    python benchmarks/build_mixture.py [--scales 0.02 0.1] [--workers 2] [--rounds 2]
 
-Raw files as large as the published ones times `--scale` are made from the records that ship with
-the package, each copy with a different number, so that nothing is a duplicate. They are built in
-three separate processes: a tenth of them with all workers, all of them with all workers, and
-all of them with one. Memory is the most that the building process and its workers held for
-themselves at once (RssAnon); a build in constant memory needs as much for all as for the tenth,
-except for the order of the samples, which takes some hundred bytes each.
+Raw files as large as the published ones times each scale are made from the records that ship with
+the package, each copy with a different number, so that nothing is a duplicate. At each scale they
+are built by one process and by `--workers`, each build a separate command into an empty folder. The
+one that goes first changes with each round. Processor time is that of all its processes, which a
+busy machine changes less than wall time. Memory is the most that the building process and its
+workers held for themselves at once (RssAnon). The last lines print ratios of medians: time of one
+process over that of several, and memory at the largest scale over that at the smallest.
 """
 
 import argparse
 import itertools
 import json
 import os
+import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,37 +36,47 @@ RECORDS = {"snips": 13_784, "xlam": 67_500, "toolace": 11_300, "sgd": 16_142}
 def main() -> None:
     """Measures all sides in one run and prints them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=float, default=0.1)
+    parser.add_argument("--scales", type=float, nargs="+", default=[0.02, 0.1])
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        rows = []
-        for name, scale, workers in (
-            ("a tenth", options.scale / 10, options.workers),
-            ("all", options.scale, options.workers),
-            ("all, one process", options.scale, 1),
-        ):
-            make_raw(home / "raw", scale)
-            rows.append((name, *build(home, workers)))
-    print(f"{'':<18}{'samples':>10}{'seconds':>10}{'samples/s':>11}{'memory':>12}")
-    for name, samples, seconds, memory in rows:
-        print(
-            f"{name:<18}{samples:>10,}{seconds:>10.1f}{samples / seconds:>11,.0f}{memory:>9,} MiB"
-        )
-    (_, _, _, small), (_, _, fast, large), (_, _, slow, _) = rows
-    print(f"one process / {options.workers} processes, time  {slow / fast:.2f}")
-    print(f"all / a tenth, memory           {large / small:.2f}")
+    scales, several = sorted(options.scales), options.workers
+    print(f"{'scale':>6}{'samples':>9}{'workers':>9}{'seconds':>9}{'from .. to':>16}"
+          f"{'processor':>11}{'samples/s':>11}{'memory':>12}")  # fmt: skip
+    seconds: dict[tuple[float, int], float] = {}
+    memory: dict[tuple[float, int], float] = {}
+    for scale in scales:
+        found: dict[int, list[tuple[int, float, float, int]]] = defaultdict(list)
+        with tempfile.TemporaryDirectory() as folder:
+            make_raw(Path(folder) / "raw", scale)
+            for round_ in range(options.rounds):
+                for workers in (1, several) if round_ % 2 == 0 else (several, 1):
+                    found[workers].append(build(Path(folder), workers))
+        for workers in (1, several):
+            samples, times, processor, peaks = zip(*found[workers], strict=True)
+            middle = seconds[scale, workers] = statistics.median(times)
+            memory[scale, workers] = statistics.median(peaks)
+            print(f"{scale:>6g}{samples[0]:>9,}{workers:>9}{middle:>9.1f}"
+                  f"{f'{min(times):.1f} .. {max(times):.1f}':>16}"
+                  f"{statistics.median(processor):>9.1f} s{samples[0] / middle:>11,.0f}"
+                  f"{memory[scale, workers]:>8,.0f} MiB")  # fmt: skip
+    for scale in scales:
+        ratio = seconds[scale, 1] / seconds[scale, several]
+        print(f"1 process / {several} processes at {scale:g}, time  {ratio:.2f}")
+    for workers in (1, several):
+        ratio = memory[scales[-1], workers] / memory[scales[0], workers]
+        print(f"scale {scales[-1]:g} / {scales[0]:g}, {workers} workers, memory  {ratio:.2f}")
 
 
-def build(home: Path, workers: int) -> tuple[int, float, int]:
-    """Returns the samples, the seconds and the peak memory in MiB of one build."""
+def build(home: Path, workers: int) -> tuple[int, float, float, int]:
+    """Returns the samples, wall and processor seconds, and peak memory in MiB of one build."""
+    shutil.rmtree(home / "out", ignore_errors=True)
     recipe = home / "data.yaml"
     sources = {name: {"path": str(home / "raw" / name)} for name in RECORDS}
     sources["hammer"] = sources.pop("xlam")
     recipe.write_text(json.dumps({"output_dir": str(home / "out"), "sources": sources}))
     command = [sys.executable, "-m", "coalm_oumi", "build", "-c", str(recipe)]
-    start = time.perf_counter()
+    start, before = time.perf_counter(), processor_time()
     process = subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.DEVNULL)
     peak = 0
     while process.poll() is None:
@@ -70,9 +84,16 @@ def build(home: Path, workers: int) -> tuple[int, float, int]:
         time.sleep(0.1)
     seconds = time.perf_counter() - start
     if process.returncode:
-        raise SystemExit(process.returncode)
+        raise SystemExit(f"`coalm build` ended with code {process.returncode}")
     counts = json.loads((home / "out/manifest.json").read_text())["samples"]
-    return sum(sum(split.values()) for split in counts.values()), seconds, peak // 1024
+    samples = sum(sum(split.values()) for split in counts.values())
+    return samples, seconds, processor_time() - before, peak // 1024
+
+
+def processor_time() -> float:
+    """Returns the processor seconds of all processes that have ended, workers among them."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def anonymous(process: int) -> int:
@@ -88,7 +109,6 @@ def anonymous(process: int) -> int:
 
 def make_raw(folder: Path, scale: float) -> None:
     """Writes raw files of all sources."""
-    shutil.rmtree(folder, ignore_errors=True)
     shipped = resource_dir("samples")
     counts = {name: round(count * scale) for name, count in RECORDS.items()}
 

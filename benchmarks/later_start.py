@@ -1,27 +1,36 @@
-"""A later start of a run: time to the first batch and memory per rank, ours beside Oumi's.
+"""Start of a run, cold and warm: time to the first batch and memory per rank, ours beside Oumi's.
 
-    python benchmarks/later_start.py MIXTURE TOKENIZER [--batch 8]
+    python benchmarks/later_start.py MIXTURE TOKENIZER [--rounds 3] [--batch 8]
 
-MIXTURE is a folder that `coalm build` wrote, TOKENIZER a Transformers folder. Each side is a
-separate process, as a rank is, that has imported what a trainer imports. It opens the training
-split through its dataset class and takes a batch of `--batch` samples. Ours has run once before, so
-that its tokens are in the cache, as they are for every rank but the first and for every later
-start. The stock class has no such cache: it reads the split, here as JSON Lines, and tokenises all
-of it. Memory is what the process holds for itself (RssAnon) and with the pages of the mapped files,
-which all ranks share (RSS), both beyond what it held after its imports.
+MIXTURE is a folder that `coalm build` wrote, TOKENIZER a Transformers folder. A start is a separate
+process, as a rank is. It imports what a trainer imports, opens the training split through its
+dataset class, as a recipe does, and takes a batch of `--batch` samples. Timed is what comes after
+the imports. The stock class is Oumi's Alpaca class over one Parquet file of the same samples.
+
+Both classes keep tokens in the cache of `datasets`, and each round gives each side an empty one.
+Its first start there is cold, and its second is warm: that of a resumed run, or of any rank but the
+first. The side that goes first changes with each round. Memory is what the process holds for itself
+(RssAnon), and with the pages of the mapped files, which all ranks share (RSS), both beyond what it
+held after its imports. The last lines print stock over ours, from medians.
 """
 
 import argparse
 import json
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 SIDES = ("stock", "ours")
+STARTS = ("cold", "warm")
+MAX_LENGTH = 4096
+"""Tokens of the longest sample, as in `recipes/coalm_8b.yaml`: longer than any at hand."""
 
 
 def main() -> None:
@@ -29,50 +38,66 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mixture", type=Path)
     parser.add_argument("tokenizer", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         rank(options.side, options.mixture, options.tokenizer, options.batch)
         return
+    command = [sys.executable, __file__, "--batch", str(options.batch), "--side"]
+    found: dict[tuple[str, str], list[Mapping[str, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        lines = Path(folder) / "train.jsonl"
-        count = write_lines(options.mixture, lines)
-        command = [sys.executable, __file__, "--batch", str(options.batch)]
-        ours = [*command, "--side", "ours", str(options.mixture), str(options.tokenizer)]
-        first = measured(ours)
-        found = {
-            "stock": measured([*command, "--side", "stock", str(lines), str(options.tokenizer)]),
-            "ours": measured(ours),
-        }
-    print(f"{count} samples; our first start, with an empty cache or not: {first['seconds']:.1f} s")
-    print(f"{'':<8}{'first batch':>14}{'own memory':>14}{'with mapped files':>20}")
-    for side, result in found.items():
-        print(
-            f"{side:<8}{result['seconds']:>12.1f} s{result['anonymous']:>12.2f} GB"
-            f"{result['resident']:>18.2f} GB"
-        )
-    print(f"stock / ours, time    {found['stock']['seconds'] / found['ours']['seconds']:.1f}")
-    print(f"stock / ours, memory  {found['stock']['anonymous'] / found['ours']['anonymous']:.1f}")
+        data = {"stock": Path(folder) / "train.parquet", "ours": options.mixture}
+        count = write_split(options.mixture, data["stock"])
+        for round_ in range(options.rounds):
+            for start in STARTS:
+                for side in SIDES if round_ % 2 == 0 else reversed(SIDES):
+                    place = [side, str(data[side]), str(options.tokenizer)]
+                    cache = Path(folder) / f"{side}-{round_}"
+                    found[start, side].append(measured([*command, *place], cache))
+    show(found, count)
 
 
-def write_lines(mixture: Path, file: Path) -> int:
-    """Writes the training split as JSON Lines."""
+def write_split(mixture: Path, file: Path) -> int:
+    """Writes the training split as one Parquet file, and returns its number of samples."""
     from coalm_oumi.data.mixture.store import read_samples, split_files
 
     table = read_samples(split_files(mixture, "train")[0])
-    with file.open("w") as stream:
-        for row in table:
-            stream.write(json.dumps(row) + "\n")
+    table.to_parquet(file)
     return len(table)
 
 
-def measured(command: Sequence[str]) -> dict[str, float]:
-    """Runs one side, which prints what it measured last."""
-    done = subprocess.run(command, capture_output=True, text=True)
+def measured(command: Sequence[str], cache: Path) -> Mapping[str, float]:
+    """Runs one start over a cache. It prints what it measured last."""
+    environment = {**os.environ, "HF_DATASETS_CACHE": str(cache)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def show(found: Mapping[tuple[str, str], Sequence[Mapping[str, float]]], count: int) -> None:
+    """Prints medians and spreads, and the ratios of the medians."""
+    rounds = len(found["cold", "ours"])
+    print(f"{count} samples, median of {rounds} rounds")
+    print(f"{'':<12}{'first batch':>14}{'from .. to':>18}{'own memory':>14}{'with mapped':>14}")
+    medians: dict[tuple[str, str], dict[str, float]] = {}
+    for (start, side), results in found.items():
+        middle = {key: statistics.median(r[key] for r in results) for key in results[0]}
+        medians[start, side] = middle
+        times = sorted(result["seconds"] for result in results)
+        print(
+            f"{side:<6}{start:<6}{middle['seconds']:>12.2f} s"
+            f"{f'{times[0]:.2f} .. {times[-1]:.2f} s':>18}"
+            f"{middle['anonymous']:>11.2f} GB{middle['resident']:>11.2f} GB"
+        )
+    for start in STARTS:
+        stock, ours = (medians[start, side] for side in SIDES)
+        print(
+            f"stock / ours, {start}:  time {stock['seconds'] / ours['seconds']:.2f},  own memory "
+            f"{stock['anonymous'] / ours['anonymous']:.2f}"
+        )
 
 
 def rank(side: str, data: Path, tokenizer_path: Path, batch: int) -> None:
@@ -83,9 +108,12 @@ def rank(side: str, data: Path, tokenizer_path: Path, batch: int) -> None:
 
     from coalm_oumi.data.datasets.mixture import MixtureDataset
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        tokenizer_path, model_max_length=MAX_LENGTH
+    )
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # as a recipe says one
     before = memory()
-    start = time.perf_counter()
+    start = perf_counter()
     if side == "stock":
         dataset: Any = oumi.datasets.AlpacaDataset(
             dataset_path=str(data), tokenizer=tokenizer, include_system_prompt=False
@@ -98,7 +126,7 @@ def rank(side: str, data: Path, tokenizer_path: Path, batch: int) -> None:
     collate = TextCollatorWithPadding(tokenizer, max_length=None)
     shape = collate([samples[n] for n in range(batch)])["input_ids"].shape
     assert shape[0] == batch
-    seconds = time.perf_counter() - start
+    seconds = perf_counter() - start
     grown = {key: value - before[key] for key, value in memory().items()}
     print(json.dumps({"seconds": seconds, **grown}))
 

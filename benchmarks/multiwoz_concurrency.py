@@ -3,16 +3,23 @@
     python benchmarks/multiwoz_concurrency.py ARCHIVE DATABASE [--dialogues 256] [--delay 0.5]
 
 ARCHIVE and DATABASE are MultiWOZ's, as in `recipes/eval_multiwoz.yaml`. Both sides ask the same
-server on loopback, whose delays are drawn from a log-normal distribution with that mean, and run
-the same agent over the reference users: each turn one query and one reply. One after another means
-one live dialogue and one request at a time, which is what AutoTOD's `batch_run.py` does; it is
-measured on the first few dialogues. The last line prints the ratio of turns a second.
+server on loopback and run the same agent over the reference users: each turn one query and one
+reply. The server's delays are drawn from a log-normal distribution with that mean (`SPREAD` and
+`SEED` below), so that dialogues which waited for each other would show.
+
+One after another means one live dialogue and one request at a time, which is what AutoTOD's
+`batch_run.py` does; it is measured on `--alone` dialogues. The side that goes first changes with
+each round. "In flight" is the sum of the delays over the wall time: the requests that the server
+held on average. In lockstep is no run, but arithmetic on the same delays: each wave of requests
+takes as long as its slowest. The last lines print ratios of medians of turns a second.
 """
 
 import argparse
 import random
+import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,8 +43,39 @@ from tests.support.chat_server import ChatServer, Reply, Request, completion
 CONCURRENCY = 64
 
 SPREAD = 0.8
-"""The standard deviation of the delay's logarithm: one answer in twenty takes three times the mean.
-A constant delay would hide that dialogues wait for each other."""
+"""The standard deviation of the delay's logarithm: one in twenty takes 2.7 times the mean."""
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Led:
+    """What one side did.
+
+    Attributes:
+        turns: How many turns it led.
+        seconds: How long it took.
+        delays: The server's delays, in seconds, in the order of the requests.
+    """
+
+    turns: int
+    seconds: float
+    delays: Sequence[float]
+
+    @property
+    def speed(self) -> float:
+        """Turns a second."""
+        return self.turns / self.seconds
+
+    @property
+    def in_flight(self) -> float:
+        """Requests that the server held on average."""
+        return sum(self.delays) / self.seconds
+
+    @property
+    def in_lockstep(self) -> float:
+        """Turns a second if each wave of requests waited for its slowest."""
+        waves = range(0, len(self.delays), CONCURRENCY)
+        return self.turns / sum(max(self.delays[n : n + CONCURRENCY]) for n in waves)
 
 
 def main() -> None:
@@ -47,41 +85,48 @@ def main() -> None:
     parser.add_argument("database", type=Path)
     parser.add_argument("--version", default="2.1")
     parser.add_argument("--dialogues", type=int, default=256)
-    parser.add_argument("--alone", type=int, default=3)
+    parser.add_argument("--alone", type=int, default=4)
     parser.add_argument("--delay", type=float, default=0.5)
+    parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     dialogues = data.read(options.archive, version=options.version)[: options.dialogues]
     database = Database(options.database)
+    sides = {1: dialogues[: options.alone], CONCURRENCY: dialogues}
+    found: dict[int, list[Led]] = {concurrency: [] for concurrency in sides}
+    for round_ in range(options.rounds):
+        for concurrency in sides if round_ % 2 == 0 else reversed(sides):
+            led = lead(sides[concurrency], database, options.delay, concurrency)
+            found[concurrency].append(led)
+            print(
+                f"{concurrency:>3} at a time: {led.turns} turns in {led.seconds:.1f} s, "
+                f"{led.speed:.2f} turns/s, {statistics.mean(led.delays):.2f} s an answer, "
+                f"{led.in_flight:.1f} in flight",
+                flush=True,
+            )
+    alone, together = (statistics.median(led.speed for led in found[n]) for n in sides)
+    lockstep = statistics.median(led.in_lockstep for led in found[CONCURRENCY])
+    print(f"{CONCURRENCY} at a time / one after another  {together / alone:.1f}")
+    print(f"{CONCURRENCY} at a time / in lockstep        {together / lockstep:.1f}")
 
-    delays = random.Random(0)
+
+def lead(
+    dialogues: Sequence[data.Dialogue], database: Database, delay: float, concurrency: int
+) -> Led:
+    """Leads the dialogues against a server that nobody else asks."""
+    draw = random.Random(SEED)
+    delays: list[float] = []
 
     def respond(request: Request) -> Reply:
         now = request.json["messages"][-1]["content"].rpartition("### Input:")[2]
         acts = "Observation: " not in now
         text = "Action: query_hotel(area='north')" if acts else "System: The Acorn Guest House?"
-        return completion(
-            text, delay=options.delay * delays.lognormvariate(-(SPREAD**2) / 2, SPREAD)
-        )
+        delays.append(delay * draw.lognormvariate(-(SPREAD**2) / 2, SPREAD))
+        return completion(text, delay=delays[-1])
 
-    with ChatServer(respond) as server:
-        alone = turns_a_second(dialogues[: options.alone], database, server, 1)
-        together = turns_a_second(dialogues, database, server, CONCURRENCY)
-        print(
-            f"{len(dialogues)} dialogues, {options.delay} s an answer, most at once {server.peak}"
-        )
-    print(f"one after another  {alone:>8.2f} turns/s (over {options.alone} dialogues)")
-    print(f"{CONCURRENCY} at a time       {together:>8.2f} turns/s")
-    print(f"ratio              {together / alone:>8.1f}")
-
-
-def turns_a_second(
-    dialogues: Sequence[data.Dialogue], database: Database, server: ChatServer, concurrency: int
-) -> float:
-    """Leads the dialogues and returns turns a second."""
-    remote = RemoteParams(api_url=f"{server.url}/chat/completions", num_workers=concurrency)
-    model, generation = ModelParams(model_name="scripted"), GenerationParams(max_new_tokens=64)
-    engine = build_inference_engine(InferenceEngineType.REMOTE, model, remote, generation)
-    with TemporaryDirectory() as folder:
+    with ChatServer(respond) as server, TemporaryDirectory() as folder:
+        remote = RemoteParams(api_url=f"{server.url}/chat/completions", num_workers=concurrency)
+        model, generation = ModelParams(model_name="scripted"), GenerationParams(max_new_tokens=64)
+        engine = build_inference_engine(InferenceEngineType.REMOTE, model, remote, generation)
         config = EvaluationConfig(
             output_dir=folder,
             model=model,
@@ -100,7 +145,7 @@ def turns_a_second(
                 concurrency=concurrency,
             )
             turns = sum(len(rollout.turns) for rollout in rollouts)
-        return turns / (time.perf_counter() - start)
+        return Led(turns, time.perf_counter() - start, delays)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def _accelerator() -> Iterator[Finding]:
 
 
 def attention(torch: str, *, flash: bool, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Reports how attention is computed on a GPU, and what is faster for rows without padding.
+    """Reports how attention is computed on a GPU, and what spares rows without padding a mask.
 
     Args:
         torch: The release of PyTorch.
