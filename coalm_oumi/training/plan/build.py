@@ -1,7 +1,7 @@
 """A recipe and a cluster in, the whole plan out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from coalm_oumi.core.finding import Finding
@@ -17,7 +17,7 @@ from coalm_oumi.training.plan.schedule import (
     paper_training,
     plan_schedule,
 )
-from coalm_oumi.training.plan.setup import Setup, read_setup
+from coalm_oumi.training.plan.setup import Setup, batch_changes, read_setup, share_batch
 from coalm_oumi.training.plan.shape import ModelShape, measure, read_config
 from coalm_oumi.training.recipe import read_recipe
 
@@ -129,13 +129,15 @@ def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
     shape = measure(model.model_name, hf_config, peft)
     data = data_size(config, samples=options.samples, tokens=options.tokens_per_sample)
     meant = options.global_batch or paper_training()["global_batch"]
-    start = plan_start(shape, setup)
+
+    def memory(chosen: Setup, count: int) -> int:
+        moments = plan_memory(shape, chosen, gpus=count)
+        return max(moments[peak(moments)].total, plan_start(shape, chosen))
 
     def row(count: int) -> Row:
         """Plans the batch that is meant on so many GPUs, by as few changes as it takes."""
         shared = share_batch(setup, gpus=count, global_batch=meant)
-        moments = plan_memory(shape, shared, gpus=count)
-        need = max(moments[peak(moments)].total, start)
+        need = memory(shared, count)
         cluster = Cluster(gpu, count, options.network_gb_s, options.price)
         training = config.training
         epochs, steps = training.num_train_epochs, training.max_steps
@@ -151,9 +153,25 @@ def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
     smallest = next((count for count in _COUNTS if row(count).fits), None)
     own = max(1, meant // (setup.micro_batch * setup.accumulation))
     chosen = options.gpus or max(smallest or own, own)
+
+    def fix() -> str | None:
+        """Finds the first changes with which the batch that is meant fits, tried by planning it."""
+        for changes in checks.memory_changes(setup):
+            changed = read_setup(read_recipe(recipe, [*options.changes, *changes]))
+            for count in (chosen, *_COUNTS):
+                shared = share_batch(changed, gpus=count, global_batch=meant)
+                if memory(shared, count) <= gpu.memory:
+                    batch = count * shared.micro_batch * shared.accumulation
+                    asked = [f"--gpus {count}"] if count != chosen else []
+                    asked += [f"--global-batch {batch}"] if batch != meant else []
+                    return " ".join([*changes, *batch_changes(changed, shared), *asked])
+        return None
+
     moments = plan_memory(shape, setup, gpus=chosen)
     findings = [
-        *checks.check_memory(moments, setup, gpu, gpus=chosen, smallest=smallest, start=start),
+        *checks.check_memory(
+            moments, config, gpu, gpus=chosen, start=plan_start(shape, setup), fix=fix
+        ),
         *checks.check_batch(setup, gpus=chosen, global_batch=meant),
         *checks.check_precision(config, gpu),
         *checks.check_quantisation(config, setup, here=options.here),
@@ -170,15 +188,3 @@ def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
         smallest=smallest,
         findings=findings,
     )
-
-
-def share_batch(setup: Setup, *, gpus: int, global_batch: int) -> Setup:
-    """Shares a global batch among GPUs.
-
-    A row without padding gets shorter. Padded samples stay as many at once, and are taken as often
-    as the batch needs. Where it cannot be shared, each GPU takes what it takes at once.
-    """
-    if setup.row_budget is not None:
-        each = max(1, global_batch // (gpus * setup.accumulation))
-        return replace(setup, micro_batch=each)
-    return replace(setup, accumulation=max(1, global_batch // (gpus * setup.micro_batch)))

@@ -1,7 +1,7 @@
 """What would stop a run, or make it another run than meant, known before weights load."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from oumi.exceptions import HardwareException, OumiConfigError
@@ -10,10 +10,10 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.finding import Finding
 from coalm_oumi.training.plan.gpus import Gpu
 from coalm_oumi.training.plan.memory import Memory, Moment, peak
-from coalm_oumi.training.plan.setup import Setup
+from coalm_oumi.training.plan.setup import Setup, batch_changes, share_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from oumi.core.configs import TrainingConfig
 
@@ -51,76 +51,82 @@ def check_quantisation(config: "TrainingConfig", setup: Setup, *, here: bool) ->
 
 
 def check_precision(config: "TrainingConfig", gpu: Gpu) -> Iterator[Finding]:
-    """Checks that the GPU has bfloat16 arithmetic where the recipe asks for it."""
+    """Checks that the GPU has the arithmetic that the recipe asks for: bfloat16, TF32."""
+    if gpu.bf16:
+        return
+    kwargs, peft = config.training.trainer_kwargs, config.peft
+    quantised = config.training.use_peft and peft.q_lora
+    # TF32 came with the same generation of GPUs.
     asked = [
-        key
-        for key, value in {
-            "model.torch_dtype_str": config.model.torch_dtype_str,
-            "training.mixed_precision_dtype": config.training.mixed_precision_dtype.value,
-            "fsdp.mixed_precision": config.fsdp.mixed_precision,
-            "peft.bnb_4bit_compute_dtype": config.training.use_peft
-            and config.peft.q_lora
-            and config.peft.bnb_4bit_compute_dtype,
-        }.items()
-        if value in ("bfloat16", "bf16")
+        (key, without)
+        for key, value, without in (
+            ("model.torch_dtype_str", config.model.torch_dtype_str, "float32"),
+            (
+                "training.mixed_precision_dtype",
+                config.training.mixed_precision_dtype.value,
+                "NONE",
+            ),
+            ("fsdp.mixed_precision", config.fsdp.mixed_precision, "null"),
+            ("peft.bnb_4bit_compute_dtype", quantised and peft.bnb_4bit_compute_dtype, "float32"),
+            ("training.trainer_kwargs.adapter_dtype", kwargs.get("adapter_dtype"), "float32"),
+            ("training.trainer_kwargs.tf32", kwargs.get("tf32"), "false"),
+        )
+        if value in ("bfloat16", "bf16", True)
     ]
-    if asked and not gpu.bf16:
+    if asked:
         yield Finding(
             False,
-            f"{', '.join(asked)}: {gpu.name} has no bfloat16",
-            "take an Ampere or newer GPU, or model.torch_dtype_str=float32 without the others",
+            f"{', '.join(key for key, _ in asked)}: {gpu.name} has neither bfloat16 nor TF32",
+            " ".join(f"{key}={without}" for key, without in asked) + ", or an Ampere or newer GPU",
         )
 
 
 def check_batch(setup: Setup, *, gpus: int, global_batch: int) -> Iterator[Finding]:
     """Checks that the recipe's batch on so many GPUs is the global batch that is meant."""
-    together = gpus * setup.micro_batch
-    if global_batch % together:
-        fitting = [
-            n for n in range(1, global_batch + 1) if not global_batch % (n * setup.micro_batch)
-        ]
-        counts = ", ".join(map(str, fitting))
-        fix = f"use {counts} GPUs" if fitting else "training.per_device_train_batch_size=1"
-        if setup.row_budget is not None and global_batch % gpus == 0:
-            fix = f"training.per_device_train_batch_size={global_batch // gpus}"
-        yield Finding(
-            False,
-            f"a global batch of {global_batch} cannot be split over {gpus} GPUs with "
-            f"training.per_device_train_batch_size={setup.micro_batch}",
-            f"{fix}, or say --global-batch {_next_multiple(global_batch, together)}, which is "
-            "another run",
-        )
+    own = gpus * setup.micro_batch * setup.accumulation
+    if own == global_batch:
         return
-    accumulation = global_batch // together
-    if accumulation != setup.accumulation:
-        fix = f"training.gradient_accumulation_steps={accumulation}"
-        if setup.row_budget is not None and setup.accumulation == 1:
-            fix = f"training.per_device_train_batch_size={global_batch // gpus}"
-        yield Finding(
-            False,
-            f"on {gpus} GPUs the recipe's global batch is {together * setup.accumulation}, not "
-            f"{global_batch}",
-            fix,
-        )
+    text = f"on {gpus} GPUs the recipe's global batch is {own}, not {global_batch}"
+    count = max(n for n in range(1, gpus + 1) if global_batch % n == 0)
+    shared = share_batch(setup, gpus=count, global_batch=global_batch)
+    changes = batch_changes(setup, shared)
+    if count != gpus:
+        text += f", which cannot be split over {gpus}"
+        changes.append(f"--gpus {count}")
+    yield Finding(
+        False, text, f"{' '.join(changes)}, or --global-batch {own}, which is another run"
+    )
 
 
 def check_memory(
     moments: "Mapping[Moment, Memory]",
-    setup: Setup,
+    config: "TrainingConfig",
     gpu: Gpu,
     *,
     gpus: int,
-    smallest: int | None,
     start: int,
+    fix: "Callable[[], str | None]",
 ) -> Iterator[Finding]:
-    """Checks that the run fits on the GPUs, which starts with `start` bytes before FSDP shards."""
+    """Checks that the run fits on the GPUs.
+
+    Args:
+        moments: The memory of one GPU.
+        config: The recipe.
+        gpu: The kind of GPU.
+        gpus: How many.
+        start: The bytes that one GPU holds before FSDP shards the model.
+        fix: Finds changes with which it fits.
+    """
     if start > gpu.memory:
+        changes = ["model.device_map=cpu"]
+        if config.fsdp.enable_fsdp:
+            changes += ["fsdp.enable_fsdp=false", "training.trainer_kwargs.fsdp=true"]
         yield Finding(
             False,
             f"the model is loaded whole on every {gpu.name} before FSDP shards it: "
             f"{start / 2**30:.1f} GiB of {gpu.memory / 2**30:.1f}",
-            "load it on the CPU and shard it by the trainer's own FSDP (model.device_map=cpu, "
-            "training.trainer_kwargs.fsdp), as recipes/coalm_405b.yaml does",
+            f"{' '.join(changes)}, with fsdp_config as in recipes/coalm_405b.yaml: the CPU loads "
+            "it, and the trainer's own FSDP shards it",
         )
         return
     when = peak(moments)
@@ -132,28 +138,34 @@ def check_memory(
             f"{gpu.memory / 2**30:.1f}",
         )
         return
-    if smallest is not None:
-        fix = f"it fits on {smallest} of them: --gpus {smallest}"
-    elif setup.sharding == "none":
-        fix = (
-            "shard it: fsdp.enable_fsdp=true fsdp.sharding_strategy=FULL_SHARD "
-            "fsdp.auto_wrap_policy=TRANSFORMER_BASED_WRAP"
-        )
-        if not setup.checkpointing:
-            fix += ", and training.enable_gradient_checkpointing=true"
-    elif not setup.checkpointing:
-        fix = "training.enable_gradient_checkpointing=true"
-    elif setup.loss == "nll" and when == "loss":
-        fix = "training.trainer_kwargs.loss_type=chunked_nll, or a shorter model.model_max_length"
-    else:
-        fix = "peft.q_lora=true, a shorter model.model_max_length, or GPUs with more memory"
     yield Finding(
         False,
         f"does not fit on {gpus} x {gpu.name}: {need / 2**30:.1f} GiB per GPU at the {when}, of "
         f"{gpu.memory / 2**30:.1f}",
-        fix,
+        fix() or "take a shorter max_length, or GPUs with more memory",
     )
 
 
-def _next_multiple(number: int, of: int) -> int:
-    return -(-number // of) * of
+def memory_changes(setup: Setup) -> Iterator[Sequence[str]]:
+    """Yields changes to a recipe that need less memory, from those that change its run least."""
+    yield ()
+    less: list[str] = []
+    if setup.row_budget is not None and not 0 < setup.row_budget <= setup.tokens:
+        less.append(f"training.trainer_kwargs.max_row_tokens={setup.tokens}")
+        yield [*less]
+    if not setup.checkpointing:
+        less.append("training.enable_gradient_checkpointing=true")
+        yield [*less]
+    if setup.sharding != "none":
+        return
+    if setup.loss == "nll":
+        yield [*less, "training.trainer_kwargs.loss_type=chunked_nll"]
+    sharded = [change for change in less if "max_row_tokens" not in change]
+    if setup.row_budget is not None:
+        sharded.append("training.trainer_kwargs.max_row_tokens=null")  # FSDP takes whole rows
+    yield [
+        *sharded,
+        "fsdp.enable_fsdp=true",
+        "fsdp.sharding_strategy=FULL_SHARD",
+        "fsdp.auto_wrap_policy=TRANSFORMER_BASED_WRAP",
+    ]

@@ -1,6 +1,7 @@
 """What a recipe says about memory and time, read through Oumi's own configuration class."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from coalm_oumi.core.errors import CoalmError
@@ -155,6 +156,29 @@ def read_setup(config: "TrainingConfig") -> Setup:
         whole_at_start=fsdp.sharding != "none" and _loads_whole(config, quantised=quantised),
         loss=_loss(config),
     )
+
+
+def share_batch(setup: Setup, *, gpus: int, global_batch: int) -> Setup:
+    """Shares a global batch among GPUs by as few changes as it takes.
+
+    A row without padding gets shorter. Padded samples stay as many at once where the batch allows
+    it, and are taken as often as it needs. A GPU takes one sample at least.
+    """
+    each = max(1, global_batch // gpus)
+    if setup.row_budget is None:
+        micro = math.gcd(setup.micro_batch, each)
+        return replace(setup, micro_batch=micro, accumulation=each // micro)
+    accumulation = math.gcd(setup.accumulation, each)
+    return replace(setup, micro_batch=each // accumulation, accumulation=accumulation)
+
+
+def batch_changes(setup: Setup, shared: Setup) -> list[str]:
+    """Returns the changes to a recipe, `key=value`, that make the batch of one setup another's."""
+    keys = {
+        "training.per_device_train_batch_size": (setup.micro_batch, shared.micro_batch),
+        "training.gradient_accumulation_steps": (setup.accumulation, shared.accumulation),
+    }
+    return [f"{key}={new}" for key, (old, new) in keys.items() if old != new]
 
 
 def longest(config: "TrainingConfig") -> int | None:

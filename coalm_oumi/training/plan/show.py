@@ -72,7 +72,9 @@ def write(folder: Path, plan: Plan) -> Sequence[Path]:
         "findings": [asdict(finding) for finding in plan.findings],
     }
     write_json(folder / "plan.json", record)
-    write_bytes(folder / "plan.png", _bars(plan))
+    buffer = io.BytesIO()
+    bars(plan).savefig(buffer, format="png", dpi=130)
+    write_bytes(folder / "plan.png", buffer.getvalue())
     return [folder / "plan.json", folder / "plan.png"]
 
 
@@ -97,8 +99,14 @@ def _row(setup: Setup) -> str:
     return f" in a row without padding, {setup.tokens_at_once} at once"
 
 
+def _each(plan: Plan) -> str:
+    if plan.gpus == 1:
+        return f"GiB on one {plan.gpu.name}"
+    return f"GiB on each of {plan.gpus} x {plan.gpu.name}"
+
+
 def _memory(plan: Plan) -> Table:
-    made = terminal.table(f"GiB on each of {plan.gpus} x {plan.gpu.name}", *MOMENTS)
+    made = terminal.table(_each(plan), *MOMENTS)
     rows = {moment: asdict(memory) for moment, memory in plan.moments.items()}
     for part, label in _LABELS.items():
         numbers = [rows[moment][part] / _GIB for moment in MOMENTS]
@@ -195,7 +203,8 @@ def _title(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _bars(plan: Plan) -> bytes:
+def bars(plan: Plan) -> Figure:
+    """Draws the memory of one GPU at each moment, beside what the GPU has."""
     figure = Figure(figsize=(9, 3.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
     rows = [asdict(plan.moments[moment]) for moment in MOMENTS]
@@ -207,14 +216,20 @@ def _bars(plan: Plan) -> bytes:
             left = [start + width for start, width in zip(left, widths, strict=True)]
     limit = plan.gpu.memory / _GIB
     axes.axvline(limit, color="black", linestyle="--", linewidth=1)
-    top = axes.get_xaxis_transform()
-    axes.text(limit, 1.01, f"one {plan.gpu.name}", transform=top, fontsize=9, ha="center")
+    axes.annotate(
+        f"one {plan.gpu.name}",
+        (limit, 1),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(0, 5),  # above the line's end
+        textcoords="offset points",
+        fontsize=9,
+        ha="center",
+        va="bottom",
+    )
     axes.set_xlim(0, 1.1 * max(limit, *left))
     axes.invert_yaxis()
-    axes.set_xlabel(f"GiB on each of {plan.gpus} GPUs")
-    axes.set_title(_title(plan), fontsize=10, loc="left", pad=16)
+    axes.set_xlabel(_each(plan))
+    axes.set_title(_title(plan), fontsize=10, loc="left", pad=22)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside lower center", ncols=4, fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
+    return figure

@@ -11,7 +11,7 @@ from oumi.core.configs import PeftParams
 from coalm_oumi.cli.app import main
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.jsontext import read_json
-from coalm_oumi.training.plan import checks
+from coalm_oumi.training.plan import checks, show
 from coalm_oumi.training.plan.build import Options, make_plan
 from coalm_oumi.training.plan.gpus import gpu_by_name, known_gpus
 from coalm_oumi.training.plan.schedule import (
@@ -190,12 +190,12 @@ def test_a_model_that_is_loaded_whole_before_it_is_sharded(changes: list[str], r
     assert "model.device_map=cpu" in line
 
 
-def test_without_sharding_more_gpus_do_not_help_and_the_mend_is_fsdp():
+def test_without_sharding_more_gpus_do_not_help_and_the_fix_is_fsdp():
     made = plan("model.model_name=meta-llama/Llama-3.3-70B-Instruct")
     assert made.smallest is None
     (line,) = bad(made)
     assert "does not fit on 8 x h100" in line
-    assert "fsdp.enable_fsdp=true" in line
+    assert line.endswith(f"-> {' '.join([RECOMPUTE, *FSDP])}")
     fixed = plan("model.model_name=meta-llama/Llama-3.3-70B-Instruct", *FSDP, RECOMPUTE)
     assert fixed.ok
     assert fixed.smallest == 4
@@ -203,25 +203,74 @@ def test_without_sharding_more_gpus_do_not_help_and_the_mend_is_fsdp():
 
 def test_a_batch_that_cannot_be_split():
     (line,) = bad(plan(gpus=3))
-    assert "a global batch of 8 cannot be split over 3 GPUs" in line
-    assert "use 1, 2, 4, 8 GPUs" in line
+    assert "on 3 GPUs the recipe's global batch is 3, not 8, which cannot be split over 3" in line
+    assert "-> training.gradient_accumulation_steps=4 --gpus 2, or --global-batch 3, which" in line
     (line,) = bad(plan(gpus=16))
-    assert "--global-batch 16" in line
-    assert not bad(plan(gpus=16, global_batch=16))
+    assert "-> --gpus 8, or --global-batch 16, which is another run" in line
     many = ["training.per_device_train_batch_size=16", "model.model_max_length=512", RECOMPUTE]
     (line,) = bad(plan(*many, gpus=1))
-    assert "-> training.per_device_train_batch_size=1, or say --global-batch 16" in line
+    assert "-> training.per_device_train_batch_size=8, or --global-batch 16" in line
 
 
 def test_a_recipe_whose_batch_is_another_on_these_gpus():
     (line,) = bad(plan(gpus=2))
     assert "is 2, not 8 -> training.gradient_accumulation_steps=4" in line
-    assert not bad(plan("training.gradient_accumulation_steps=4", gpus=2))
+
+
+MICRO, ACCUMULATION = (
+    "training.per_device_train_batch_size={}", "training.gradient_accumulation_steps={}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("recipe", "gpu", "gpus", "changes"),
+    [
+        (PADDED, "h100", 8, [MICRO.format(2), ACCUMULATION.format(4), RECOMPUTE]),
+        (PADDED, "h100", 3, [MICRO.format(2), ACCUMULATION.format(4), RECOMPUTE]),
+        (PADDED, "h100", 1, [MICRO.format(3)]),
+        (RECIPE, "h100", 4, [ACCUMULATION.format(2)]),
+        (RECIPE, "h100", 2, [MICRO.format(3), ACCUMULATION.format(3)]),
+        (RECIPE, "h100", 1, ["training.trainer_kwargs.max_row_tokens=null"]),
+        (RECIPE, "h100", 8, ["training.trainer_kwargs.max_row_tokens=null"]),
+        (RECIPE, "a100-40gb", 1, []),
+        (RECIPE, "rtx4090", 1, []),
+        (RECIPE, "v100", 1, ["training.trainer_kwargs.adapter_dtype=bfloat16"]),
+        (PADDED, "l40s", 2, []),
+        (PADDED, "h100", 8, QLORA),
+        (RECIPE_405B, "h100", 8, ["model.device_map=auto"]),
+        (RECIPE_405B, "h100", 2, []),
+        (REPO / "recipes/coalm_70b.yaml", "a100-40gb", 1, []),
+    ],
+)
+def test_every_named_fix_works_when_it_is_applied(
+    recipe: Path, gpu: str, gpus: int, changes: list[str]
+):
+    """The first finding's fix, before any alternative, ends that finding; the last plan is good."""
+    options: dict[str, Any] = {"gpus": gpus}
+    made = plan(*changes, recipe=recipe, gpu=gpu, **options)
+    assert not made.ok
+    for _ in range(4):
+        first = next(finding for finding in made.findings if not finding.ok)
+        fix = re.split(", (?:or|with) ", first.fix)[0]
+        for option, number in re.findall(r"--(\S+) (\d+)", fix):
+            options[option.replace("-", "_")] = int(number)
+        changes = [*changes, *re.findall(r"\S+=\S+", fix)]
+        made = plan(*changes, recipe=recipe, gpu=gpu, **options)
+        assert first not in made.findings, fix
+        if made.ok:
+            break
+    assert made.ok, bad(made)
+
+
+def test_where_nothing_fits_no_change_is_named():
+    (line,) = bad(plan(recipe=RECIPE_405B, gpu="a100-40gb", gpus=8))
+    assert "-> take a shorter max_length" in line
 
 
 def test_bfloat16_on_a_gpu_without_it():
-    (line,) = bad(plan(RECOMPUTE, gpu="v100"))
-    assert "model.torch_dtype_str: v100 has no bfloat16" in line
+    *_, line = bad(plan(RECOMPUTE, gpu="v100"))
+    keys = "model.torch_dtype_str, training.trainer_kwargs.tf32"
+    assert line.startswith(f"{keys}: v100 has neither bfloat16 nor TF32 -> model.torch_dtype_str=")
 
 
 def test_four_bits_without_bitsandbytes(monkeypatch: pytest.MonkeyPatch):
@@ -341,6 +390,15 @@ def test_the_command_prints_tables_and_writes_json_and_a_picture(
     assert record["bytes"]["loss"]["weights"] == 2 * 8_030_261_248
     assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
     assert main(["plan", str(RECIPE), "--gpus", "3"]) == 1  # so that a script stops
+
+
+def test_the_line_of_the_picture_does_not_cross_its_label():
+    figure = show.bars(plan(recipe=RECIPE, gpus=1))
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    (label,) = axes.texts
+    assert label.get_window_extent().y0 > axes.bbox.y1 + 2
+    assert axes.get_xlabel() == "GiB on one h100"
 
 
 def test_here_without_a_gpu_and_an_unknown_gpu(capsys: pytest.CaptureFixture[str]):
