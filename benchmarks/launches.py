@@ -12,9 +12,10 @@ Counted are operators that compute, as PyTorch dispatches them: no views and no 
 operator is one kernel; one over a list of tensors (`_foreach_*`, `_fused_*`) takes as many as the
 CUDA kernel splits the list into. The optimizer takes the list form, as it does on a GPU. Triton's
 kernels (Liger; `pip install --no-deps liger-kernel`) are counted and not run. Reads are numbers
-that the host takes from a tensor: on a GPU it waits for each. Host time is the wall time of other
-steps of the same run. It has the arithmetic of the narrow layers in it and no driver, so it
-compares recipes, and does not forecast another machine.
+that the host takes from a tensor: on a GPU it waits for each. Those of logging come every
+`logging_steps` steps. Host time is the wall time of other steps of the same run. It has the
+arithmetic of the narrow layers in it and no driver, so it compares recipes, and does not forecast
+another machine.
 
 What one process has no use for is left out: FSDP, so the published recipe does not move its weights
 to the CPU and back, in its favour. A row of samples of Table 1's mean length that `max_row_tokens`
@@ -70,7 +71,7 @@ class Meter:
         self.seconds: Counter[str] = Counter()
         self.kernels: Counter[str] = Counter()
         self.operators: Counter[str] = Counter()
-        self.reads = 0
+        self.reads: Counter[str] = Counter()
         self.since = time.perf_counter()
 
     def charge(self) -> None:
@@ -129,7 +130,7 @@ def count_into(meter: Meter) -> Any:
             name = func._schema.name.removeprefix("aten::")
             if name == "_local_scalar_dense":
                 # The optimizer's own step counts lie on the host.
-                meter.reads += meter.stack[-1] != "optimizer"
+                meter.reads[meter.stack[-1]] += meter.stack[-1] != "optimizer"
             elif not func.is_view:
                 found = launches(name, args)
                 meter.kernels[meter.stack[-1]] += found
@@ -200,7 +201,7 @@ def train(recipe: str, changes: list[str]) -> dict[str, Any]:
     return {
         "kernels": {part: meter.kernels[part] / COUNTED for part in PARTS},
         "operators": {name: n / COUNTED for name, n in meter.operators.most_common(40)},
-        "reads": meter.reads / COUNTED,
+        "reads": {part: n / COUNTED for part, n in meter.reads.items() if n},
         "seconds": {part: statistics.median(t[part] for t in times) for part in PARTS},
         "step": statistics.median(sum(t.values()) for t in times),
         "spread": [min(sum(t.values()) for t in times), max(sum(t.values()) for t in times)],
@@ -333,12 +334,15 @@ def show(name: str, found: dict[str, Any], base: dict[str, Any]) -> None:
     kernels, seconds = total(found, "kernels"), total(found, "seconds")
     parts = ", ".join(f"{part} {n:,.0f}" for part, n in found["kernels"].items() if n >= 0.5)
     times = ", ".join(f"{part} {1e3 * n:,.0f}" for part, n in found["seconds"].items())
+    reads = ", ".join(f"{part} {n:g}" for part, n in found["reads"].items()) or "none"
     print(name)
-    print(f"  per {SAMPLES} samples: {kernels:,.0f} kernels, "
-          f"{total(base, 'kernels') / kernels:.1f}x; {1e3 * seconds:,.0f} ms of the host, "
-          f"{total(base, 'seconds') / seconds:.1f}x; "
-          f"{found['reads'] * SAMPLES / found['samples']:.1f} reads")  # fmt: skip
-    print(f"  a pass ({found['passes']} a step), kernels: {parts}; ms: {times}", flush=True)
+    print(
+        f"  per {SAMPLES} samples: {kernels:,.0f} kernels, "
+        f"{total(base, 'kernels') / kernels:.1f}x; {1e3 * seconds:,.0f} ms of the host, "
+        f"{total(base, 'seconds') / seconds:.1f}x"
+    )
+    print(f"  a pass ({found['passes']} a step), kernels: {parts}; ms: {times}; "
+          f"reads: {reads}", flush=True)  # fmt: skip
 
 
 def main() -> None:
