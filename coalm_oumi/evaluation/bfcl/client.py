@@ -120,6 +120,9 @@ class BfclWorker:
     Example:
         >>> with BfclWorker(V3) as worker:
         ...     entries = worker.questions("simple")
+
+    Attributes:
+        version: The version of the benchmark.
     """
 
     def __init__(
@@ -141,6 +144,7 @@ class BfclWorker:
         Raises:
             CoalmError: The environment cannot be installed.
         """
+        self.version = version
         interpreter = environment.python(version, extras=extras)
         self._folder = tempfile.TemporaryDirectory(prefix="coalm_bfcl_")
         root = Path(self._folder.name)

@@ -1,6 +1,7 @@
 """The conversations: calls are executed and their results fed back, as BFCL does it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from oumi.core.types.conversation import Message, Role
 from tqdm import tqdm
@@ -18,6 +19,23 @@ STEP_LIMIT = 20
 (`MAXIMUM_STEP_LIMIT` of bfcl-eval)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who takes part when samples are asked.
+
+    Attributes:
+        model: Answers.
+        worker: Reads the answers, and reads and writes the memories of samples that have one.
+        execute: Executes the calls, in environments that have not been used before.
+        style: How the model is asked.
+    """
+
+    model: RecordedModel
+    worker: BfclWorker
+    execute: Executor
+    style: Style | Official
+
+
 def opening(entry: BfclEntry, style: Style) -> list[Message]:
     """Returns the first turn of a sample in a prompt style."""
     return style.ask(
@@ -31,11 +49,7 @@ def opening(entry: BfclEntry, style: Style) -> list[Message]:
 
 
 def converse(
-    model: RecordedModel,
-    worker: BfclWorker,
-    execute: Executor,
-    style: Style | Official,
-    entries: Sequence[BfclEntry],
+    asking: Asking, entries: Sequence[BfclEntry]
 ) -> list[tuple[BfclEntry, list[list[Json]]]]:
     """Holds all conversations side by side. Each goes on as soon as its own answer is there.
 
@@ -43,10 +57,7 @@ def converse(
     a turn goes on as long as its decoder reads calls, and ends at an answer without any.
 
     Args:
-        model: Answers.
-        worker: Reads the answers, and reads and writes the memories of samples that have one.
-        execute: Executes the calls, in environments that have not been used before.
-        style: How the model is asked.
+        asking: Who takes part.
         entries: Samples whose calls are executed. What one remembers was kept before.
 
     Returns:
@@ -56,6 +67,7 @@ def converse(
     Raises:
         CoalmError: The engine or the worker failed. Recorded answers are kept.
     """
+    worker, style = asking.worker, asking.style
     begun = [worker.recall(entry) if entry.has_memory else entry for entry in entries]
     if isinstance(style, Official):
         requests = worker.ask(style.model, begun)
@@ -67,18 +79,16 @@ def converse(
         talks = [_Talk(entry, style) for entry in begun]
     # The worker answers one request at a time. What comes meanwhile is its next one, so that
     # searches of the web run side by side.
-    desk: Batches[tuple[AnyTalk, str], None] = Batches(
-        lambda heard: _take(worker, execute, style, heard)
-    )
+    desk: Batches[tuple[AnyTalk, str], None] = Batches(lambda heard: _take(asking, heard))
     with tqdm(total=sum(len(entry.turns) for entry in entries), desc="turns") as bar:
 
         async def lead(talk: AnyTalk) -> None:
             while not talk.finished:
                 before = talk.turn
-                await desk.get((talk, await model.text(talk.question())))
+                await desk.get((talk, await asking.model.text(talk.question())))
                 bar.update(talk.turn - before)
 
-        for _ in model.hold(map(lead, talks), within=desk.open()):
+        for _ in asking.model.hold(map(lead, talks), within=desk.open()):
             pass
     for entry in entries:
         if entry.kind == "memory_prereq":
@@ -86,31 +96,24 @@ def converse(
     return [(entry, talk.answers) for entry, talk in zip(begun, talks, strict=True)]
 
 
-def _take(
-    worker: BfclWorker,
-    execute: Executor,
-    style: Style | Official,
-    heard: Sequence[tuple["AnyTalk", str]],
-) -> list[None]:
+def _take(asking: Asking, heard: Sequence[tuple["AnyTalk", str]]) -> list[None]:
     """Takes an answer in each of some conversations: reads it, and executes its calls."""
     acting: list[tuple[AnyTalk, ExecutedStep]] = []
     talks, answers = [talk for talk, _ in heard], [answer for _, answer in heard]
-    for talk, answer, calls in zip(talks, *_read(worker, style, talks, answers), strict=True):
+    for talk, answer, calls in zip(talks, *_read(asking, talks, answers), strict=True):
         if step := talk.hear(answer, calls):
             acting.append((talk, step))
-    results = execute([step for _, step in acting])
+    results = asking.execute([step for _, step in acting])
     for (talk, step), result in zip(acting, results, strict=True):
         talk.tell(step, result)
     return [None] * len(heard)
 
 
 def _read(
-    worker: BfclWorker,
-    style: Style | Official,
-    talks: Sequence["AnyTalk"],
-    answers: Sequence[str],
+    asking: Asking, talks: Sequence["AnyTalk"], answers: Sequence[str]
 ) -> tuple[list[Json], list[list[str] | None]]:
     """Returns the answers as they are kept, and the calls in each."""
+    worker, style = asking.worker, asking.style
     if not isinstance(style, Official):
         return list(answers), worker.read(style.form, [style.official(text) for text in answers])
     steps = [

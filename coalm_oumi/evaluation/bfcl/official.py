@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -109,7 +109,7 @@ def find(worker: BfclWorker, model: str | None, config: "EvaluationConfig") -> O
 @contextlib.contextmanager
 def prepared(
     official: Official, engine: "BaseInferenceEngine", config: "EvaluationConfig"
-) -> Iterator[None]:
+) -> Generator[None]:
     """Has the engine take prompts as they are for a while, where the handler sends whole ones.
 
     Raises:

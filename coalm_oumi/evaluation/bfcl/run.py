@@ -4,8 +4,8 @@ import os
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +14,11 @@ from oumi.core.types.conversation import Message
 
 from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, unfenced
+from coalm_oumi.core.jsontext import Json, dumps, is_list, is_object, unfenced
 from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.bfcl import official as official_handlers
 from coalm_oumi.evaluation.bfcl.client import ENCODER, BfclEntry, BfclVerdict, BfclWorker
-from coalm_oumi.evaluation.bfcl.dialogue import converse, opening
+from coalm_oumi.evaluation.bfcl.dialogue import Asking, converse, opening
 from coalm_oumi.evaluation.bfcl.execution import Executor
 from coalm_oumi.evaluation.bfcl.official import Official
 from coalm_oumi.evaluation.bfcl.version import Version
@@ -44,13 +44,21 @@ OFFICIAL_MODELS: Mapping[str, str] = {
 is named."""
 
 
+Answer = Json
+"""What the model wrote: a text, or for a conversation the texts of each step of each turn. The
+style `official` has what the handler writes into BFCL's result files in place of a text."""
+
+Answered = tuple[BfclEntry, Answer]
+"""A sample as it was asked, and its answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Samples, and what the model wrote.
 
     Attributes:
         entries: The samples as they were asked.
-        answers: For each its text; for a conversation the texts of each step of each turn.
+        answers: One for each.
         sizes: How many samples each category has in the benchmark.
         prompts: The first messages that the model was sent for each.
         too_long: How many samples of each category came to a prompt longer than the model's
@@ -58,7 +66,7 @@ class Asked:
     """
 
     entries: Sequence[BfclEntry]
-    answers: Sequence[Json]
+    answers: Sequence[Answer]
     sizes: Mapping[str, int]
     prompts: Sequence[Sequence[Message]]
     too_long: Mapping[str, int]
@@ -70,13 +78,13 @@ class Judged:
 
     Attributes:
         entry: The sample.
-        answer: The text; for a conversation the texts of each step of each turn.
+        answer: What the model wrote.
         verdict: The official verdict.
         failure: The type of failure; None for a right answer.
     """
 
     entry: BfclEntry
-    answer: Json
+    answer: Answer
     verdict: BfclVerdict
     failure: Failure | None
 
@@ -153,30 +161,18 @@ def ask(
     keys = {version.needs[name] for name in chosen if name in version.needs}
     if encoder and not encoder.is_dir():
         raise CoalmError(f"eval_kwargs.data.encoder {encoder}: no such folder")
-    label = f"bfcl_{version.name}"
-    depends_on = made_by(config)
-    web = Path(config.output_dir) / "raw" / f"{label}.web.{digest(depends_on)}.jsonl"
     with BfclWorker(version, extras=bool(encoding), encoder=encoder, keys=keys) as worker:
         for name in encoding:
             _check(worker, name, version.encoders[name])
         complete = {name: worker.questions(name) for name in chosen}
         entries = [e for found in complete.values() for e in _choice(found, num_samples)]
         searches = any(entry.kind == "web_search" for entry in entries)
-        with (
-            official_handlers.prepared(style, engine, config)
-            if isinstance(style, Official)
-            else nullcontext(),
-            RecordedModel(engine, config, label) as model,
-            Journal(web, made_by=depends_on) if searches else nullcontext() as journal,
-        ):
-            if style.tools if isinstance(style, Official) else style.native:
-                model.check_tools()
-            execute = Executor(worker, journal)
-            told = _tell(model, worker, execute, style, entries)
-            answered = _answer(model, worker, execute, style, entries)
-            execute.report()
+        with _asking(engine, config, worker, style, searches=searches) as asking:
+            told = _tell(asking, entries)
+            answered = _answer(asking, entries)
+            asking.execute.report()
             # A key names the category and the index first. The memories' conversations count too.
-            too_long = {tuple(key.split("/")[:2]) for key in model.too_long}
+            too_long = {tuple(key.split("/")[:2]) for key in asking.model.too_long}
         prompts = _prompts(worker, style, [entry for entry, _ in answered])
     write_results(Path(config.output_dir) / "bfcl", version, style, [*answered, *told])
     return Asked(
@@ -186,6 +182,31 @@ def ask(
         prompts=prompts,
         too_long=Counter(category for category, _ in too_long),
     )
+
+
+@contextmanager
+def _asking(
+    engine: "BaseInferenceEngine",
+    config: "EvaluationConfig",
+    worker: BfclWorker,
+    style: Style | Official,
+    *,
+    searches: bool,
+) -> Generator[Asking]:
+    """Opens the records of answers and, where samples search the web, of what it gave."""
+    label = f"bfcl_{worker.version.name}"
+    depends_on = made_by(config)
+    web = Path(config.output_dir) / "raw" / f"{label}.web.{digest(depends_on)}.jsonl"
+    with (
+        official_handlers.prepared(style, engine, config)
+        if isinstance(style, Official)
+        else nullcontext(),
+        RecordedModel(engine, config, label) as model,
+        Journal(web, made_by=depends_on) if searches else nullcontext() as journal,
+    ):
+        if style.tools if isinstance(style, Official) else style.native:
+            model.check_tools()
+        yield Asking(model, worker, Executor(worker, journal), style)
 
 
 def _prompts(
@@ -198,7 +219,10 @@ def _prompts(
 
 
 def judge(
-    version: Version, style: Style | Official, entries: Sequence[BfclEntry], answers: Sequence[Json]
+    version: Version,
+    style: Style | Official,
+    entries: Sequence[BfclEntry],
+    answers: Sequence[Answer],
 ) -> list[Judged]:
     """Has answers judged by the official checker.
 
@@ -214,7 +238,7 @@ def judge(
             (v.category, v.index): v
             for v in worker.score(style.form, rows, without_dots=style.native)
         }
-    judged = []
+    judged: list[Judged] = []
     for entry, answer in zip(entries, answers, strict=True):
         verdict = verdicts[entry.category, entry.index]
         judged.append(Judged(entry, answer, verdict, _failure(style, entry, answer, verdict)))
@@ -281,11 +305,11 @@ def summary(
     counts: dict[str, list[bool]] = defaultdict(list)
     for sample in judged:
         counts[sample.entry.category].append(sample.verdict.valid)
-    shares = []
+    shares: list[Sequence[str]] = []
     for name in version.shown:
         shares.append([name, f"{100 * columns[name]:.2f}" if name in columns else "incomplete"])
     shares += version.notes.items()
-    categories = []
+    categories: list[list[str]] = []
     for name, valid in counts.items():
         share = 100 * sum(valid) / len(valid)
         numbers = (sum(valid), len(valid), f"{share:.2f}", too_long.get(name, 0))
@@ -322,39 +346,28 @@ def _choice(entries: Sequence[BfclEntry], count: int | None) -> list[BfclEntry]:
     return [entry for forms in found for entry in forms]
 
 
-def _tell(
-    model: RecordedModel,
-    worker: BfclWorker,
-    execute: Executor,
-    style: Style | Official,
-    entries: Sequence[BfclEntry],
-) -> list[tuple[BfclEntry, Json]]:
+def _tell(asking: Asking, entries: Sequence[BfclEntry]) -> list[Answered]:
     """Holds the conversations that the samples remember, those of a scenario in their order."""
     wanted = {(entry.category, entry.scenario) for entry in entries if entry.has_memory}
     chains: dict[tuple[str, str], list[BfclEntry]] = defaultdict(list)
     for category in sorted({category for category, _ in wanted}):
-        for entry in worker.questions(f"{category}_prereq"):
+        for entry in asking.worker.questions(f"{category}_prereq"):
             if (category, entry.scenario) in wanted:
                 chains[category, entry.scenario].append(entry)
-    told: list[tuple[BfclEntry, Json]] = []
+    told: list[Answered] = []
     for place in range(max(map(len, chains.values()), default=0)):
         stage = [chain[place] for chain in chains.values() if place < len(chain)]
-        told += converse(model, worker, execute, style, stage)
+        told += converse(asking, stage)
     return told
 
 
-def _answer(
-    model: RecordedModel,
-    worker: BfclWorker,
-    execute: Executor,
-    style: Style | Official,
-    entries: Sequence[BfclEntry],
-) -> list[tuple[BfclEntry, Json]]:
+def _answer(asking: Asking, entries: Sequence[BfclEntry]) -> list[Answered]:
     """Returns the samples as they were asked, in their order, and what the model answered."""
+    style = asking.style
     single = [n for n, entry in enumerate(entries) if not entry.is_conversation]
     alone = [entries[n] for n in single]
     if isinstance(style, Official):
-        results = _official_answers(model, worker, style, alone)
+        results = _official_answers(asking, style, alone)
     else:
         questions = [
             Question(
@@ -364,22 +377,22 @@ def _answer(
             )
             for entry in alone
         ]
-        results = model.ask(questions)
-    answered: dict[int, tuple[BfclEntry, Json]] = {
+        results = asking.model.ask(questions)
+    answered: dict[int, Answered] = {
         n: (entries[n], result) for n, result in zip(single, results, strict=True)
     }
     several = [n for n, entry in enumerate(entries) if entry.is_conversation]
     if several:
-        talks = converse(model, worker, execute, style, [entries[n] for n in several])
+        talks = converse(asking, [entries[n] for n in several])
         answered |= zip(several, talks, strict=True)
     return [answered[n] for n in range(len(entries))]
 
 
 def _official_answers(
-    model: RecordedModel, worker: BfclWorker, style: Official, entries: Sequence[BfclEntry]
-) -> list[Json]:
+    asking: Asking, style: Official, entries: Sequence[BfclEntry]
+) -> list[Answer]:
     """Asks samples of one turn by the model's handler. Returns what its result files hold."""
-    requests = worker.ask(style.model, entries)
+    requests = asking.worker.ask(style.model, entries)
     questions = [
         Question(
             key=f"{entry.category}/{entry.index}",
@@ -388,15 +401,15 @@ def _official_answers(
         )
         for entry, request in zip(entries, requests, strict=True)
     ]
-    answers = model.ask(questions)
+    answers = asking.model.ask(questions)
     steps = [
         (entry, "answer", style.written(answer))
         for entry, answer in zip(entries, answers, strict=True)
     ]
-    return [reply["result"] for reply in worker.step(style.model, steps)]
+    return [reply["result"] for reply in asking.worker.step(style.model, steps)]
 
 
-def _official(style: Style | Official, entry: BfclEntry, answer: Json) -> Json:
+def _official(style: Style | Official, entry: BfclEntry, answer: Answer) -> Json:
     """Writes an answer for the worker, which knows the forms of the package's decoders."""
     if isinstance(style, Official):
         return (
@@ -415,7 +428,7 @@ def write_results(
     root: Path,
     version: Version,
     style: Style | Official,
-    answered: Sequence[tuple[BfclEntry, Json]],
+    answered: Sequence[Answered],
 ) -> None:
     """Writes BFCL's result files, `result/<model>/.../BFCL_<version>_<category>_result.json`."""
     rows: dict[str, list[Json]] = defaultdict(list)
@@ -431,9 +444,9 @@ def write_results(
         write_jsonl(folder / version.folder(category) / file, written)
 
 
-def _as_tool_calls(style: Style, answer: Json) -> Json:
+def _as_tool_calls(style: Style, answer: Answer) -> Json:
     """Writes calls as bfcl-eval records those of an API. A message stays as it is."""
-    if isinstance(answer, list):
+    if is_list(answer):
         return [_as_tool_calls(style, inner) for inner in answer]
     official = style.official(answer)
     if not official:
@@ -459,7 +472,7 @@ _FAILURES: Mapping[str, Failure] = {
 
 
 def _failure(
-    style: Style | Official, entry: BfclEntry, answer: Json, verdict: BfclVerdict
+    style: Style | Official, entry: BfclEntry, answer: Answer, verdict: BfclVerdict
 ) -> Failure | None:
     if verdict.valid:
         return None
@@ -494,7 +507,7 @@ def _of_type(error_type: str) -> Failure:
 
 def _sub_types(reason: Json) -> list[str]:
     """Returns why each of the model's parallel calls does not match."""
-    found = (item for item in reason if isinstance(item, dict))
+    found = filter(is_object, reason)
     return [sub["sub_error_type"] for item in found for sub in item.values()]
 
 

@@ -32,12 +32,12 @@ class Version:
     columns: Columns
     shown: tuple[str, ...]
     folder: Callable[[str], str]
-    notes: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
     extras: tuple[str, ...] = ()
     undeclared: tuple[str, ...] = ()
-    needs: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[str, str] = field(default_factory=dict[str, str])
     own_prompt: tuple[str, ...] = ()
-    encoders: Mapping[str, str] = field(default_factory=dict)
+    encoders: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def task(self) -> str:

@@ -1,7 +1,7 @@
 """Leads the dialogues of a run, and keeps each in a journal, so that a killed run resumes."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,9 @@ from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.database import Database
-from coalm_oumi.evaluation.multiwoz.models import account, endpoint, used
+from coalm_oumi.evaluation.multiwoz.models import Account, account, endpoint, used
 from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
-from coalm_oumi.evaluation.multiwoz.result import to_record
+from coalm_oumi.evaluation.multiwoz.result import RolloutRecord, read_record, to_record
 from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
 from coalm_oumi.evaluation.multiwoz.user import Corpus, SimulatedUser
 from coalm_oumi.files.journal import Journal
@@ -42,7 +42,7 @@ def lead(
     options: MultiwozOptions,
     config: "EvaluationConfig",
     folder: Path,
-) -> tuple[dict[str, Json], dict[str, Json]]:
+) -> tuple[dict[str, RolloutRecord], dict[str, Account]]:
     """Leads the dialogues that the journal does not hold.
 
     Args:
@@ -84,7 +84,7 @@ def lead(
                 user_usage = simulated.used_in[name] if simulated else Usage()
                 journal.append(name, to_record(rollout, user_usage))
                 bar.update()
-        records = {name: journal.records[name] for name in names}
+        records = {name: read_record(journal.records[name], name) for name in names}
     return records, _spent(records, options, config, simulated)
 
 
@@ -110,7 +110,7 @@ def _depends_on(options: MultiwozOptions, model: RecordedModel) -> dict[str, Jso
 
 
 @contextlib.contextmanager
-def _simulated_user(options: MultiwozOptions, folder: Path) -> Iterator[SimulatedUser | None]:
+def _simulated_user(options: MultiwozOptions, folder: Path) -> Generator[SimulatedUser | None]:
     if not options.user:
         yield None
         return
@@ -121,18 +121,18 @@ def _simulated_user(options: MultiwozOptions, folder: Path) -> Iterator[Simulate
 
 
 def _spent(
-    records: Mapping[str, Json],
+    records: Mapping[str, RolloutRecord],
     options: MultiwozOptions,
     config: "EvaluationConfig",
     simulated: SimulatedUser | None,
-) -> dict[str, Json]:
+) -> dict[str, Account]:
     priced = Endpoint(
         config.model.model_name,
         usd_per_million_input=options.usd_per_million_input,
         usd_per_million_output=options.usd_per_million_output,
     )
     by_agent = used(record["usage"]["agent"] for record in records.values())
-    spent: dict[str, Json] = {"agent": account(by_agent, priced)}
+    spent = {"agent": account(by_agent, priced)}
     if simulated:
         by_user = used(record["usage"]["user"] for record in records.values())
         spent["user"] = account(by_user, simulated.endpoint)

@@ -5,7 +5,6 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.llm.chat import Endpoint
 
@@ -36,6 +35,10 @@ def used(usages: Iterable[Mapping[str, int]]) -> Usage:
     return sum((Usage(**usage) for usage in usages), Usage())
 
 
-def account(usage: Usage, server: Endpoint) -> Json:
+Account = dict[str, float | None]
+"""The fields of `Usage` and their price as `usd`, None if it is not known."""
+
+
+def account(usage: Usage, server: Endpoint) -> Account:
     """Writes tokens and their price for the result."""
     return {**asdict(usage), "usd": server.usd(usage)}

@@ -4,7 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from coalm_oumi.agent.turns import AgentTurn
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from coalm_oumi.agent.turns import AgentTurn, Step
+from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation import results
@@ -27,13 +31,60 @@ from coalm_oumi.evaluation.multiwoz.world import Booking
 from coalm_oumi.formats.calls import FunctionCall
 
 
+class CallRecord(TypedDict):
+    """A call that was carried out."""
+
+    name: str
+    arguments: dict[str, Json]
+
+
+class StepRecord(TypedDict):
+    """An answer of the model, and what its call returned."""
+
+    response: str
+    thought: str
+    call: CallRecord | None
+    unreadable: bool
+    cut: bool
+    observation: str
+
+
+class TurnRecord(TypedDict):
+    """A turn, with the belief state after it."""
+
+    user: str
+    steps: list[StepRecord]
+    reply: str
+    state: dict[str, str]
+
+
+class BookingRecord(TypedDict):
+    """The fields of `Booking`."""
+
+    reference: str
+    domain: str
+    record: dict[str, str]
+
+
+class RolloutRecord(TypedDict):
+    """A dialogue that was led, as the journal holds it. `usage` is of `agent` and `user`."""
+
+    error: str
+    turns: list[TurnRecord]
+    bookings: list[BookingRecord]
+    usage: dict[str, dict[str, int]]
+
+
+_RECORD = TypeAdapter(RolloutRecord)
+
+
 @dataclass(frozen=True, slots=True)
 class JudgedDialogue:
     """A dialogue with its verdicts.
 
     Attributes:
         dialogue: The goal and the reference dialogue.
-        record: What was said and done: the journal's record of it.
+        record: What was said and done.
         answers: What the deterministic judge read, by domain.
         verdicts: What follows from that, by domain.
         llm_answers: What the language model read; None where none was asked.
@@ -43,7 +94,7 @@ class JudgedDialogue:
     """
 
     dialogue: Dialogue
-    record: Json
+    record: RolloutRecord
     answers: Mapping[str, Answers]
     verdicts: Mapping[str, MultiwozVerdict]
     llm_answers: Mapping[str, Answers] | None
@@ -51,57 +102,70 @@ class JudgedDialogue:
     inform_success: Mapping[str, tuple[bool, bool]]
 
 
-def to_record(rollout: Rollout, user_usage: Usage) -> Json:
+def to_record(rollout: Rollout, user_usage: Usage) -> RolloutRecord:
     """Writes a dialogue for the journal, with the belief state after each turn.
 
     Args:
         rollout: The dialogue.
         user_usage: The tokens of a simulated user.
     """
-    turns = []
+    turns: list[TurnRecord] = []
     state: dict[str, str] = {}
     for turn in rollout.turns:
         state = track(_calls(turn), state)
-        turns.append(
-            {
-                "user": turn.user,
-                "steps": [
-                    {
-                        "response": step.response,
-                        "thought": step.decision.thought if step.decision else "",
-                        "call": {"name": call.name, "arguments": dict(call.arguments)}
-                        if step.decision and (call := step.decision.call)
-                        else None,
-                        "unreadable": step.decision is None,
-                        "cut": step.is_cut,
-                        "observation": step.observation,
-                    }
-                    for step in turn.steps
-                ],
-                "reply": turn.reply,
-                "state": state,
-            }
-        )
+        steps = [_step(step) for step in turn.steps]
+        turns.append({"user": turn.user, "steps": steps, "reply": turn.reply, "state": state})
     return {
         "error": rollout.error,
         "turns": turns,
-        "bookings": [asdict(booking) for booking in rollout.bookings],
+        "bookings": [
+            {"reference": made.reference, "domain": made.domain, "record": dict(made.record)}
+            for made in rollout.bookings
+        ],
         "usage": {"agent": asdict(rollout.usage), "user": asdict(user_usage)},
     }
+
+
+def _step(step: Step) -> StepRecord:
+    call = step.decision.call if step.decision else None
+    return {
+        "response": step.response,
+        "thought": step.decision.thought if step.decision else "",
+        "call": {"name": call.name, "arguments": dict(call.arguments)} if call else None,
+        "unreadable": step.decision is None,
+        "cut": step.is_cut,
+        "observation": step.observation,
+    }
+
+
+def read_record(record: Json, name: str) -> RolloutRecord:
+    """Reads a dialogue of the journal.
+
+    Raises:
+        CoalmError: It is something else.
+    """
+    try:
+        return _RECORD.validate_python(record, strict=True)
+    except ValidationError as error:
+        (problem, *_) = error.errors()
+        key = ".".join(map(str, problem["loc"]))
+        raise CoalmError(
+            f"the journal's record of {name} is damaged: {key}: {problem['msg']}; delete its line"
+        ) from error
 
 
 def _calls(turn: AgentTurn) -> list[FunctionCall]:
     return [step.decision.call for step in turn.steps if step.decision and step.decision.call]
 
 
-def said(record: Json) -> list[tuple[str, str]]:
+def said(record: RolloutRecord) -> list[tuple[str, str]]:
     """Returns what user and agent said in each turn of a record."""
     return [(turn["user"], turn["reply"]) for turn in record["turns"]]
 
 
 def judge_record(
     dialogue: Dialogue,
-    record: Json,
+    record: RolloutRecord,
     database: Database,
     llm_answers: Mapping[str, Answers] | None = None,
 ) -> JudgedDialogue:
@@ -109,7 +173,7 @@ def judge_record(
 
     Args:
         dialogue: The goal and the reference dialogue.
-        record: The journal's record.
+        record: What was said and done.
         database: The public databases.
         llm_answers: What a language model read, by domain; None where none was asked.
     """
@@ -136,10 +200,10 @@ def judge_record(
 
 
 def _context_to_response(
-    dialogue: Dialogue, record: Json, bookings: Sequence[Booking], database: Database
+    dialogue: Dialogue, record: RolloutRecord, bookings: Sequence[Booking], database: Database
 ) -> dict[str, tuple[bool, bool]]:
     """Returns Inform and Success in both readings of a reference number."""
-    turns = []
+    turns: list[SystemTurn] = []
     for turn in record["turns"]:
         reply = turn["reply"].upper()
         told = frozenset(booking.domain for booking in bookings if booking.reference in reply)
@@ -244,8 +308,8 @@ def failure(judged: JudgedDialogue) -> Failure | None:
     return next((kind for is_so, kind in found if is_so), None)
 
 
-def _transcript(record: Json) -> str:
-    lines = []
+def _transcript(record: RolloutRecord) -> str:
+    lines: list[str] = []
     for turn in record["turns"]:
         lines.append(f"User: {turn['user']}")
         lines += [f"  {dumps(step['call'])}" for step in turn["steps"] if step["call"]]
@@ -255,7 +319,7 @@ def _transcript(record: Json) -> str:
 
 def _states(judged: JudgedDialogue) -> list[tuple[dict[str, str], State]]:
     """Pairs states over every turn of the reference. A turn never reached has the last state."""
-    pairs = []
+    pairs: list[tuple[dict[str, str], State]] = []
     state: dict[str, str] = {}
     for index, turn in enumerate(judged.dialogue.turns):
         if index < len(judged.record["turns"]):

@@ -13,20 +13,21 @@ from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz import llm_judge
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
+from coalm_oumi.evaluation.multiwoz.judge import Answers
 from coalm_oumi.evaluation.multiwoz.lead import templates
 from coalm_oumi.evaluation.multiwoz.llm_judge import JudgeCase
-from coalm_oumi.evaluation.multiwoz.models import account, endpoint, used
-from coalm_oumi.evaluation.multiwoz.result import said
+from coalm_oumi.evaluation.multiwoz.models import Account, account, endpoint, used
+from coalm_oumi.evaluation.multiwoz.result import RolloutRecord, said
 from coalm_oumi.files.journal import Journal
 from coalm_oumi.rendering import prompts
 
 
 def judge(
     dialogues: Sequence[Dialogue],
-    records: Mapping[str, Json],
+    records: Mapping[str, RolloutRecord],
     model: Mapping[str, Any],
     folder: Path,
-) -> tuple[dict[str, dict[str, Any]], Json]:
+) -> tuple[dict[str, dict[str, Answers]], Account]:
     """Asks about every domain of every dialogue that the journal holds no answer to.
 
     Args:
@@ -63,9 +64,11 @@ def judge(
         return _answers(cases, journal.records, server.model), account(after, server)
 
 
-def _cases(dialogues: Sequence[Dialogue], records: Mapping[str, Json]) -> dict[str, JudgeCase]:
+def _cases(
+    dialogues: Sequence[Dialogue], records: Mapping[str, RolloutRecord]
+) -> dict[str, JudgeCase]:
     """Returns what to judge by its key. A dialogue that was led again is judged again."""
-    cases = {}
+    cases: dict[str, JudgeCase] = {}
     for dialogue in dialogues:
         turns = said(records[dialogue.dialogue_id])
         for domain in dialogue.goals:
@@ -76,11 +79,11 @@ def _cases(dialogues: Sequence[Dialogue], records: Mapping[str, Json]) -> dict[s
 
 def _answers(
     cases: Mapping[str, JudgeCase], records: Mapping[str, Json], model: str
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, Answers]]:
     errors = [record["error"] for key in cases if (record := records[key])["error"]]
     if cases and len(errors) == len(cases):
         raise CoalmError(f"the judge {model} answered no question: {errors[0]}")
-    answers: dict[str, dict[str, Any]] = {}
+    answers: dict[str, dict[str, Answers]] = {}
     for key, case in cases.items():
         found = records[key]["answers"]
         if found is not None:

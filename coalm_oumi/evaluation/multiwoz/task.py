@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from oumi.core.evaluation.evaluation_result import EvaluationResult
     from oumi.core.inference import BaseInferenceEngine
 
-    from coalm_oumi.core.jsontext import Json
     from coalm_oumi.evaluation.multiwoz.data import Dialogue
+    from coalm_oumi.evaluation.multiwoz.models import Account
     from coalm_oumi.evaluation.multiwoz.result import JudgedDialogue
 
 TASK_VERSION = 3
@@ -86,7 +86,7 @@ def _written(
     folder: Path,
     dialogues: Sequence[Dialogue],
     judged: Sequence[JudgedDialogue],
-    spent: Mapping[str, Json],
+    spent: Mapping[str, Account],
 ) -> EvaluationResult:
     """Writes pages and verdicts, and returns the metrics."""
     from coalm_oumi.evaluation import results
