@@ -2,6 +2,7 @@
 
 A recipe chooses one by name. Each belongs to a form that a decoder of `bfcl-eval` reads.
 """
+# pyright: reportMissingTypeStubs=false
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from oumi.core.types.tool_call import FunctionCall as NativeFunction
 from oumi.core.types.tool_call import ToolCall
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, loads_model
+from coalm_oumi.core.jsontext import Json, dumps, is_list, is_object, loads_model
 from coalm_oumi.formats import calls, native
 from coalm_oumi.formats.calls import CallError, FunctionCall
 from coalm_oumi.llm.recorded import PROBE_TOOL
@@ -143,9 +144,9 @@ def read_list(text: str) -> list[FunctionCall]:
         value = loads_model(text.replace("```", ""))
     except ValueError as error:
         raise CallError(f"not a JSON list of calls: {error}") from error
-    if not isinstance(value, list):
+    if not is_list(value):
         raise CallError(f"expected a JSON list of calls, found {type(value).__name__}")
-    if any(isinstance(record, dict) and "arguments" not in record for record in value):
+    if any(is_object(record) and "arguments" not in record for record in value):
         raise CallError("a call has no `arguments`")
     return [calls.from_record(record) for record in value]
 

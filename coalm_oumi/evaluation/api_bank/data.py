@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_object
 from coalm_oumi.files.atomic import cache_dir
 from coalm_oumi.files.download import fetch
 from coalm_oumi.files.jsontext import read_json_list
@@ -95,7 +95,8 @@ def _check_tool(tool: Json) -> None:
     Raises:
         TypeError: The tool is something else.
     """
-    if not isinstance(tool, dict) or not isinstance(tool.get("parameters"), dict):
+    parameters = tool.get("parameters") if is_object(tool) else None
+    if not is_object(parameters):
         raise TypeError(f"expected a tool with parameters, found {tool!r}")
-    if not all(isinstance(details, dict) for details in tool["parameters"].values()):
+    if not all(map(is_object, parameters.values())):
         raise TypeError(f"expected a description of each parameter, found {tool!r}")

@@ -1,4 +1,5 @@
 """The environments of `bfcl-eval`, which cannot live beside Oumi: it wants another numpy."""
+# pyright: reportMissingTypeStubs=false
 
 import json
 import os

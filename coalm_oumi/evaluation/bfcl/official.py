@@ -1,4 +1,5 @@
 """`style: official`: the package's own handler for a model asks it and reads its answers."""
+# pyright: reportMissingTypeStubs=false
 
 import contextlib
 import difflib
@@ -135,9 +136,9 @@ def prepared(
 
 def _message(record: Json) -> Message:
     role = Role("system" if record["role"] == "developer" else record["role"])
+    calls: Sequence[Json] = record.get("tool_calls") or []
     tool_calls = [
-        ToolCall(id=call["id"], function=NativeFunction(**call["function"]))
-        for call in record.get("tool_calls") or []
+        ToolCall(id=call["id"], function=NativeFunction(**call["function"])) for call in calls
     ]
     return Message(
         role=role,

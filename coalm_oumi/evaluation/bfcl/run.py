@@ -1,4 +1,5 @@
 """One evaluation on BFCL: questions, answers, verdicts."""
+# pyright: reportMissingTypeStubs=false
 
 import os
 import random

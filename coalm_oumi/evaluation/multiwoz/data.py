@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, loads
+from coalm_oumi.core.jsontext import Json, is_list, is_object, loads
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS, canonical
 from coalm_oumi.files.jsontext import read_json, read_jsonl
 
@@ -199,7 +199,7 @@ def _bare(name: str) -> str:
 
 
 def _dialogues(content: Json, path: Path) -> dict[str, Json]:
-    if not isinstance(content, dict):
+    if not is_object(content):
         raise CoalmError(f"{path}: expected an object of dialogues by name, as in data.json")
     return {_bare(name): record for name, record in content.items()}
 
@@ -284,21 +284,25 @@ def _message(message: Json) -> tuple[str, ...]:
 
 
 def _booked(metadata: Json) -> frozenset[str]:
-    return frozenset(
-        domain for domain in DOMAINS if (metadata.get(domain) or {}).get("book", {}).get("booked")
-    )
+    return frozenset(domain for domain in DOMAINS if _part(metadata, domain, "book").get("booked"))
+
+
+def _part(metadata: Json, domain: str, name: str) -> Mapping[str, Json]:
+    """Returns the slots of a domain: those of the booking (`book`) or of the venue (`semi`)."""
+    parts: Mapping[str, Mapping[str, Json]] = metadata.get(domain) or {}
+    return parts.get(name, {})
 
 
 def _state(metadata: Json) -> State:
     """Flattens the annotation of a turn. Hospital, police and bus are not scored by the field."""
     slots: dict[str, tuple[str, ...]] = {}
     for domain in DOMAINS:
-        parts = metadata.get(domain) or {}
-        named = [(slot.lower(), value) for slot, value in parts.get("semi", {}).items()]
-        named += [(f"book {slot.lower()}", value) for slot, value in parts.get("book", {}).items()
+        semi, book = _part(metadata, domain, "semi"), _part(metadata, domain, "book")
+        named = [(slot.lower(), value) for slot, value in semi.items()]
+        named += [(f"book {slot.lower()}", value) for slot, value in book.items()
                   if slot not in ("booked", "ticket")]  # fmt: skip
         for slot, value in named:
-            values = value if isinstance(value, list) else _ALTERNATIVES.split(str(value))
+            values = value if is_list(value) else _ALTERNATIVES.split(str(value))
             accepted = dict.fromkeys(canonical(slot, item) for item in values)
             accepted.pop("", None)
             if accepted:

@@ -9,7 +9,7 @@ from typing import Any
 from rapidfuzz import fuzz, process
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_object
 from coalm_oumi.evaluation.multiwoz.values import (
     VENUES,
     canonical,
@@ -201,7 +201,7 @@ def _searched(domain: str, slot: str, value: object) -> str:
 def _row(
     record: Json, domain: str, columns: Sequence[str], file: Path, index: int
 ) -> tuple[str, ...]:
-    if not isinstance(record, dict) or columns[0] not in record:
+    if not is_object(record) or columns[0] not in record:
         raise CoalmError(f"{file}[{index}]: not a record of MultiWOZ's {domain} database")
     values = {column: str(record.get(column, "?")) for column in columns}
     if "type" in values:

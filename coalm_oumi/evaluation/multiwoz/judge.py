@@ -133,9 +133,10 @@ def _check_train(goal: Goal, answers: Answers, records: Records) -> MultiwozVerd
         inform = success = any(_train_is_as(train, told) for train in records.trains_for(goal.info))
     if goal.book:
         record = records.booking("train", answers.get("reference", "none"))
-        trains = records.trains_numbered(record["trainID"]) if record else []
         # AutoTOD looks at the first train of that number only.
-        inform = any(_train_is_as(train, goal.info) for train in trains)
+        inform = record is not None and any(
+            _train_is_as(train, goal.info) for train in records.trains_numbered(record["trainID"])
+        )
         book = inform and record is not None and record["people"] == goal.book["people"]
     return MultiwozVerdict(inform, success, book)
 

@@ -1,4 +1,5 @@
 """Leads the dialogues of a run, and keeps each in a journal, so that a killed run resumes."""
+# pyright: reportMissingTypeStubs=false
 
 import contextlib
 from collections.abc import Generator, Mapping, Sequence

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import loads, unfenced
+from coalm_oumi.core.jsontext import is_object, loads, unfenced
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.judge import Answers, questions
@@ -48,10 +48,10 @@ def parse(text: str) -> dict[str, str]:
         record = loads(text[start : end + 1] if 0 <= start < end else unfenced(text))
     except ValueError as error:
         raise CoalmError(f"the judge did not answer in JSON: {error}") from error
-    if not isinstance(record, dict):
+    if not is_object(record):
         raise CoalmError("the judge answered in JSON, but not with an object")
     return {
-        str(slot): "none" if value is None or clean(value) in NO_VALUE else str(value)
+        slot: "none" if value is None or clean(value) in NO_VALUE else str(value)
         for slot, value in record.items()
     }
 

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from coalm_oumi.core.jsontext import is_object
 from coalm_oumi.evaluation.options import TaskOptions
 
 
@@ -53,7 +54,7 @@ class MultiwozOptions(TaskOptions):
     @classmethod
     def _version_as_text(cls, values: Any) -> Any:
         """Accepts `version: 2.4`, which YAML reads as a number."""
-        if isinstance(values, dict) and isinstance(values.get("version"), float):
+        if is_object(values) and isinstance(values.get("version"), float):
             return {**values, "version": str(values["version"])}
         return values
 

@@ -31,10 +31,10 @@ def write(
     environment = templates(Path(__file__).parent, PAGE_STYLE, autoescape=True)
     shared = {"title": title, "metric_names": METRICS}
     transcript = environment.get_template("transcript.jinja")
-    rows = []
+    rows: list[dict[str, object]] = []
     for entry in judged:
         name = f"dialogues/{_file_name(entry.dialogue.dialogue_id)}.html"
-        row = {"entry": entry, "file": name, "overall": overall(entry.verdicts)}
+        row: dict[str, object] = {"entry": entry, "file": name, "overall": overall(entry.verdicts)}
         write_page(folder / name, transcript.render(**shared, **row))
         rows.append(row)
     index = folder / "index.html"

@@ -145,7 +145,7 @@ def _singled_out(domain: str, said: str, database: Database) -> list[str]:
 
 def _without_refusals(said: str) -> str:
     """Leaves out what an agent says that it does not find: `I'm sorry, I could not find X`."""
-    kept = []
+    kept: list[str] = []
     for sentence in _SENTENCE.findall(said):
         parts = _CONTRAST.split(sentence)
         kept.append(" ".join(part for part in parts if not _REFUSAL.search(part)))
@@ -252,7 +252,7 @@ def _taxi(goal: Goal, transcript: Transcript, database: Database) -> dict[str, s
     if transcript.bookings is None:
         spoken = "\n".join(text for turn in transcript.turns for text in turn)
         booked = {s: value for s, value in goal.info.items() if _mentions(s, value, spoken)}
-        record = booked | _car(said, database)
+        record: Row = booked | _car(said, database)
     else:
         record = taxis[-1] if taxis else {}
     found = {slot: _as_wanted(slot, value, record) for slot, value in goal.info.items()}
