@@ -6,7 +6,7 @@ A recipe chooses one by name. Each belongs to a form that a decoder of `bfcl-eva
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from oumi.core.types.conversation import Message, Role
 from oumi.core.types.tool_call import FunctionCall as NativeFunction
@@ -30,21 +30,30 @@ TEMPLATES = ("alpaca", "api_bank_query", "hammer", "query", "tool_results")
 """Those that any style renders."""
 
 
+class ChatRecord(TypedDict):
+    """A message as the benchmarks have it."""
+
+    role: str
+    content: str
+
+
+FunctionRecord = Mapping[str, Json]
+"""A function as a benchmark describes it: `name`, `description` and `parameters`."""
+
+
 @dataclass(frozen=True, slots=True)
 class FunctionPrompt:
     """The parts of a question that each style puts together in its way.
 
     Attributes:
-        messages: The conversation, `{role, content}` each.
-        functions: The descriptions of the functions, as the benchmark has them.
-        tools: The same in OpenAI's form.
+        messages: The conversation.
+        functions: The functions.
         prompted: The conversation with the functions in BFCL's default prompt, where it has one.
     """
 
-    messages: Sequence[Json]
-    functions: Sequence[Json]
-    tools: Sequence[Json]
-    prompted: Sequence[Json] | None = None
+    messages: Sequence[ChatRecord]
+    functions: Sequence[FunctionRecord]
+    prompted: Sequence[ChatRecord] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,7 @@ class Style:
     form: Form
     native: bool
     ask: Callable[[FunctionPrompt], list[Message]]
-    say: Callable[[Sequence[Json]], list[Message]]
+    say: Callable[[Sequence[ChatRecord]], list[Message]]
     tell: Callable[[str, Sequence[str], Sequence[str]], list[Message]]
     official: Callable[[str], str]
 
@@ -81,7 +90,7 @@ def by_name(name: str) -> Style:
     return STYLES[name]
 
 
-def _messages(records: Sequence[Json]) -> list[Message]:
+def _messages(records: Sequence[ChatRecord]) -> list[Message]:
     roles = {"agent": "assistant", "AI": "assistant", "User": "user"}
     return [
         Message(role=Role(roles.get(record["role"], record["role"])), content=record["content"])
@@ -96,7 +105,7 @@ def _step(answer: str, results: Sequence[Message]) -> list[Message]:
 # --- Figure 5: a JSON list ---
 
 
-def flat_function(function: Mapping[str, Json]) -> dict[str, Json]:
+def flat_function(function: FunctionRecord) -> dict[str, Json]:
     """Describes a function of BFCL as xLAM and Figure 5 do: its parameters without a schema.
 
     One that is described so already, as those of API-Bank are, stays as it is.
@@ -118,13 +127,13 @@ def _figure_5(prompt: FunctionPrompt) -> list[Message]:
     return [Message(role=Role.USER, content=text)]
 
 
-def _query(messages: Sequence[Json]) -> str:
+def _query(messages: Sequence[ChatRecord]) -> str:
     if len(messages) == 1:
         return prompts.render("query", query=messages[0]["content"])
     return prompts.render("api_bank_query", messages=messages)
 
 
-def _figure_5_say(messages: Sequence[Json]) -> list[Message]:
+def _figure_5_say(messages: Sequence[ChatRecord]) -> list[Message]:
     return [Message(role=Role.USER, content=_query(messages))]
 
 

@@ -70,7 +70,7 @@ def test_damaged_answers_raise_only_the_readers_error(text: str):
 
 def test_figure_5_is_asked_as_its_model_was_trained():
     style = styles.by_name("coalm")
-    prompt = FunctionPrompt([{"role": "user", "content": "For Monday."}], [FUNCTION], [])
+    prompt = FunctionPrompt([{"role": "user", "content": "For Monday."}], [FUNCTION])
     (message,) = style.ask(prompt)
     assert message.role == Role.USER
     described = {

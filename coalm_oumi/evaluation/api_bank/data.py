@@ -6,6 +6,7 @@ from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, is_object
+from coalm_oumi.evaluation.styles import ChatRecord, FunctionRecord
 from coalm_oumi.files.atomic import cache_dir
 from coalm_oumi.files.download import fetch
 from coalm_oumi.files.jsontext import read_json_list
@@ -29,15 +30,15 @@ class ApiBankEntry:
 
     Attributes:
         id: Names the level and the place in its file.
-        messages: The conversation, `{role, content}` each. The roles are `user`, `agent`,
+        messages: The conversation. The roles are `user`, `agent`,
             `assistant` (an API request) and `tool` (its result). The last one asks for the call.
         tools: The functions, with their parameters as Hammer describes them.
         expected: The right calls.
     """
 
     id: str
-    messages: Sequence[Json]
-    tools: Sequence[Json]
+    messages: Sequence[ChatRecord]
+    tools: Sequence[FunctionRecord]
     expected: Sequence[FunctionCall]
 
 

@@ -131,7 +131,7 @@ STYLES: Mapping[str, ApiBankStyle] = {
 """The styles by name."""
 
 
-def tools(entry: ApiBankEntry) -> Sequence[Json]:
+def tools(entry: ApiBankEntry) -> Sequence[styles.FunctionRecord]:
     """Returns the functions of a question as OpenAI describes tools."""
     return [
         {"type": "function", "function": {**tool, "parameters": _schema(tool["parameters"])}}

@@ -18,6 +18,7 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation.bfcl import environment
 from coalm_oumi.evaluation.bfcl.version import Version
+from coalm_oumi.evaluation.styles import ChatRecord, FunctionRecord
 
 TIMEOUT = 600.0
 """Seconds for one reply. The slowest is a batch of verdicts on answers that cannot be judged."""
@@ -41,7 +42,7 @@ class Addition:
 
     prompt: str
     short_prompt: str
-    tools: Sequence[Json]
+    tools: Sequence[FunctionRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,10 @@ class BfclEntry:
     category: str
     index: int
     id: str
-    turns: Sequence[Sequence[Json]]
-    functions: Sequence[Json]
-    prompted: Sequence[Json]
-    tools: Sequence[Json]
+    turns: Sequence[Sequence[ChatRecord]]
+    functions: Sequence[FunctionRecord]
+    prompted: Sequence[ChatRecord]
+    tools: Sequence[FunctionRecord]
     additions: Mapping[int, Addition]
     expected: Json
     kind: Kind = "single_turn"

@@ -11,7 +11,7 @@ from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation.bfcl.client import BfclEntry, BfclWorker
 from coalm_oumi.evaluation.bfcl.execution import ExecutedStep, Executor
 from coalm_oumi.evaluation.bfcl.official import Official
-from coalm_oumi.evaluation.styles import FunctionPrompt, Style
+from coalm_oumi.evaluation.styles import ChatRecord, FunctionPrompt, Style
 from coalm_oumi.llm.recorded import Question, RecordedModel
 from coalm_oumi.llm.waiting import Batches
 
@@ -39,14 +39,7 @@ class Asking:
 
 def opening(entry: BfclEntry, style: Style) -> list[Message]:
     """Returns the first turn of a sample in a prompt style."""
-    return style.ask(
-        FunctionPrompt(
-            messages=entry.turns[0],
-            functions=entry.functions,
-            tools=entry.tools,
-            prompted=entry.prompted,
-        )
-    )
+    return style.ask(FunctionPrompt(entry.turns[0], entry.functions, entry.prompted))
 
 
 def converse(
@@ -219,7 +212,7 @@ class _Talk:
             self.finished = True
             return
         self.answers.append([])
-        said = self.entry.turns[self.turn]
+        said: Sequence[ChatRecord] = self.entry.turns[self.turn]
         if added := self.entry.additions.get(self.turn):
             prompt = added.short_prompt if self._style.native else added.prompt
             said = [{"role": "user", "content": prompt}]
