@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.training.masters import keep_masters
 from coalm_oumi.training.tokenizer_folder import rewrite_config
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -36,7 +37,7 @@ class CoalmSftConfig(_TrlConfig):
     Attributes:
         adapter_dtype: The type of the adapters: `float32`, or `bfloat16` like the base. None leaves
             them as peft makes them, in float32: then each LoRA layer casts its input, which is a
-            quarter of the kernels of a step. In bfloat16 the optimizer rounds each update.
+            quarter of the kernels of a step. For bfloat16 the optimizer keeps float32 masters.
         max_row_tokens: A padding-free row of more tokens is computed in parts of whole samples, one
             after the other, whose gradients add up to the row's. It bounds the memory of a step.
         token_metrics: False leaves out entropy and accuracy of the tokens. Computing them reads a
@@ -78,6 +79,11 @@ class CoalmSftConfig(_TrlConfig):
                 f"training.trainer_kwargs.adapter_dtype: `{self.adapter_dtype}` is neither "
                 f"{' nor '.join(_DTYPES)}"
             )
+        if self.adapter_dtype == "bfloat16" and self.fsdp:
+            raise CoalmError(
+                "training.trainer_kwargs.adapter_dtype: FSDP casts adapters itself; remove it and "
+                "set fsdp.mixed_precision"
+            )
         if self.max_row_tokens is None:
             return
         if self.max_row_tokens < 1:
@@ -109,6 +115,14 @@ class CoalmSftTrainer(_TrlTrainer):
         dtype = getattr(self.args, "adapter_dtype", None)
         if dtype is not None:
             _cast_trained(self.model, _DTYPES[dtype])
+
+    @override
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Builds the optimizer, with float32 masters for adapters in bfloat16."""
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if getattr(self.args, "adapter_dtype", None) == "bfloat16":
+            keep_masters(optimizer)
+        return optimizer
 
     @override
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -1,0 +1,68 @@
+"""Float32 masters of bfloat16 parameters for an optimizer (Micikevicius et al., 2018, section 3.1).
+
+bfloat16 has eight significant bits, so an update of less than 1/512 of a parameter is lost. Here the
+optimizer updates float32 masters, and the model computes with their rounded values.
+"""
+
+from typing import Any
+
+import torch
+
+_KEY = "float32_masters"
+
+
+def keep_masters(optimizer: torch.optim.Optimizer) -> None:
+    """Lets an optimizer update float32 masters of its parameters.
+
+    Before each step the gradients of the parameters are copied to the masters. After it the masters
+    are copied to the parameters. The optimizer's state dict holds the masters, so that a resumed run
+    loses no bits. Only the caller clears the gradients of the parameters, as Transformers' trainer
+    does.
+
+    Args:
+        optimizer: An optimizer that has made no step yet.
+    """
+    parameters: list[torch.nn.Parameter] = []
+    masters: list[torch.nn.Parameter] = []
+    for group in optimizer.param_groups:
+        parameters += group["params"]
+        group["params"] = [torch.nn.Parameter(p.detach().float()) for p in group["params"]]
+        masters += group["params"]
+    # A checkpoint may change the parameters between now and the first step.
+    current = False
+
+    def take_gradients(*_: Any) -> None:
+        nonlocal current
+        if not current:
+            _copy(parameters, masters)
+            current = True
+        for parameter, master in zip(parameters, masters, strict=True):
+            master.grad = None if parameter.grad is None else torch.empty_like(master)
+        _copy(
+            [p.grad for p in parameters if p.grad is not None],
+            [m.grad for m in masters if m.grad is not None],
+        )
+
+    def give_values(*_: Any) -> None:
+        _copy(masters, parameters)
+
+    def save(_: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        state[_KEY] = [master.detach() for master in masters]
+
+    def load(_: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        nonlocal current
+        if _KEY in state:  # not if the checkpoint had float32 adapters
+            _copy(state[_KEY], masters)
+            current = True
+
+    optimizer.register_step_pre_hook(take_gradients)
+    optimizer.register_step_post_hook(give_values)
+    optimizer.register_state_dict_post_hook(save)
+    optimizer.register_load_state_dict_pre_hook(load)
+
+
+@torch.no_grad()
+def _copy(source: list[Any], target: list[Any]) -> None:
+    """Copies tensors by a few kernels for the whole list."""
+    if source:
+        torch._foreach_copy_(target, source)
