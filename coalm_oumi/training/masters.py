@@ -1,7 +1,7 @@
-"""Float32 masters of bfloat16 parameters for an optimizer (Micikevicius et al., 2018, section 3.1).
+"""Float32 masters of bfloat16 parameters (Micikevicius et al., 2018, section 3.1).
 
-bfloat16 has eight significant bits, so an update of less than 1/512 of a parameter is lost. Here the
-optimizer updates float32 masters, and the model computes with their rounded values.
+bfloat16 has eight significant bits, so an update of less than 1/512 of a parameter is lost. Here
+the optimizer updates float32 masters, and the model computes with their rounded values.
 """
 
 from typing import Any
@@ -15,9 +15,9 @@ def keep_masters(optimizer: torch.optim.Optimizer) -> None:
     """Lets an optimizer update float32 masters of its parameters.
 
     Before each step the gradients of the parameters are copied to the masters. After it the masters
-    are copied to the parameters. The optimizer's state dict holds the masters, so that a resumed run
-    loses no bits. Only the caller clears the gradients of the parameters, as Transformers' trainer
-    does.
+    are copied to the parameters. The optimizer's state dict holds the masters, so that a resumed
+    run loses no bits. `optimizer.zero_grad` clears the gradients of the masters alone; the trainer of
+    Transformers calls `model.zero_grad`.
 
     Args:
         optimizer: An optimizer that has made no step yet.

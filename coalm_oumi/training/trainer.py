@@ -21,7 +21,7 @@ from typing_extensions import override
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.training.masters import keep_masters
-from coalm_oumi.training.tokenizer_folder import rewrite_config
+from coalm_oumi.training.model_folder import rewrite_configs
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -132,9 +132,9 @@ class CoalmSftTrainer(_TrlTrainer):
 
     @override
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Saves model and tokenizer so that Transformers 4.57 reads the tokenizer as well."""
+        """Saves model and tokenizer so that Transformers 4.57 reads them as well."""
         super()._save(output_dir, state_dict)
-        rewrite_config(Path(output_dir or self.args.output_dir or "."))
+        rewrite_configs(Path(output_dir or self.args.output_dir or "."))
 
     @override
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:

@@ -12,8 +12,8 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.wording import first_line
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.rendering.coalm_template import with_coalm
+from coalm_oumi.training.model_folder import save_model, save_tokenizer
 from coalm_oumi.training.recipe import TELEMETRY
-from coalm_oumi.training.tokenizer_folder import save_tokenizer
 
 if TYPE_CHECKING:
     from oumi.core.configs import TrainingConfig
@@ -58,7 +58,7 @@ def merge(
         # `safe_merge` stops at weights that are not numbers.
         tuned: Any = peft.PeftModel.from_pretrained(model, str(adapter))
         lost = _rounded_away(tuned)
-        tuned.merge_and_unload(safe_merge=True).save_pretrained(folder)
+        save_model(tuned.merge_and_unload(safe_merge=True), folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(adapter)
         if isinstance(tokenizer.chat_template, str):
             tokenizer.chat_template = with_coalm(tokenizer.chat_template)
@@ -137,7 +137,7 @@ def quantize(recipe: "TrainingConfig", output: Path) -> None:
             raise CoalmError(
                 f"{name}: the model is unavailable ({first_line(error)}); name another with --model"
             ) from error
-        model.save_pretrained(folder)
+        save_model(model, folder)
         save_tokenizer(tokenizer, folder)
 
 

@@ -25,7 +25,7 @@ from coalm_oumi.agent.session import AgentSession
 from coalm_oumi.core.function import Function
 from coalm_oumi.files.jsontext import write_jsonl
 from coalm_oumi.formats.calls import FunctionCall
-from coalm_oumi.training.tokenizer_folder import save_tokenizer
+from coalm_oumi.training.model_folder import save_model, save_tokenizer
 from tests.conftest import REPO, run
 
 PYTHON = Path(os.environ.get("COALM_VLLM_PYTHON", REPO / ".vllm-env/bin/python"))
@@ -162,7 +162,7 @@ def tiny_base(folder: Path, known: Sequence[dict[str, str]]) -> Path:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    save_model(transformers.LlamaForCausalLM(config), folder)
     save_tokenizer(tokenizer, folder)
     return folder
 

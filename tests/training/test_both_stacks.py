@@ -3,12 +3,14 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers
 
 from coalm_oumi.cli.app import main
+from coalm_oumi.training.model_folder import save_model
 from coalm_oumi.training.trainer import CoalmSftConfig, CoalmSftTrainer
 from tests.conftest import REPO
 
@@ -77,3 +79,52 @@ def test_what_is_trained_and_merged_here_is_read_there_and_back(
         back = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         answer = back(torch.tensor([found["ids"]])).logits[0, -1, :8].tolist()
         assert answer == pytest.approx(logits, abs=1e-4)
+
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
+    "max_position_embeddings": 4096,
+}  # fmt: skip
+SCALED = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+          "high_freq_factor": 4.0, "original_max_position_embeddings": 32}  # fmt: skip
+PLAIN = {"rope_type": "default", "rope_theta": 1e6}
+KINDS: dict[str, dict[str, Any]] = {
+    "llama": {"rope_parameters": SCALED},
+    "qwen2": {"rope_parameters": PLAIN},
+    "mistral": {"rope_parameters": PLAIN, "sliding_window": None},
+    "gemma3_text": {
+        "query_pre_attn_scalar": 16,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+}
+LOGITS = """
+import json, sys, torch, transformers
+ids = torch.arange(4, 60)[None]
+for folder in sys.argv[1:]:
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    print(json.dumps(model(ids).logits[0, -1, :8].tolist()))
+"""
+
+
+def test_positions_are_turned_alike(tmp_path: Path):
+    """The base and scaling of rotary embeddings, of each family that recipes and docs name."""
+    expected: list[list[float]] = []
+    for kind, settings in KINDS.items():
+        torch.manual_seed(0)
+        config = transformers.AutoConfig.for_model(kind, **SMALL, **settings)
+        model = transformers.AutoModelForCausalLM.from_config(config)
+        for weight in model.parameters():  # large enough for positions to matter
+            torch.nn.init.normal_(weight, std=0.3)
+        save_model(model, tmp_path / kind)
+        ids = torch.arange(4, 60)[None]
+        again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / kind)
+        expected.append(again(ids).logits[0, -1, :8].tolist())
+        assert expected[-1] == pytest.approx(model.eval()(ids).logits[0, -1, :8].tolist(), abs=1e-5)
+    done = subprocess.run(
+        [STACK, "-c", LOGITS, *(tmp_path / kind for kind in KINDS)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    for kind, mine, theirs in zip(KINDS, expected, found, strict=True):
+        assert theirs == pytest.approx(mine, abs=1e-4), kind

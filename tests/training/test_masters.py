@@ -26,16 +26,14 @@ def steps(optimizer: torch.optim.Optimizer, params: list[torch.nn.Parameter], co
 
 
 def test_small_updates_add_up_as_in_float32():
-    exact, rounded, plain = (
-        parameters(d) for d in (torch.float32, torch.bfloat16, torch.bfloat16)
-    )
+    exact, rounded, plain = (parameters(d) for d in (torch.float32, torch.bfloat16, torch.bfloat16))
     start = [p.detach().clone() for p in rounded]
     optimizer = make(rounded)
     keep_masters(optimizer)
     steps(optimizer, rounded, 1000)
     steps(make(exact), exact, 1000)
     steps(make(plain), plain, 1000)
-    for mine, theirs, before in zip(rounded, exact, start, strict=True):
+    for mine, theirs in zip(rounded, exact, strict=True):
         assert mine.dtype == torch.bfloat16
         assert torch.equal(mine, theirs.bfloat16())
     assert not torch.equal(rounded[0], start[0])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import transformers
 
-from coalm_oumi.training.tokenizer_folder import save_tokenizer
+from coalm_oumi.training.model_folder import save_model, save_tokenizer
 
 
 def test_a_folder_names_what_both_releases_know(demo_model: Path, tmp_path: Path):
@@ -27,3 +27,19 @@ def test_a_folder_names_what_both_releases_know(demo_model: Path, tmp_path: Path
 def test_the_demos_model_is_such_a_folder(demo_model: Path):
     config = json.loads((demo_model / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
+def test_rotary_positions_by_the_names_of_4_57(tmp_path: Path):
+    """Llama 3.1's base and scaling, which 4.57 would replace by its default."""
+    scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+               "high_freq_factor": 4.0, "original_max_position_embeddings": 64}  # fmt: skip
+    config = transformers.LlamaConfig(
+        vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=1, rope_parameters={"rope_theta": 500000.0, **scaling},
+    )  # fmt: skip
+    save_model(transformers.LlamaForCausalLM(config), tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["rope_theta"] == 500000.0
+    assert written["rope_scaling"] == scaling
+    again = transformers.AutoConfig.from_pretrained(tmp_path)
+    assert again.rope_parameters == config.rope_parameters

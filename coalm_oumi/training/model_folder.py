@@ -1,0 +1,82 @@
+"""Writes models and tokenizers so that Transformers 4.57 and 5 both read them.
+
+vLLM 0.14, the release that Oumi takes, requires 4.57. This module can go when Oumi takes a vLLM
+that takes Transformers 5.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from coalm_oumi.files.jsontext import read_json, write_json
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Saves a tokenizer for both releases.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        folder: Where to. Other files there stay.
+    """
+    tokenizer.save_pretrained(folder)
+    rewrite_configs(folder)
+
+
+def save_model(model: Any, folder: Path) -> None:
+    """Saves a model for both releases.
+
+    Args:
+        model: A Transformers model.
+        folder: Where to. Other files there stay.
+    """
+    model.save_pretrained(folder)
+    rewrite_configs(folder)
+
+
+def rewrite_configs(folder: Path) -> None:
+    """Writes the configurations in a folder by the names that both releases know.
+
+    Args:
+        folder: Where a model, a tokenizer or both were saved.
+    """
+    for name, rewrite in (("config.json", _model), ("tokenizer_config.json", _tokenizer)):
+        file = folder / name
+        if file.is_file():
+            config: dict[str, Any] = read_json(file)
+            rewrite(config)
+            write_json(file, config)
+
+
+def _model(config: dict[str, Any]) -> None:
+    """Adds the rotary embedding's settings by the names of 4.57.
+
+    Transformers 5 writes `rope_parameters` alone. 4.57 ignores it without a word, and computes with
+    its default base of 10,000, where Llama 3.1 has 500,000.
+    """
+    if isinstance(text := config.get("text_config"), dict):
+        _model(text)
+    rope = config.get("rope_parameters")
+    if not isinstance(rope, dict):
+        return
+    # Gemma 3 has two kinds of layers.
+    if isinstance(sliding := rope.get("sliding_attention"), dict):
+        config.setdefault("rope_local_base_freq", sliding["rope_theta"])
+    rope = rope.get("full_attention", rope)
+    if "rope_theta" in rope:
+        config.setdefault("rope_theta", rope["rope_theta"])
+    if rope.get("rope_type", "default") != "default":
+        scaling = {name: value for name, value in rope.items() if name != "rope_theta"}
+        config.setdefault("rope_scaling", scaling)
+
+
+def _tokenizer(config: dict[str, Any]) -> None:
+    """Changes the names of Transformers 5's own class and of extra special tokens.
+
+    By default, 4.57's own class also returns `token_type_ids`, which a decoder refuses to generate
+    from.
+    """
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if config.get("tokenizer_class") == "PreTrainedTokenizerFast":
+        config.setdefault("model_input_names", ["input_ids", "attention_mask"])
+    if isinstance(config.get("extra_special_tokens"), list):
+        config["additional_special_tokens"] = config.pop("extra_special_tokens")
