@@ -16,8 +16,8 @@ def keep_masters(optimizer: torch.optim.Optimizer) -> None:
 
     Before each step the gradients of the parameters are copied to the masters. After it the masters
     are copied to the parameters. The optimizer's state dict holds the masters, so that a resumed
-    run loses no bits. `optimizer.zero_grad` clears the gradients of the masters alone; the trainer of
-    Transformers calls `model.zero_grad`.
+    run loses no bits. `optimizer.zero_grad` clears the gradients of the masters alone, but
+    Transformers' trainer calls `model.zero_grad`.
 
     Args:
         optimizer: An optimizer that has made no step yet.
