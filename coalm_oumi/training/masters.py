@@ -45,6 +45,8 @@ def keep_masters(optimizer: torch.optim.Optimizer) -> None:
 
     def give_values(*_: Any) -> None:
         _copy(masters, parameters)
+        for master in masters:
+            master.grad = None
 
     def save(_: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         state[_KEY] = [master.detach() for master in masters]

@@ -178,7 +178,7 @@ def train(folder: Path) -> Path:
     recipe["model"] |= {"model_name": str(base), "torch_dtype_str": "float32"}
     recipe["model"]["model_max_length"] = 2048
     (dataset,) = recipe["data"]["train"]["datasets"]
-    dataset["dataset_path"] = str(folder / "records")
+    dataset |= {"dataset_path": str(folder / "records"), "dataset_kwargs": {}}
     recipe["training"] |= {
         "max_steps": STEPS,
         "per_device_train_batch_size": len(known),

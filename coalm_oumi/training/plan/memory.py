@@ -88,7 +88,8 @@ class _Resident:
         states: The optimizer's states.
         gradients: Gradients of trained parameters, with DDP's buckets.
         buckets: DDP's buckets alone, which are there from the start.
-        temporary: What the unfused AdamW computes on all parameters at once, into another tensor.
+        temporary: What the unfused AdamW computes on all parameters at once, into another tensor,
+            and the gradients of float32 masters.
         sharded: Whether FSDP spreads the weights.
     """
 
@@ -174,7 +175,9 @@ def _resident(shape: ModelShape, setup: Setup, *, gpus: int) -> _Resident:
     trained = shape.trainable * setup.trained_bytes // shards
     buckets = trained if setup.sharding == "none" and gpus > 1 else 0
     on_gpu = not setup.offload  # all that is sharded waits on the CPU, the optimizer runs there too
-    unfused = setup.optimizer == "adamw_torch"
+    temporary = trained if setup.optimizer == "adamw_torch" else 0
+    if setup.masters:  # their gradients, in float32
+        temporary = 2 * temporary + 4 * shape.trainable // shards
     return _Resident(
         weights=on_gpu * (rest // shards),
         constants=constants,
@@ -182,7 +185,7 @@ def _resident(shape: ModelShape, setup: Setup, *, gpus: int) -> _Resident:
         states=on_gpu * (int(shape.trainable * setup.optimizer_bytes) // shards),
         gradients=on_gpu * (trained + buckets),
         buckets=buckets,
-        temporary=on_gpu * unfused * trained,
+        temporary=on_gpu * temporary,
         sharded=shards > 1 or setup.offload,
     )
 

@@ -44,6 +44,7 @@ class Setup:
         weight_bytes: Bytes of a frozen or trained weight that is not quantised, at rest.
         activation_bytes: Bytes of a number in the residual stream.
         trained_bytes: Bytes of a trained parameter, of an adapter or of the whole model.
+        masters: Whether the optimizer keeps float32 masters of the trained parameters.
         four_bit: Whether linear layers are quantised to 4 bits (QLoRA).
         nested: Whether the constants of quantisation are quantised too (double quantisation).
         compute_bytes: Bytes of a dequantised weight.
@@ -64,6 +65,7 @@ class Setup:
     weight_bytes: int
     activation_bytes: int
     trained_bytes: int
+    masters: bool
     four_bit: bool
     nested: bool
     compute_bytes: int
@@ -90,6 +92,8 @@ class Setup:
     def optimizer_bytes(self) -> float:
         """Bytes of optimizer state per trained parameter."""
         copies, beside = _OPTIMIZER_BYTES[self.optimizer]
+        if self.masters:
+            return copies * 4 + beside + 4
         return copies * self.trained_bytes + beside
 
 
@@ -145,6 +149,7 @@ def read_setup(config: "TrainingConfig") -> Setup:
         weight_bytes=trained if not training.use_peft else size,
         activation_bytes=2 if config.fsdp.enable_fsdp and config.fsdp.mixed_precision else size,
         trained_bytes=trained,
+        masters=training.use_peft and kwargs.get("adapter_dtype") == "bfloat16",
         four_bit=quantised,
         nested=peft.use_bnb_nested_quant,
         compute_bytes=4 if peft.bnb_4bit_compute_dtype in ("float32", "float", "f32") else 2,

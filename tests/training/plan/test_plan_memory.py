@@ -17,6 +17,7 @@ from peft.utils.other import fsdp_auto_wrap_policy
 from torch.profiler import ProfilerActivity, profile
 
 from coalm_oumi.files.jsontext import write_jsonl
+from coalm_oumi.training.masters import keep_masters
 from coalm_oumi.training.plan.memory import peak, plan_memory
 from coalm_oumi.training.plan.setup import read_setup
 from coalm_oumi.training.plan.shape import measure, read_config
@@ -48,6 +49,7 @@ class Case:
     checkpointing: bool = False
     four_bit: bool = False
     fsdp: bool = False
+    masters: bool = False
     model_type: str = "llama"
 
     def model_config(self) -> Any:
@@ -82,6 +84,8 @@ class Case:
             use_bnb_nested_quant=True,
             bnb_4bit_compute_dtype="bfloat16",
         )
+        if self.masters:
+            training.trainer_kwargs["adapter_dtype"] = "bfloat16"
         assert peft is not config.peft
         config.fsdp.enable_fsdp = self.fsdp
         return config
@@ -130,7 +134,7 @@ def build(case: Case, folder: Path) -> torch.nn.Module:
     model.config.use_cache = False
     if case.lora:
         model = get_peft_model(model, config.peft.to_lora())
-        if case.four_bit:
+        if case.four_bit or case.masters:
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.data = parameter.data.to(torch.bfloat16)
@@ -143,6 +147,8 @@ def build(case: Case, folder: Path) -> torch.nn.Module:
 def train(case: Case, model: torch.nn.Module) -> int:
     """Trains two steps; returns the bytes held before the second and its rise above them."""
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
+    if case.masters:
+        keep_masters(optimizer)
     ids = torch.randint(0, case.vocabulary, (case.batch, case.tokens))
     mask = torch.ones_like(ids)
     mask[1:, -8:] = 0  # one sequence alone has no padding
@@ -150,12 +156,13 @@ def train(case: Case, model: torch.nn.Module) -> int:
     def step() -> None:
         model(input_ids=ids, attention_mask=mask, labels=ids).loss.backward()
         optimizer.step()
-        optimizer.zero_grad()
+        model.zero_grad()
 
     step()
     gc.collect()
     states = [t for state in optimizer.state.values() for t in state.values()]
-    before = held([*model.parameters(), *states, *_constants(model)])
+    updated = [p for group in optimizer.param_groups for p in group["params"]]
+    before = held([*model.parameters(), *updated, *states, *_constants(model)])
     return before + allocator_peak(step)
 
 
@@ -176,6 +183,7 @@ def _constants(model: torch.nn.Module) -> list[torch.Tensor]:
         Case(tokens=64, vocabulary=400, lora=False, hidden=512, intermediate=1024),
         Case(tokens=1024, batch=2, vocabulary=1000, hidden=384, intermediate=1536, heads=6),
         Case(model_type="qwen2", vocabulary=400),
+        Case(masters=True, vocabulary=400, hidden=512, tokens=32),
         Case(four_bit=True, vocabulary=400),
         Case(four_bit=True, vocabulary=400, checkpointing=True, hidden=512, intermediate=2048),
     ],
