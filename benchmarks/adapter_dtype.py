@@ -1,7 +1,7 @@
 """Losses of adapters in bfloat16 beside float32: `benchmarks/adapter_dtype.py MODEL MIXTURE`.
 
 MODEL is SmolLM2 135M in bfloat16, such as the demo's (`output/demo/model`), MIXTURE a folder that
-`coalm build` wrote (`output/demo/data`). `recipes/families/coalm_smollm2_135m.yaml`, which has the
+`coalm build` wrote (`output/demo/data`). `recipes/families/coalm_llama3.2_3b.yaml`, which has the
 paper's hyperparameters, trains it through `oumi train` on the CPU: once with float32 adapters, once
 more with other initial values of the adapters, once with bfloat16 adapters, whose optimizer keeps
 float32 masters. All three see the same samples, of up to 448 tokens, in the same order. bfloat16 is
@@ -34,7 +34,8 @@ def losses(name: str, model: Path, mixture: Path, output: Path, options: list[st
         oumi = Path(sys.executable).with_name("oumi")
         subprocess.run(
             [
-                oumi, "train", "-c", REPO / "recipes/families/coalm_smollm2_135m.yaml",
+                oumi, "train", "-c", REPO / "recipes/families/coalm_llama3.2_3b.yaml",
+                "--model.tokenizer_pad_token", "<|endoftext|>",
                 "--model.model_name", model.resolve(), "--model.model_max_length", "448",
                 "--data.train.datasets[0].dataset_path", mixture.resolve(),
                 "--training.output_dir", place, "--training.logging_steps", "1",

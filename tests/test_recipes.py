@@ -59,11 +59,13 @@ ONE_GPU = {
 }
 ABLATION = {"data.train.datasets.0.dataset_kwargs.domains", "training.output_dir"}
 PADDED = {
+    "model.enable_liger_kernel",
     "model.model_max_length",
     "data.train.collator_name",
     "data.train.datasets.0.dataset_kwargs.max_length",
     "training.optimizer",
     "training.per_device_train_batch_size",
+    "training.trainer_kwargs.adapter_dtype",
     "training.trainer_kwargs.loss_type",
     "training.trainer_kwargs.max_row_tokens",
     "training.trainer_kwargs.padding_free",
@@ -77,7 +79,6 @@ PUBLISHED = (
     | RECOMPUTED
     | {
         "fsdp",
-        "model.enable_liger_kernel",
         "peft",
         "training.dataloader_num_workers",
         "training.dataloader_prefetch_factor",
@@ -142,7 +143,6 @@ DIFFERENCES = {
     | RECOMPUTED
     | {
         "model.attn_implementation",
-        "model.enable_liger_kernel",
         "data.train.datasets.0.dataset_kwargs.completion_mask",
         "training.output_dir",
         "training.trainer_kwargs.packing",

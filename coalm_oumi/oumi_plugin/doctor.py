@@ -53,7 +53,8 @@ def examine(recipe: Path | None = None) -> Iterator[Finding]:
     for package in _PACKAGES:
         yield _version(package)
     yield from _accelerator()
-    yield _bitsandbytes()
+    yield _optional("bitsandbytes", "QLoRA recipes need it", "pip install bitsandbytes (Linux)")
+    yield _optional("liger-kernel", "the 8B recipe needs it", "pip install 'coalm-oumi[gpu]'")
     yield Finding(True, f"{len(prompts.names())} prompt templates")
     if recipe is not None:
         yield from hub_access(recipe)
@@ -212,12 +213,8 @@ def attention(torch: str, *, flash: bool, environment: Mapping[str, str]) -> Ite
         )
 
 
-def _bitsandbytes() -> Finding:
+def _optional(package: str, use: str, fix: str) -> Finding:
     try:
-        return Finding(True, f"bitsandbytes {importlib.metadata.version('bitsandbytes')}")
+        return Finding(True, f"{package} {importlib.metadata.version(package)}")
     except importlib.metadata.PackageNotFoundError:
-        return Finding(
-            True,
-            "bitsandbytes is not installed: QLoRA recipes need it",
-            "pip install bitsandbytes (Linux)",
-        )
+        return Finding(True, f"{package} is not installed: {use}", fix)

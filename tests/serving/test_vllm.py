@@ -229,7 +229,7 @@ def test_bfcl_with_native_calls(served: Served, tmp_path: Path):
     data = {"style": "native", "categories": ["simple", "irrelevance"]}
     task = {"task_name": "coalm-oumi/bfcl_v3", "num_samples": 2, "eval_kwargs": {"data": data}}
     values = evaluate(served, tmp_path, task)
-    assert values["irrelevance"] is not None
+    assert values["category/irrelevance"] is not None
 
 
 def find_restaurant(city: str, food: str = "") -> Any:

@@ -22,8 +22,10 @@ SAMPLES = [
 """Short ones: the interpreter takes milliseconds for each token and kernel."""
 
 
-def train(output: Path, model: Path, mixture: Path, *changes: str) -> list[dict[str, float]]:
-    """Trains by the 8B recipe, in float32 on the CPU, and returns what each step logged."""
+def train(
+    output: Path, model: Path, mixture: Path, *changes: str
+) -> tuple[list[dict[str, float]], str]:
+    """Trains by the 8B recipe, in float32 on the CPU; returns what each step logged, and kernels."""
     program = [REPO / "tests/support/triton_on_cpu.py", "-m", "oumi"]
     options = {
         "model.model_name": model,
@@ -46,21 +48,21 @@ def train(output: Path, model: Path, mixture: Path, *changes: str) -> list[dict[
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
     history = json.loads((output / "trainer_state.json").read_text())["log_history"]
-    return [entry for entry in history if "loss" in entry]
+    _, _, kernels = done.stdout.rpartition("KERNELS")
+    return [entry for entry in history if "loss" in entry], kernels
 
 
 def test_fused_kernels_lose_what_the_plain_ones_do(tiny_model: Path, tmp_path: Path):
     """Losses and gradient norms of two steps: norms, SwiGLU, positions and the output layer."""
     mixture = tmp_path / "samples.jsonl"
     mixture.write_text("".join(json.dumps(sample) + "\n" for sample in SAMPLES))
-    plain = train(
-        tmp_path / "plain", tiny_model, mixture,
-        "--model.enable_liger_kernel", "false", "--training.trainer_kwargs.loss_type", "chunked_nll",
-    )  # fmt: skip
-    fused = train(
-        tmp_path / "fused", tiny_model, mixture,
-        "--model.enable_liger_kernel", "true", "--training.trainer_kwargs.loss_type", "nll",
-    )  # fmt: skip
+    plain, none = train(
+        tmp_path / "plain", tiny_model, mixture, "--model.enable_liger_kernel", "false"
+    )
+    fused, kernels = train(tmp_path / "fused", tiny_model, mixture)
+    assert not none.strip()
+    for kernel in ("rms_norm", "swiglu", "rope", "cross_entropy"):
+        assert kernel in kernels, kernels
     for key in ("loss", "grad_norm"):
         assert [step[key] for step in fused] == pytest.approx(
             [step[key] for step in plain], rel=1e-4

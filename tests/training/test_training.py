@@ -21,6 +21,7 @@ def changes(recipe: str, model: Path, mixture: Path, output: Path) -> list[str]:
     return [
         f"model.model_name={model}",
         "model.tokenizer_pad_token=<|endoftext|>",
+        "model.enable_liger_kernel=false",  # needs a GPU
         f"data.train.datasets[0].dataset_path={mixture}",
         f"training.max_steps={STEPS}",
         f"training.save_steps={STEPS // 2}",

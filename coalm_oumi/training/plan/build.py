@@ -175,6 +175,7 @@ def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
         *checks.check_batch(setup, gpus=chosen, global_batch=meant),
         *checks.check_precision(config, gpu),
         *checks.check_quantisation(config, setup, here=options.here),
+        *checks.check_kernels(setup, here=options.here),
     ]
     return Plan(
         recipe=str(recipe),

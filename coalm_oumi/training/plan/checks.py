@@ -50,6 +50,16 @@ def check_quantisation(config: "TrainingConfig", setup: Setup, *, here: bool) ->
         )
 
 
+def check_kernels(setup: Setup, *, here: bool) -> Iterator[Finding]:
+    """Checks that this machine has the fused kernels that the recipe asks for."""
+    if here and setup.loss == "liger" and importlib.util.find_spec("liger_kernel") is None:
+        yield Finding(
+            False,
+            "model.enable_liger_kernel needs liger-kernel, which is not installed",
+            "pip install 'coalm-oumi[gpu]', or model.enable_liger_kernel=false",
+        )
+
+
 def check_precision(config: "TrainingConfig", gpu: Gpu) -> Iterator[Finding]:
     """Checks that the GPU has the arithmetic that the recipe asks for: bfloat16, TF32."""
     if gpu.bf16:

@@ -29,10 +29,6 @@ from tests.conftest import REPO
 
 RECIPE = REPO / "recipes/coalm_8b.yaml"
 FOLDERS = ("ablations", "families", "variants")
-NARROW = (  # docs/training.md offers it
-    "training.trainer_kwargs.adapter_dtype=bfloat16",
-    "training.trainer_kwargs.max_row_tokens=8192",
-)
 PADDED = REPO / "tests/support/padded_8b.yaml"
 RECIPE_405B = REPO / "recipes/coalm_405b.yaml"
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -282,6 +278,16 @@ def test_four_bits_without_bitsandbytes(monkeypatch: pytest.MonkeyPatch):
     assert not list(checks.check_quantisation(config, read_setup(config), here=False))
 
 
+def test_liger_without_liger(monkeypatch: pytest.MonkeyPatch):
+    setup = read_setup(read_recipe(RECIPE))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not list(checks.check_kernels(setup, here=False))
+    (finding,) = checks.check_kernels(setup, here=True)
+    assert (finding.ok, finding.fix.partition(",")[0]) == (False, "pip install 'coalm-oumi[gpu]'")
+    without = read_setup(read_recipe(RECIPE, ["model.enable_liger_kernel=false"]))
+    assert not list(checks.check_kernels(without, here=True))
+
+
 def test_storage_of_four_bits_that_fsdp_cannot_shard():
     *_, line = bad(plan("peft.bnb_4bit_quant_storage=uint8", recipe=RECIPE_405B))
     assert line.endswith("peft.bnb_4bit_quant_storage=bfloat16")
@@ -310,9 +316,6 @@ def test_a_row_without_padding_is_planned_by_its_budget():
     whole = plan("training.trainer_kwargs.max_row_tokens=null", recipe=RECIPE, gpus=1)
     assert whole.setup.tokens_at_once == 8 * 4096
     assert "does not fit" in bad(whole)[0]
-    narrow = plan(*NARROW, recipe=RECIPE, gpus=1)
-    assert narrow.ok
-    assert narrow.setup.tokens_at_once == 8192
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])
