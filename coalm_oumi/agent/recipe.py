@@ -12,6 +12,7 @@ from oumi.core.configs.environment_config import EnvironmentConfig
 from oumi.core.configs.params.environment_params import EnvironmentParams
 from pydantic import Field
 
+from coalm_oumi.core.compat import finalize
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.wording import first_line, one_line
@@ -58,7 +59,7 @@ def read(file: Path, changes: Sequence[str] = ()) -> tuple[InferenceConfig, Chat
         rest = {key: value for key, value in values.items() if key not in own}
         schema = OmegaConf.structured(InferenceConfig)
         inference: Any = OmegaConf.to_object(OmegaConf.merge(schema, rest))
-        inference.finalize_and_validate()
+        finalize(inference)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CoalmError(f"{file}: not valid YAML: {one_line(error)}") from error
     except (OmegaConfBaseException, ValueError, TypeError) as error:

@@ -21,6 +21,7 @@ from coalm_oumi.core.wording import printable
 
 if TYPE_CHECKING:
     import datasets
+    from oumi.core.configs import BaseConfig
     from oumi.core.datasets import BaseSftDataset
     from oumi.core.types.conversation import Conversation
     from oumi.inference import RemoteInferenceEngine
@@ -47,6 +48,28 @@ def reported_by_oumi(function: Callable[_P, _R]) -> Callable[_P, _R]:
             raise
 
     return wrapper
+
+
+def finalize(config: "BaseConfig") -> None:
+    """Checks a configuration as the `oumi` command does.
+
+    Oumi looks on the hub for an adapter with the model's name, also if a server has the model. The
+    hub's client then raises a bare RuntimeError on a machine without a network, which Oumi should
+    catch as it does OSError.
+
+    Raises:
+        CoalmError: The hub cannot be reached.
+        Exception: What Oumi raises.
+    """
+    try:
+        config.finalize_and_validate()
+    except RuntimeError as error:
+        if "client has been closed" not in str(error):
+            raise
+        raise CoalmError(
+            "Oumi looks for the model on the Hugging Face Hub, which cannot be reached; check the "
+            "network, or `export HF_HUB_OFFLINE=1` to use what is on this machine"
+        ) from error
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from oumi.core.configs.params.model_params import ModelParams
 from oumi.core.registry import REGISTRY, RegistryType
 from oumi.exceptions import HardwareException, OumiConfigError
 
+from coalm_oumi.core.compat import finalize
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.finding import Finding
 from coalm_oumi.data.datasets.base import SampleDataset
@@ -75,7 +76,7 @@ def _check_build(recipe: Path, changes: Sequence[str]) -> Iterator[Finding]:
 def _check_training(config: TrainingConfig) -> Iterator[Finding]:
     yield from _check_model(config.model)
     try:
-        config.finalize_and_validate()
+        finalize(config)
     except HardwareException as error:
         yield Finding(True, f"this machine cannot run it: {error}")
     except (OumiConfigError, ValueError) as error:

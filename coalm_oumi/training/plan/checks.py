@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from oumi.exceptions import HardwareException, OumiConfigError
 
+from coalm_oumi.core.compat import finalize
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.finding import Finding
 from coalm_oumi.training.plan.gpus import Gpu
@@ -25,7 +26,7 @@ def check_config(config: "TrainingConfig", *, place: str) -> None:
         CoalmError: Oumi refuses it.
     """
     try:
-        config.finalize_and_validate()
+        finalize(config)
     except (OumiConfigError, HardwareException, ValueError) as error:
         raise CoalmError(f"{place}: {error}") from error
 
