@@ -28,7 +28,7 @@ def keep_masters(optimizer: torch.optim.Optimizer) -> None:
         parameters += group["params"]
         group["params"] = [torch.nn.Parameter(p.detach().float()) for p in group["params"]]
         masters += group["params"]
-    # A checkpoint may change the parameters between now and the first step.
+    # A checkpoint, or DDP's rank 0, may change the parameters until the first step.
     current = False
 
     def take_gradients(*_: Any) -> None:
@@ -49,11 +49,12 @@ def keep_masters(optimizer: torch.optim.Optimizer) -> None:
             master.grad = None
 
     def save(_: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        state[_KEY] = [master.detach() for master in masters]
+        if current:
+            state[_KEY] = [master.detach() for master in masters]
 
     def load(_: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         nonlocal current
-        if _KEY in state:  # not if the checkpoint had float32 adapters
+        if _KEY in state:  # not before the first step, nor if adapters were in float32
             _copy(state[_KEY], masters)
             current = True
 

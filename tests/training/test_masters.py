@@ -61,9 +61,11 @@ def test_a_resumed_run_loses_no_bits():
 
 
 def test_weights_loaded_after_the_optimizer_was_made_stay():
+    """Accelerate saves and loads the state of an optimizer when it takes it, before any step."""
     params = parameters(torch.bfloat16)
     optimizer = make(params)
     keep_masters(optimizer)
+    optimizer.load_state_dict(optimizer.state_dict())
     with torch.no_grad():
         params[0].fill_(2.0)
     steps(optimizer, params, 1)
