@@ -1,4 +1,4 @@
-"""Recipes on one GPU, each through `oumi train`: tokens a second, MFU, memory beside the plan's.
+"""Recipes on one GPU, each through `oumi train`: tokens per second, MFU, memory beside the plan's.
 
     python benchmarks/train_on_gpu.py                       # ours and what Oumi published, 8B
     python benchmarks/train_on_gpu.py recipes/coalm_405b.yaml --layers 4   # a share of the model

@@ -64,7 +64,7 @@ def test_one_row_loses_and_learns_what_the_padded_batch_does(
 ):
     """Losses, gradients and adapters after two steps; whole rows, and rows in parts.
 
-    The parts also take the loss in chunks, as the 8B recipe does.
+    The parts also take the loss in chunks, as the demo's recipe does.
     """
     padded = train(tiny_model, mixture, tmp_path / "padded", *PADDED)
     kwargs = f"training.trainer_kwargs={{{FREE}}}"
