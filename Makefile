@@ -109,8 +109,8 @@ $(VLLM)/.installed: .ci/vllm_requirements.py .ci/install.py
 test-vllm: $(BIN)/.installed vllm-env
 	COALM_VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest tests/serving -m vllm
 
-# Resolves the GPU stack anew, from PyPI. It keeps the three lines of the file's head. Its name is not
-# the file's: a clone has no order of file times by which make could tell what is out of date.
+# Resolves the GPU stack again, from PyPI. It keeps the three lines of the file's head. The target is not
+# named after the file: in a fresh clone, file times do not tell make what is out of date.
 gpu-constraints: $(BIN)/.installed
 	head -3 constraints-gpu.txt > constraints-gpu.txt.new
 	$(BIN)/uv pip compile pyproject.toml --extra gpu --python-version 3.11 \

@@ -30,7 +30,7 @@ def keep_masters(optimizer: torch.optim.Optimizer) -> None:
         parameters += group["params"]
         group["params"] = [torch.nn.Parameter(p.detach().float()) for p in group["params"]]
         masters += group["params"]
-    # A checkpoint, or DDP's rank 0, may change the parameters until the first step.
+    # Until the first step, a checkpoint or DDP's broadcast from rank 0 may change the parameters.
     current = False
 
     def take_gradients(*_: Any) -> None:
@@ -56,7 +56,7 @@ def keep_masters(optimizer: torch.optim.Optimizer) -> None:
 
     def load(_: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         nonlocal current
-        if _KEY in state:  # not before the first step, nor if adapters were in float32
+        if _KEY in state:  # a state from before the first step, or of float32 adapters, has none
             _copy(state[_KEY], masters)
             current = True
 
