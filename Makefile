@@ -58,8 +58,8 @@ $(BIN)/.installed: pyproject.toml constraints.txt coalm_oumi_autoload.pth .ci/in
 	touch $@
 
 # What `pip install 'coalm-oumi[gpu]'` gives beside vLLM, which does not run without a GPU:
-# Transformers 4.57, torch 2.9, numpy 1.26 and Liger. 8 GB and two minutes; most of it is torch's
-# CUDA.
+# Transformers 4.57, torch 2.9, numpy 1.26 and Liger, for Python 3.11. 8 GB and two minutes; most of it
+# is torch's CUDA.
 STACK := .gpu-stack
 
 gpu-stack: $(STACK)/.installed

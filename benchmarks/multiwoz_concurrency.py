@@ -11,7 +11,7 @@ One after another means one live dialogue and one request at a time, which is wh
 `batch_run.py` does; it is measured on `--alone` dialogues. The side that goes first changes with
 each round. "In flight" is the sum of the delays over the wall time: the requests that the server
 held on average. In lockstep is no run, but arithmetic on the same delays: each wave of requests
-takes as long as its slowest. The last lines print ratios of medians of turns a second.
+takes as long as its slowest. The last lines print ratios of medians of turns per second.
 """
 
 import argparse

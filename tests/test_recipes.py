@@ -139,7 +139,7 @@ DIFFERENCES = {
     "coalm_8b_wo_cra": ABLATION,
     "coalm_qwen2.5_7b": MODEL,
     "coalm_llama3.2_3b": PADDED | (MODEL - {"model.tokenizer_pad_token"}) | ONE_GPU,
-    "coalm_8b_throughput": (PADDED - {"data.train.collator_name"})
+    "coalm_8b_throughput": (PADDED - {"data.train.collator_name", "model.enable_liger_kernel"})
     | RECOMPUTED
     | {
         "model.attn_implementation",

@@ -53,7 +53,7 @@ def reported_by_oumi(function: Callable[_P, _R]) -> Callable[_P, _R]:
 def finalize(config: "BaseConfig") -> None:
     """Checks a configuration as the `oumi` command does.
 
-    Oumi looks on the hub for an adapter with the model's name, also if a server has the model. The
+    Oumi looks on the hub for an adapter with the model's name, even if a server has the model. The
     hub's client then raises a bare RuntimeError on a machine without a network, which Oumi should
     catch as it does OSError.
 

@@ -1,4 +1,4 @@
-"""Coroutines side by side in one event loop, from outside of it. They all stop together."""
+"""Runs coroutines side by side in an event loop for callers outside of one. They stop together."""
 # pyright: reportMissingTypeStubs=false
 
 import asyncio

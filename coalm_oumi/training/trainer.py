@@ -8,6 +8,7 @@ the options, this is TRL's trainer.
 # pyright: reportPrivateImportUsage=false
 
 import itertools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,9 @@ class CoalmSftConfig(_TrlConfig):
                 f"training.trainer_kwargs.adapter_dtype: `{self.adapter_dtype}` is neither "
                 f"{' nor '.join(_DTYPES)}"
             )
-        if self.adapter_dtype == "bfloat16" and self.fsdp:
+        # Oumi's `fsdp` section comes as a variable of Accelerate, the trainer's own as `fsdp`.
+        sharded = bool(self.fsdp) or os.environ.get("ACCELERATE_USE_FSDP") == "true"
+        if self.adapter_dtype == "bfloat16" and sharded:
             raise CoalmError(
                 "training.trainer_kwargs.adapter_dtype: FSDP casts adapters itself; remove it and "
                 "set fsdp.mixed_precision"
@@ -93,7 +96,7 @@ class CoalmSftConfig(_TrlConfig):
                 "training.trainer_kwargs.max_row_tokens: only a padding-free row has parts; add "
                 "padding_free: true"
             )
-        if self.fsdp:
+        if sharded:
             raise CoalmError(
                 "training.trainer_kwargs.max_row_tokens: FSDP needs the same number of forward "
                 "passes on every GPU, and rows differ; set per_device_train_batch_size to 1 instead"
@@ -118,9 +121,10 @@ class CoalmSftTrainer(_TrlTrainer):
 
     @override
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Builds the optimizer, with float32 masters for adapters in bfloat16."""
+        """Builds the optimizer once, with float32 masters for adapters in bfloat16."""
+        is_new = self.optimizer is None
         optimizer = super().create_optimizer(*args, **kwargs)
-        if getattr(self.args, "adapter_dtype", None) == "bfloat16":
+        if is_new and getattr(self.args, "adapter_dtype", None) == "bfloat16":
             keep_masters(optimizer)
         return optimizer
 

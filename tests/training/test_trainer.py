@@ -103,11 +103,19 @@ def test_a_row_splits_between_samples():
         ({"max_row_tokens": 100}, "add padding_free: true"),
         ({"max_row_tokens": 0, "padding_free": True}, "must be positive"),
         ({"max_row_tokens": 9, "padding_free": True, "fsdp": "full_shard"}, "FSDP needs the same"),
+        ({"adapter_dtype": "bfloat16", "fsdp": "full_shard"}, "FSDP casts adapters itself"),
     ],
 )
 def test_bad_options(options: dict[str, object], message: str, tmp_path: Path):
     with pytest.raises(CoalmError, match=message):
         CoalmSftConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **options)  # pyright: ignore
+
+
+def test_fsdp_may_be_oumis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Its section `fsdp` becomes a variable of Accelerate."""
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(CoalmError, match="FSDP casts adapters itself"):
+        CoalmSftConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, adapter_dtype="bfloat16")
 
 
 class Reads(TorchDispatchMode):

@@ -176,6 +176,7 @@ def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
         *checks.check_precision(config, gpu),
         *checks.check_quantisation(config, setup, here=options.here),
         *checks.check_kernels(setup, here=options.here),
+        *checks.check_adapters(setup),
     ]
     return Plan(
         recipe=str(recipe),

@@ -57,7 +57,18 @@ def check_kernels(setup: Setup, *, here: bool) -> Iterator[Finding]:
         yield Finding(
             False,
             "model.enable_liger_kernel needs liger-kernel, which is not installed",
-            "pip install 'coalm-oumi[gpu]', or model.enable_liger_kernel=false",
+            "pip install 'coalm-oumi[gpu]', or model.enable_liger_kernel=false "
+            "training.trainer_kwargs.loss_type=chunked_nll",
+        )
+
+
+def check_adapters(setup: Setup) -> Iterator[Finding]:
+    """Checks that FSDP gets adapters which it casts itself."""
+    if setup.masters and setup.sharding != "none":
+        yield Finding(
+            False,
+            "training.trainer_kwargs.adapter_dtype: FSDP casts adapters itself",
+            "training.trainer_kwargs.adapter_dtype=null",
         )
 
 
@@ -174,6 +185,8 @@ def memory_changes(setup: Setup) -> Iterator[Sequence[str]]:
     sharded = [change for change in less if "max_row_tokens" not in change]
     if setup.row_budget is not None:
         sharded.append("training.trainer_kwargs.max_row_tokens=null")  # FSDP takes whole rows
+    if setup.masters:
+        sharded.append("training.trainer_kwargs.adapter_dtype=null")
     yield [
         *sharded,
         "fsdp.enable_fsdp=true",
