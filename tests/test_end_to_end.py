@@ -82,8 +82,8 @@ def test_train_evaluate_report_as_one_chain(
     (trained,) = found.training
     assert len(trained.rates) == 30 and max(trained.rates) == pytest.approx(1e-2)
     for of in (trained, *found.results):
-        assert of.made_with["data"] == provenance.data_hash(mixture)
-        assert of.made_with["packages"]["oumi"] and of.made_with["hardware"]
+        assert of.made_with.data == provenance.data_hash(mixture)
+        assert of.made_with.packages["oumi"] and of.made_with.hardware
     assert {task: result.num_samples for task, result in results.items()} == {
         "coalm-oumi/state_tracking": 3,
         "coalm-oumi/function_calling/hammer": 3,

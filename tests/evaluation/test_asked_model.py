@@ -42,7 +42,7 @@ def test_another_model_does_not_overwrite_results(tmp_path: Path):
     check_model(config(tmp_path, "a/one"), TaskOptions(), TASK)
     check_model(config(tmp_path, "a/two"), TaskOptions(), "coalm-oumi/other_task")
     with pytest.raises(
-        CoalmError, match="holds the results of a/one for coalm-oumi/task; give a/two"
+        CoalmError, match="holds the results of a/one for coalm-oumi/task; write those of a/two"
     ):
         check_model(config(tmp_path, "a/two"), TaskOptions(), TASK)
 

@@ -101,7 +101,7 @@ def test_the_archive_as_published(tmp_path: Path):
 
 def test_what_is_not_the_archive(tmp_path: Path):
     folder = write_archive(tmp_path / "MULTIWOZ2.4")
-    with pytest.raises(CoalmError, match=r"says MultiWOZ 2\.4, the recipe 2\.1"):
+    with pytest.raises(CoalmError, match=r"says MultiWOZ 2\.4, and the recipe 2\.1"):
         data.read(folder, version="2.1")
     with pytest.raises(CoalmError, match="expected one of train, validation, test"):
         data.read(folder, version="2.4", split="dev")
