@@ -10,10 +10,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from coalm_oumi.core.errors import CoalmError, WriteError
-from coalm_oumi.core.jsontext import Json, dumps, is_object
+from coalm_oumi.core.jsontext import Json, dumps, is_deeper, is_object
 
 FSYNC_SECONDS = 1.0
 """Records are written at once and fsynced in groups: a power cut loses at most this much."""
+
+_DEEPEST = 500
+"""Levels of a record. Python 3.11 cannot read about 1,000, newer releases can; all refuse alike."""
 
 
 class Journal:
@@ -186,4 +189,4 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
         dumps(line)  # what is nested too deeply to be written again cannot be used either
     except (ValueError, RecursionError):
         return None
-    return line if is_object(line) else None
+    return line if is_object(line) and not is_deeper(line, _DEEPEST) else None
