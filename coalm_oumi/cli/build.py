@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from coalm_oumi.cli.arguments import Changes, recipe_option
+from coalm_oumi.cli.arguments import Changes, PushToHub, recipe_option
 from coalm_oumi.core.wording import counted
 from coalm_oumi.rendering.terminal import say
 
@@ -20,10 +20,7 @@ def build(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Rendering processes (default: one per core)")
     ] = None,
-    push_to_hub: Annotated[
-        str | None,
-        typer.Option(metavar="OWNER/NAME", help="Push the mixture to the Hugging Face Hub"),
-    ] = None,
+    push_to_hub: PushToHub = None,
 ) -> None:
     """Build a CoALM-IT mixture from raw sources."""
     from coalm_oumi.data.mixture.build import build as build_mixture

@@ -62,8 +62,7 @@ def loads_model(text: str) -> Json:
         value = json.loads(text, parse_constant=no_constant, parse_float=finite)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    # Only text with that many brackets can nest so deeply; most text is not walked at all.
-    if text.count("{") + text.count("[") > MAX_DEPTH and is_deeper(value, MAX_DEPTH):
+    if nests_deeper(text, value, MAX_DEPTH):
         raise ValueError("nested too deeply")
     return value
 
@@ -98,6 +97,14 @@ def is_deeper(value: Json, levels: int) -> bool:
             return False
         layer = inner
     return any(isinstance(item, dict | list) for item in layer)
+
+
+def nests_deeper(text: str, value: Json, levels: int) -> bool:
+    """Returns what `is_deeper` does for a value that a text gave.
+
+    Only text with that many brackets can nest so deeply; most values are not walked at all.
+    """
+    return text.count("{") + text.count("[") > levels and is_deeper(value, levels)
 
 
 def unfenced(text: str) -> str:

@@ -46,6 +46,12 @@ class Options(BaseModel):
             raise CoalmError(f"{where}: {problems}") from error
 
 
+def first_problem(error: pydantic.ValidationError) -> str:
+    """Writes the first of pydantic's findings about a record: the key, and pydantic's words."""
+    detail, *_ = error.errors()
+    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+
+
 def _problem(detail: Any, kind: type[Options]) -> str:
     """Writes one of pydantic's findings as a sentence: the key, and what is expected there."""
     key = ".".join(str(part) for part in detail["loc"])

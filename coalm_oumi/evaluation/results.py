@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from coalm_oumi.core import compat
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, JsonValue, dumps
+from coalm_oumi.core.options import first_problem
 from coalm_oumi.files import provenance
 from coalm_oumi.files.jsontext import read_jsonl, write_jsonl
 from coalm_oumi.formats.calls import FunctionCall
@@ -166,10 +167,8 @@ def read_answers(file: Path) -> list[AnswerRecord]:
         try:
             answers.append(_ANSWER.validate_python(record))
         except ValidationError as error:
-            (problem, *_) = error.errors()
-            key = ".".join(map(str, problem["loc"]))
             raise CoalmError(
-                f"{file}:{number}: not an answer of a task: {key}: {problem['msg']}; evaluate "
+                f"{file}:{number}: not an answer of a task: {first_problem(error)}; evaluate "
                 "again, or delete the result"
             ) from error
     return answers

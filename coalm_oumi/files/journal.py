@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from coalm_oumi.core.errors import CoalmError, WriteError
-from coalm_oumi.core.jsontext import Json, dumps, is_deeper, is_object
+from coalm_oumi.core.jsontext import Json, dumps, is_object, nests_deeper
 
 FSYNC_SECONDS = 1.0
 """Records are written at once and fsynced in groups: a power cut loses at most this much."""
@@ -185,8 +185,8 @@ class Journal:
 def _parse(raw: bytes) -> dict[str, Any] | None:
     """Reads a line as a JSON object; None if it is something else."""
     try:
-        line = json.loads(raw.decode("utf-8", errors="surrogatepass"))
-        dumps(line)  # what is nested too deeply to be written again cannot be used either
+        text = raw.decode("utf-8", errors="surrogatepass")
+        line = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return line if is_object(line) and not is_deeper(line, _DEEPEST) else None
+    return line if is_object(line) and not nests_deeper(text, line, _DEEPEST) else None

@@ -257,10 +257,10 @@ class RecordedModel:
         self._may_ask = asyncio.Event()
         self._may_ask.set()
         self._side_by_side = run = SideBySide(work, at_once)
-        ended = run.ended(self._backend.open(), within, at_server=self._backend.at_server)
-        with contextlib.closing(ended):
-            for results in ended:
-                yield from results
+        results = run.results(self._backend.open(), within, at_server=self._backend.at_server)
+        with contextlib.closing(results):
+            for found in results:
+                yield from found
                 if self._failed_in_row >= self._patience and not run.is_stopping:
                     if run.wait(self._probe()):
                         self._failed_in_row = 0

@@ -43,7 +43,7 @@ class SideBySide(Generic[_R]):
         self._first_error: BaseException | None = None
         self._grace: list[asyncio.TimerHandle] = []
 
-    def ended(
+    def results(
         self, *within: AbstractAsyncContextManager[Any], at_server: Set[asyncio.Task[Any]]
     ) -> Generator[list[_R]]:
         """Runs all coroutines.
@@ -98,7 +98,7 @@ class SideBySide(Generic[_R]):
         """Starts nothing more, and gives the answers under way a little time.
 
         Args:
-            error: What `ended` raises in the end, if it is the first.
+            error: What `results` raises in the end, if it is the first.
             message: A warning, with `{}` for the number of answers under way.
         """
         self._first_error = self._first_error or error

@@ -22,6 +22,10 @@ from coalm_oumi.oumi_plugin.extra_deps import EXTRA_DEPS_FILE, PLUGIN_LINE, VARI
 from coalm_oumi.rendering import prompts
 
 _PACKAGES = ("oumi", "torch", "transformers", "peft", "datasets", "openai")
+_OPTIONAL = (
+    ("bitsandbytes", "QLoRA recipes need it", "pip install bitsandbytes (Linux)"),
+    ("liger-kernel", "the 8B recipe needs it", "pip install 'coalm-oumi[gpu]'"),
+)
 MIXTURE = "coalm-oumi/mixture"
 PUBLISHED = "uiuc-convai/CoALM-IT"
 """What the dataset class reads if a recipe names no path."""
@@ -51,10 +55,11 @@ def examine(recipe: Path | None = None) -> Iterator[Finding]:
     """
     yield _registration()
     for package in _PACKAGES:
-        yield _version(package)
+        missing = Finding(False, f"{package} is not installed", f"pip install {package}")
+        yield _version(package, missing)
     yield from _accelerator()
-    yield _optional("bitsandbytes", "QLoRA recipes need it", "pip install bitsandbytes (Linux)")
-    yield _optional("liger-kernel", "the 8B recipe needs it", "pip install 'coalm-oumi[gpu]'")
+    for package, use, fix in _OPTIONAL:
+        yield _version(package, Finding(True, f"{package} is not installed: {use}", fix))
     yield Finding(True, f"{len(prompts.names())} prompt templates")
     if recipe is not None:
         yield from hub_access(recipe)
@@ -158,11 +163,11 @@ def _registration() -> Finding:
     )
 
 
-def _version(package: str) -> Finding:
+def _version(package: str, missing: Finding) -> Finding:
     try:
         return Finding(True, f"{package} {importlib.metadata.version(package)}")
     except importlib.metadata.PackageNotFoundError:
-        return Finding(False, f"{package} is not installed", f"pip install {package}")
+        return missing
 
 
 def _accelerator() -> Iterator[Finding]:
@@ -211,10 +216,3 @@ def attention(torch: str, *, flash: bool, environment: Mapping[str, str]) -> Ite
             f"torch {torch}: SDPA prefers cuDNN, which plans again for each length of a row",
             f"export {_NO_CUDNN}=1",
         )
-
-
-def _optional(package: str, use: str, fix: str) -> Finding:
-    try:
-        return Finding(True, f"{package} {importlib.metadata.version(package)}")
-    except importlib.metadata.PackageNotFoundError:
-        return Finding(True, f"{package} is not installed: {use}", fix)

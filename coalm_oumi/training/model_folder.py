@@ -10,25 +10,14 @@ from typing import Any
 from coalm_oumi.files.jsontext import read_json, write_json
 
 
-def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Saves a tokenizer for both releases.
+def save(part: Any, folder: Path) -> None:
+    """Saves a model or a tokenizer for both releases.
 
     Args:
-        tokenizer: A fast tokenizer.
+        part: A Transformers model, or a fast tokenizer.
         folder: Where to. Other files there stay.
     """
-    tokenizer.save_pretrained(folder)
-    rewrite_configs(folder)
-
-
-def save_model(model: Any, folder: Path) -> None:
-    """Saves a model for both releases.
-
-    Args:
-        model: A Transformers model.
-        folder: Where to. Other files there stay.
-    """
-    model.save_pretrained(folder)
+    part.save_pretrained(folder)
     rewrite_configs(folder)
 
 

@@ -12,7 +12,7 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.wording import first_line
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.rendering.coalm_template import with_coalm
-from coalm_oumi.training.model_folder import save_model, save_tokenizer
+from coalm_oumi.training.model_folder import save
 from coalm_oumi.training.recipe import TELEMETRY
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ def merge(
         # `safe_merge` stops at weights that are not numbers.
         tuned: Any = peft.PeftModel.from_pretrained(model, str(adapter))
         lost = _rounded_away(tuned)
-        save_model(tuned.merge_and_unload(safe_merge=True), folder)
+        save(tuned.merge_and_unload(safe_merge=True), folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(adapter)
         if isinstance(tokenizer.chat_template, str):
             tokenizer.chat_template = with_coalm(tokenizer.chat_template)
-        save_tokenizer(tokenizer, folder)
+        save(tokenizer, folder)
         if (adapter / TELEMETRY).is_file():
             (folder / TELEMETRY).parent.mkdir()
             shutil.copyfile(adapter / TELEMETRY, folder / TELEMETRY)
@@ -137,8 +137,8 @@ def quantize(recipe: "TrainingConfig", output: Path) -> None:
             raise CoalmError(
                 f"{name}: the model is unavailable ({first_line(error)}); name another with --model"
             ) from error
-        save_model(model, folder)
-        save_tokenizer(tokenizer, folder)
+        save(model, folder)
+        save(tokenizer, folder)
 
 
 @contextmanager

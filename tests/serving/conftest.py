@@ -25,7 +25,7 @@ from coalm_oumi.agent.session import AgentSession
 from coalm_oumi.core.function import Function
 from coalm_oumi.files.jsontext import write_jsonl
 from coalm_oumi.formats.calls import FunctionCall
-from coalm_oumi.training.model_folder import save_model, save_tokenizer
+from coalm_oumi.training.model_folder import save
 from tests.conftest import REPO, run
 
 PYTHON = Path(os.environ.get("COALM_VLLM_PYTHON", REPO / ".vllm-env/bin/python"))
@@ -162,8 +162,8 @@ def tiny_base(folder: Path, known: Sequence[dict[str, str]]) -> Path:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    save_model(transformers.LlamaForCausalLM(config), folder)
-    save_tokenizer(tokenizer, folder)
+    save(transformers.LlamaForCausalLM(config), folder)
+    save(tokenizer, folder)
     return folder
 
 

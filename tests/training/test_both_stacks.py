@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from coalm_oumi.cli.app import main
-from coalm_oumi.training.model_folder import save_model
+from coalm_oumi.training.model_folder import save
 from coalm_oumi.training.trainer import CoalmSftConfig, CoalmSftTrainer
 from tests.conftest import REPO
 
@@ -119,7 +119,7 @@ def test_positions_are_turned_alike(tmp_path: Path):
         model = transformers.AutoModelForCausalLM.from_config(config)
         for weight in model.parameters():  # large enough for positions to matter
             torch.nn.init.normal_(weight, std=0.3)
-        save_model(model, tmp_path / kind)
+        save(model, tmp_path / kind)
         ids = torch.arange(4, 60)[None]
         again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / kind)
         expected.append(again(ids).logits[0, -1, :8].tolist())

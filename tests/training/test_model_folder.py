@@ -5,13 +5,13 @@ from pathlib import Path
 
 import transformers
 
-from coalm_oumi.training.model_folder import save_model, save_tokenizer
+from coalm_oumi.training.model_folder import save
 
 
 def test_a_folder_names_what_both_releases_know(demo_model: Path, tmp_path: Path):
     tokenizer = transformers.AutoTokenizer.from_pretrained(demo_model)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|call|>", "<|reply|>"]})
-    save_tokenizer(tokenizer, tmp_path)
+    save(tokenizer, tmp_path)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
     assert not config.get("extra_special_tokens"), "a list, which 4.57 cannot read"
@@ -37,7 +37,7 @@ def test_rotary_positions_by_the_names_of_4_57(tmp_path: Path):
         vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
         num_attention_heads=1, rope_theta=500000.0, rope_scaling=dict(scaling),
     )  # fmt: skip
-    save_model(transformers.LlamaForCausalLM(config), tmp_path)
+    save(transformers.LlamaForCausalLM(config), tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["rope_theta"] == 500000.0
     assert written["rope_scaling"] == scaling

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from coalm_oumi.agent.turns import AgentTurn, Step
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.options import first_problem
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.failures import Failure
@@ -147,10 +148,8 @@ def read_record(record: Json, name: str) -> RolloutRecord:
     try:
         return _RECORD.validate_python(record, strict=True)
     except ValidationError as error:
-        (problem, *_) = error.errors()
-        key = ".".join(map(str, problem["loc"]))
         raise CoalmError(
-            f"the journal's record of {name} is damaged: {key}: {problem['msg']}; delete its line"
+            f"the journal's record of {name} is damaged: {first_problem(error)}; delete its line"
         ) from error
 
 

@@ -131,9 +131,10 @@ def read_setup(config: "TrainingConfig") -> Setup:
         # peft's prepare_model_for_kbit_training casts what is not in 4 bits to float32; under FSDP
         # Oumi casts it back.
         size = 4
+    masters = training.use_peft and kwargs.get("adapter_dtype") == "bfloat16"
     if not training.use_peft:
         trained = size
-    elif kwargs.get("adapter_dtype") == "bfloat16":
+    elif masters:
         trained = 2
     elif quantised and not config.fsdp.mixed_precision:
         trained = 2  # TRL casts the adapters of a quantised model to bfloat16
@@ -149,7 +150,7 @@ def read_setup(config: "TrainingConfig") -> Setup:
         weight_bytes=trained if not training.use_peft else size,
         activation_bytes=2 if config.fsdp.enable_fsdp and config.fsdp.mixed_precision else size,
         trained_bytes=trained,
-        masters=training.use_peft and kwargs.get("adapter_dtype") == "bfloat16",
+        masters=masters,
         four_bit=quantised,
         nested=peft.use_bnb_nested_quant,
         compute_bytes=4 if peft.bnb_4bit_compute_dtype in ("float32", "float", "f32") else 2,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.wording import first_line
 
 if TYPE_CHECKING:
     from oumi.core.configs import PeftParams
@@ -94,7 +95,7 @@ def read_config(name: str, *, trust_remote_code: bool = False) -> "PretrainedCon
     except (OSError, ValueError) as error:
         raise CoalmError(
             f"model.model_name {name}: no configuration can be read "
-            f"({str(error).splitlines()[0]}); give the folder of one on disk, or add its shape to "
+            f"({first_line(error)}); give the folder of one on disk, or add its shape to "
             "coalm_oumi/training/plan/models.yaml"
         ) from error
 
