@@ -13,6 +13,13 @@ from coalm_oumi.oumi_plugin.extra_deps import VARIABLE
 
 REPO = Path(__file__).resolve().parent.parent
 SHARED = REPO.parent / "shared" / "data"
+PAGES = [
+    *(REPO / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")),
+    *sorted((REPO / "docs").glob("*.md")),
+    *sorted((REPO / "recipes").rglob("README.md")),
+    *sorted((REPO / "coalm_oumi").rglob("README.md")),
+]
+"""The pages that are written for users and contributors."""
 
 # The same silence as in the Makefile, for tests that are run without it.
 os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -12,11 +12,10 @@ import pytest
 import typer
 import yaml
 
-from tests.conftest import REPO
+from tests.conftest import PAGES, REPO
 
 RECIPES = sorted((REPO / "recipes").rglob("*.yaml"))
 JOBS = [file for file in RECIPES if file.parent.name == "jobs"]
-PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").glob("*.md"))]
 
 STARTS = (
     "coalm ",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import run
+from tests.conftest import PAGES, run
 
 pytest.importorskip("hatchling")
 
@@ -25,8 +25,8 @@ def test_the_readme_of_pypi_has_no_link_that_leads_nowhere(repo: Path):
     assert "`docs/index.md` (in the source distribution)" in readme(repo, {})
 
 
-def test_links_between_the_pages_resolve(repo: Path):
-    for page in [repo / "README.md", *sorted((repo / "docs").glob("*.md"))]:
+def test_links_between_the_pages_resolve():
+    for page in PAGES:
         for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 

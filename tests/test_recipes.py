@@ -286,10 +286,11 @@ def test_every_cra_recipe_loads(file: Path, tmp_path: Path, monkeypatch: pytest.
 
 
 SIZES = [f"oumi train -c recipes/coalm_{size}.yaml" for size in ("8b", "70b", "405b")]
-FAMILIES = [
-    command.replace("\\|", "|")
-    for command in re.findall(r"`(oumi train .*?)`", (RECIPES / "families/README.md").read_text())
-]
+FAMILIES = re.findall(
+    r"^oumi train .*$",
+    (RECIPES / "families/README.md").read_text().replace("\\\n", " "),
+    re.MULTILINE,
+)
 
 
 def test_every_model_of_a_known_shape_has_a_command_and_a_folder():
