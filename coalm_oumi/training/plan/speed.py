@@ -12,11 +12,11 @@ from coalm_oumi.training.plan.shape import ModelShape
 from coalm_oumi.training.plan.span import Span
 
 LAUNCH = Span(45e-6, 82e-6)
-"""Seconds of the host to a kernel.
+"""Seconds of the host per kernel.
 
-The high end is what an H100's host took for the 8B recipe that launched 9,036 kernels a step:
-743 ms (docs/training.md). The low end is what the operators alone take in `benchmarks/launches.py`,
-without a GPU's driver.
+The high end: an H100's host took 743 ms for a step of the 8B recipe that launched 9,036 kernels
+(`benchmarks/train_on_gpu.py`). The low end: the operators alone, without a GPU's driver, in
+`benchmarks/launches.py`.
 """
 USED = Span(0.16, 0.40)
 """The share of the GPU's speed that the arithmetic reaches, recomputation and padding included.
@@ -27,13 +27,13 @@ Attention, about 10,000 tokens/s.
 """
 
 _FORWARD, _BACKWARD = 38, 59
-"""Kernels of a layer of Llama in Transformers whose weights are frozen."""
+"""Kernels of one Llama layer in Transformers with frozen weights, forward and backward."""
 _FULL_BACKWARD = 70
-"""The backward pass where all weights are trained."""
+"""Kernels of the layer's backward pass if all weights are trained."""
 _ADAPTER = {False: (4, 6), True: (6, 9)}
-"""Kernels that LoRA adds to a linear layer, forward and backward. True: in another type than it."""
+"""Kernels that LoRA adds to a linear layer. True: its data type differs from the layer's."""
 _MASK = 3, 2
-"""Keys and values repeated for each query head, as SDPA wants them under a mask."""
+"""Kernels that repeat keys and values for each query head, which SDPA needs under a mask."""
 _FUSED = 24, 42
 """What Liger's kernels for norms, SwiGLU and rotary positions save in a layer."""
 _OUTSIDE = 40
