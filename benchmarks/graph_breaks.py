@@ -19,6 +19,8 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from torch._dynamo import utils as dynamo
 
+from coalm_oumi.training.masters import cast_trained
+
 LAYERS = 4
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -57,9 +59,7 @@ def build(dtype: torch.dtype) -> Any:
     )  # fmt: skip
     model: Any = transformers.LlamaForCausalLM(config).bfloat16()
     model = get_peft_model(model, LoraConfig(target_modules=LINEAR), autocast_adapter_dtype=False)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(dtype)
+    cast_trained(model, dtype)
     model.config.use_cache = False
     return model.train()
 

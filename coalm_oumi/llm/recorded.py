@@ -162,6 +162,7 @@ class RecordedModel:
         self._failed_in_row = 0
         self._last_failure: Generated | None = None
         self._is_unwritable = False
+        self._side_by_side: SideBySide[Any] | None = None  # of the current call of `run`
         self._asked = 0  # in the current call of `hold`, and what has no answer
         self._failed: list[tuple[Question, Generated]] = []
         self.too_long: set[str] = set()
@@ -283,6 +284,8 @@ class RecordedModel:
             record = self._journal.records[key]
             is_cut = record.get("is_cut", False)
             return Generated(record["text"], Usage(**record["usage"]), is_cut=is_cut)
+        if self._side_by_side is None:
+            raise RuntimeError("`answer` is awaited in a coroutine that `run` runs")
         if self._side_by_side.is_stopping:
             raise asyncio.CancelledError
         if self._unreachable:

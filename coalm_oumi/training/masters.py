@@ -1,4 +1,4 @@
-"""Float32 masters of bfloat16 parameters (Micikevicius et al., 2018, section 3.1).
+"""Adapters in bfloat16, and float32 masters of them (Micikevicius et al., 2018, section 3.1).
 
 bfloat16 has eight significant bits, so an update of less than 1/512 of a parameter is lost. Here
 the optimizer updates float32 masters, and the model computes with their rounded values.
@@ -11,6 +11,13 @@ from typing import Any
 import torch
 
 _KEY = "float32_masters"
+
+
+def cast_trained(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Casts the parameters of a model that are trained, in place. The frozen ones stay."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
 
 
 def keep_masters(optimizer: torch.optim.Optimizer) -> None:

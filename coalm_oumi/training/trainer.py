@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
 import transformers
 import trl
@@ -21,7 +22,7 @@ from typing_extensions import override
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.training.masters import keep_masters
+from coalm_oumi.training.masters import cast_trained, keep_masters
 from coalm_oumi.training.model_folder import rewrite_configs
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -109,15 +110,26 @@ class CoalmSftTrainer(_TrlTrainer):
     original = _TrlTrainer
     args: CoalmSftConfig
 
+    @reported_by_oumi
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Builds the trainer, and casts the adapters if a recipe asks for it."""
+        """Builds the trainer, and casts the adapters if a recipe asks for it.
+
+        Raises:
+            CoalmError: It asks for it, and the model has none.
+        """
         super().__init__(*args, **kwargs)
         self._cast_adapters()
 
     def _cast_adapters(self) -> None:
         dtype = getattr(self.args, "adapter_dtype", None)
-        if dtype is not None:
-            _cast_trained(self.model, _DTYPES[dtype])
+        if dtype is None:
+            return
+        if not isinstance(self.model, peft.PeftModel):
+            raise CoalmError(
+                "training.trainer_kwargs.adapter_dtype: the model has no adapters; set "
+                "training.use_peft: true, or remove adapter_dtype"
+            )
+        cast_trained(self.model, _DTYPES[dtype])
 
     @override
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
@@ -207,9 +219,3 @@ def split_row(inputs: Mapping[str, torch.Tensor], budget: int) -> list[dict[str,
         {name: values[:, first:last] for name, values in inputs.items()}
         for first, last in itertools.pairwise(bounds)
     ]
-
-
-def _cast_trained(model: Any, dtype: torch.dtype) -> None:
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(dtype)

@@ -130,7 +130,9 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def small_trainer(tiny_model: Path, tokenizer, output: Path, **options: object) -> CoalmSftTrainer:
+def small_trainer(
+    tiny_model: Path, tokenizer, output: Path, *, adapters: bool = True, **options: object
+) -> CoalmSftTrainer:
     import datasets
     import peft
 
@@ -139,7 +141,7 @@ def small_trainer(tiny_model: Path, tokenizer, output: Path, **options: object) 
     ids = list(range(40, 60))
     rows = [{"input_ids": ids[:n], "labels": [-100, *ids[1:n]]} for n in (20, 9, 14, 17)]
     return CoalmSftTrainer(
-        model=peft.get_peft_model(model, config),
+        model=peft.get_peft_model(model, config) if adapters else model,
         processing_class=tokenizer,
         train_dataset=datasets.Dataset.from_list(rows),
         args=CoalmSftConfig(
@@ -168,6 +170,16 @@ def test_without_the_metrics_the_host_waits_for_nothing(
             trainer.training_step(trainer.model, dict(batch), torch.tensor(56))
         reads[metrics] = counted.count
     assert reads[True] - reads[False] >= 3, reads
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_type_of_adapters_without_adapters_is_refused(
+    dtype: str, tiny_model: Path, tokenizer, tmp_path: Path
+):
+    """Else the whole model would be cast, or get masters, which the plan does not count."""
+    message = "adapter_dtype: the model has no adapters; set training.use_peft: true, or remove"
+    with pytest.raises(CoalmError, match=message):
+        small_trainer(tiny_model, tokenizer, tmp_path, adapters=False, adapter_dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", [None, "float32", "bfloat16"])

@@ -131,7 +131,13 @@ def read_setup(config: "TrainingConfig") -> Setup:
         # peft's prepare_model_for_kbit_training casts what is not in 4 bits to float32; under FSDP
         # Oumi casts it back.
         size = 4
-    masters = training.use_peft and kwargs.get("adapter_dtype") == "bfloat16"
+    adapter_dtype = kwargs.get("adapter_dtype")
+    if adapter_dtype is not None and not training.use_peft:
+        raise CoalmError(
+            "training.trainer_kwargs.adapter_dtype: the model has no adapters; set "
+            "training.use_peft=true, or training.trainer_kwargs.adapter_dtype=null"
+        )
+    masters = adapter_dtype == "bfloat16"
     if not training.use_peft:
         trained = size
     elif masters:

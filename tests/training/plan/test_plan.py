@@ -366,6 +366,10 @@ def test_without_a_number_the_gpus_make_the_batch():
         ("training.trainer_type=TRL_GRPO", "training.trainer_type TRL_GRPO: the plan knows"),
         ("training.optimizer=lion", "training.optimizer lion: the plan knows"),
         ("model.model_max_length=null", "model.model_max_length: set it"),
+        (
+            "training={use_peft: false, trainer_kwargs: {adapter_dtype: bfloat16}}",
+            "adapter_dtype: the model has no adapters; set training.use_peft=true",
+        ),
     ],
 )
 def test_a_bad_recipe_is_one_line(change: str, message: str, capsys: pytest.CaptureFixture[str]):

@@ -17,7 +17,7 @@ from peft.utils.other import fsdp_auto_wrap_policy
 from torch.profiler import ProfilerActivity, profile
 
 from coalm_oumi.files.jsontext import write_jsonl
-from coalm_oumi.training.masters import keep_masters
+from coalm_oumi.training.masters import cast_trained, keep_masters
 from coalm_oumi.training.plan.memory import peak, plan_memory
 from coalm_oumi.training.plan.setup import read_setup
 from coalm_oumi.training.plan.shape import measure, read_config
@@ -135,9 +135,7 @@ def build(case: Case, folder: Path) -> torch.nn.Module:
     if case.lora:
         model = get_peft_model(model, config.peft.to_lora())
         if case.four_bit or case.masters:
-            for parameter in model.parameters():
-                if parameter.requires_grad:
-                    parameter.data = parameter.data.to(torch.bfloat16)
+            cast_trained(model, torch.bfloat16)
     if case.checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()

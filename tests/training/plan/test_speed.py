@@ -6,6 +6,7 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from coalm_oumi.training.masters import cast_trained
 from coalm_oumi.training.plan.setup import read_setup
 from coalm_oumi.training.plan.shape import measure
 from coalm_oumi.training.plan.speed import kernels_of_pass
@@ -42,9 +43,7 @@ def test_a_pass_launches_what_the_plan_counts(modules: list[str], dtype: str, re
         transformers.LlamaForCausalLM(shape).bfloat16(), LoraConfig(target_modules=modules)
     )
     model.config.use_cache = False
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(getattr(torch, dtype))
+    cast_trained(model, getattr(torch, dtype))
     if recomputed:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
