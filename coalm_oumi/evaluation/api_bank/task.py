@@ -19,11 +19,14 @@ from coalm_oumi.evaluation.options import takes
 from coalm_oumi.llm.recorded import Question, RecordedModel
 
 if TYPE_CHECKING:
-    # Oumi loads this module in the middle of its imports. What is imported of Oumi here at that
-    # time can close one of its import circles, so it stays at what registering takes.
+    # Oumi loads this module during its own imports. At that time, importing more of Oumi than
+    # registering needs could close an import cycle.
     from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
     from oumi.core.evaluation.evaluation_result import EvaluationResult
     from oumi.core.inference import BaseInferenceEngine
+
+VERSION = 2
+"""Raised when scores may move. The change log in this folder's README says what changed."""
 
 
 @register_evaluation_function("coalm-oumi/api_bank")
@@ -81,7 +84,7 @@ def api_bank(
     ]
     metrics = api_bank_metrics.metrics(judged)
     result = results.write(
-        options.label, metrics, config, records, version=2, templates=prompt.TEMPLATES
+        options.label, metrics, config, records, version=VERSION, templates=prompt.TEMPLATES
     )
     result.task_result["results"][options.label]["style"] = style.name
     return result

@@ -25,11 +25,14 @@ from coalm_oumi.evaluation.styles import Style
 from coalm_oumi.files.atomic import write_page
 
 if TYPE_CHECKING:
-    # Oumi loads this module in the middle of its imports. What is imported of Oumi here at that
-    # time can close one of its import circles, so it stays at what registering takes.
+    # Oumi loads this module during its own imports. At that time, importing more of Oumi than
+    # registering needs could close an import cycle.
     from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
     from oumi.core.evaluation.evaluation_result import EvaluationResult
     from oumi.core.inference import BaseInferenceEngine
+
+VERSION = 2
+"""Raised when scores may move. The change log in this folder's README says what changed."""
 
 
 class BfclOptions(TaskOptions):
@@ -150,7 +153,7 @@ def _bfcl(
         bfcl.as_record(sample, prompt) for sample, prompt in zip(judged, asked.prompts, strict=True)
     ]
     result = results.write(
-        version.task, metrics, config, records, version=2, templates=styles.TEMPLATES
+        version.task, metrics, config, records, version=VERSION, templates=styles.TEMPLATES
     )
     values = result.task_result["results"][version.task]
     values |= {**version.notes, "sizes": dict(asked.sizes), "style": style.name}

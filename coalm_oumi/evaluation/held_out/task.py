@@ -25,11 +25,14 @@ from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.formats.states import DialogueState, parse_state
 
 if TYPE_CHECKING:
-    # Oumi loads this module in the middle of its imports. What is imported of Oumi here at that
-    # time can close one of its import circles, so it stays at what registering takes.
+    # Oumi loads this module during its own imports. At that time, importing more of Oumi than
+    # registering needs could close an import cycle.
     from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
     from oumi.core.evaluation.evaluation_result import EvaluationResult
     from oumi.core.inference import BaseInferenceEngine
+
+VERSION = 1
+"""Raised when scores may move. The change log in this folder's README says what changed."""
 
 _Read = TypeVar("_Read")
 
@@ -207,7 +210,7 @@ def _on_held_out(
         metrics,
         config,
         records,
-        version=1,
+        version=VERSION,
         templates=("alpaca",),
         data=Path(held_out.dataset_path),
     )

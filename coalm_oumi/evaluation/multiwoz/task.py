@@ -14,8 +14,8 @@ from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
 from coalm_oumi.evaluation.options import takes
 
 if TYPE_CHECKING:
-    # Oumi loads this module in the middle of its imports. What is imported of Oumi here at that
-    # time can close one of its import circles, so it stays at what registering takes.
+    # Oumi loads this module during its own imports. At that time, importing more of Oumi than
+    # registering needs could close an import cycle.
     from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
     from oumi.core.evaluation.evaluation_result import EvaluationResult
     from oumi.core.inference import BaseInferenceEngine
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from coalm_oumi.evaluation.multiwoz.models import Account
     from coalm_oumi.evaluation.multiwoz.result import JudgedDialogue
 
-TASK_VERSION = 3
-"""Raised when numbers may move. The README of this folder says what changed."""
+VERSION = 3
+"""Raised when scores may move. The change log in this folder's README says what changed."""
 
 
 @register_evaluation_function("coalm-oumi/multiwoz")
@@ -109,7 +109,7 @@ def _written(
         "spent": spent,
         "table": str(index.relative_to(config.output_dir)),
         "answers": str(verdicts.relative_to(config.output_dir)),
-        "task_version": TASK_VERSION,
+        "task_version": VERSION,
         "made_with": {
             **provenance.made_with(prompts=prompts.fingerprint_of(lead.templates())),
             "samples": provenance.samples_hash([d.dialogue_id for d in dialogues]),

@@ -19,14 +19,15 @@ from coalm_oumi.evaluation.react.data import Kind, ReactQuestion, questions
 from coalm_oumi.evaluation.react.metrics import ReactVerdict, judge, metrics, parts
 
 if TYPE_CHECKING:
-    # Oumi loads this module in the middle of its imports. What is imported of Oumi here at that
-    # time can close one of its import circles, so it stays at what registering takes.
+    # Oumi loads this module during its own imports. At that time, importing more of Oumi than
+    # registering needs could close an import cycle.
     from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
     from oumi.core.evaluation.evaluation_result import EvaluationResult
     from oumi.core.inference import BaseInferenceEngine
 
 TASK = "coalm-oumi/react"
 VERSION = 1
+"""Raised when scores may move. The change log in this folder's README says what changed."""
 KINDS: tuple[Kind, ...] = ("action", "response", "decision")
 
 
