@@ -1,4 +1,4 @@
-"""What every room may use: the error, the sample, a function's signature, token counts, JSON text.
+"""Basics for every room: the error, the sample, function signatures, token counts, JSON text.
 
 Imports no other room, and neither Oumi nor a model library.
 """

@@ -1,7 +1,7 @@
-"""The one module that adapts this package to how Oumi behaves, where Oumi offers no hook.
+"""Workarounds for behaviour of Oumi that has no hook; no other module has any.
 
-Each function names the behaviour it works around. Oumi is imported inside the functions, since
-Oumi loads this package in the middle of its imports.
+Each function names the behaviour that it works around. Oumi is imported inside the functions,
+because Oumi loads this package during its own imports.
 """
 # pyright: standard, reportPrivateUsage=false, reportMissingTypeStubs=false
 
@@ -31,10 +31,10 @@ _R = TypeVar("_R")
 
 
 def reported_by_oumi(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Has the `oumi` commands print a `CoalmError` as one line, and end at once after Ctrl-C.
+    """Makes the `oumi` commands print a `CoalmError` as one line, and end at once after Ctrl-C.
 
-    Oumi prints its own `OumiConfigError` that way, and every other exception with a traceback. The
-    decorator belongs on what Oumi calls: dataset classes, evaluation functions, rewards.
+    Oumi prints its own `OumiConfigError` on one line, and every other exception with a traceback.
+    Decorate all that Oumi calls: dataset classes, evaluation functions, rewards.
     """
 
     @functools.wraps(function)
@@ -53,13 +53,13 @@ def reported_by_oumi(function: Callable[_P, _R]) -> Callable[_P, _R]:
 def finalize(config: "BaseConfig") -> None:
     """Checks a configuration as the `oumi` command does.
 
-    Oumi looks on the hub for an adapter with the model's name, even if a server has the model. The
-    hub's client then raises a bare RuntimeError on a machine without a network, which Oumi should
-    catch as it does OSError.
+    Oumi looks on the Hub for an adapter with the model's name, even if a server has the model.
+    Without a network, the Hub's client then raises a bare RuntimeError, which Oumi should catch as
+    it catches OSError.
 
     Raises:
-        CoalmError: The hub cannot be reached.
-        Exception: What Oumi raises.
+        CoalmError: The Hub cannot be reached.
+        Exception: Any error that Oumi raises.
     """
     try:
         config.finalize_and_validate()
@@ -74,10 +74,10 @@ def finalize(config: "BaseConfig") -> None:
 
 @functools.cache
 def _end_quickly() -> None:
-    """Has this process end at once when it ends, also at one more Ctrl-C.
+    """Skips Python's last garbage collection, so that this process exits at once.
 
-    Before it ends, Python looks for garbage among all objects of the 7,000 modules that Oumi
-    imports. That takes seconds, in which Ctrl-C is not heard.
+    The collection would go through all objects of the 7,000 modules that Oumi imports. That takes
+    seconds, during which Ctrl-C has no effect.
     """
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
     atexit.register(gc.freeze)
@@ -97,7 +97,7 @@ def _reported_class() -> type[CoalmError]:
         """A `CoalmError` that is also one of Oumi's configuration errors."""
 
         def __format__(self, spec: str) -> str:
-            """Writes it for Oumi, which formats the error into a text that Rich reads as markup.
+            """Escapes the error for Oumi, which formats it into a text that Rich reads as markup.
 
             Rich drops `[memory, live]` from a text, and raises an error at `[/memory]`.
             """
@@ -110,10 +110,10 @@ def _reported_class() -> type[CoalmError]:
 
 @functools.cache
 def name_files_that_oumi_cannot_write() -> None:
-    """Has Oumi's evaluator end with one line that names the result file which a full disk refuses.
+    """Makes Oumi's evaluator name the result file that it cannot write, such as on a full disk.
 
-    Oumi 0.9 ends with a traceback that names no file. This can go when Oumi's `_save_to_file`
-    raises an error that does.
+    Oumi 0.9 ends with a traceback that names no file. Remove this when Oumi's `_save_to_file`
+    raises an error that names the file.
     """
     from oumi.core.evaluation.utils import save_utils
 
@@ -133,8 +133,8 @@ def name_files_that_oumi_cannot_write() -> None:
 def sft_dataset_options() -> frozenset[str]:
     """Returns the keyword arguments that Oumi's SFT datasets take.
 
-    Oumi ignores an unknown one and only writes to its debug log. Its own ways to mask the
-    prompt are left out: our datasets mask it themselves.
+    Oumi ignores unknown ones and mentions them only in its debug log. Its options to mask the
+    prompt are left out, because our datasets mask it themselves.
     """
     from oumi.core.datasets import BaseSftDataset
 
@@ -173,11 +173,11 @@ def native_model(engine: Any) -> tuple[Any, Any] | None:
 
 
 def replace_sft_trainer(config: type, trainer: type) -> None:
-    """Has Oumi's trainer type `TRL_SFT` build our subclass of TRL's SFT trainer.
+    """Makes Oumi's trainer type `TRL_SFT` build our subclass of TRL's SFT trainer.
 
-    Oumi takes the class by name from TRL and registers no trainers, and neither lets a recipe pass
-    `autocast_adapter_dtype` to peft or leave TRL's metrics out. It can go when Oumi looks
-    `training.trainer_type` up in its registry.
+    Oumi takes the class by name from TRL and has no registry of trainers. Neither library lets a
+    recipe pass `autocast_adapter_dtype` to peft or leave out TRL's metrics. Remove this when Oumi
+    looks up `training.trainer_type` in its registry.
 
     Args:
         config: The subclass of `trl.SFTConfig`.
@@ -190,7 +190,7 @@ def replace_sft_trainer(config: type, trainer: type) -> None:
 
 
 def semaphore_of(engine: "RemoteInferenceEngine") -> Any:
-    """Returns the semaphore that Oumi bounds concurrent requests with, for one event loop."""
+    """Returns the semaphore with which Oumi bounds concurrent requests, for one event loop."""
     from oumi.inference.adaptive_semaphore import PoliteAdaptiveSemaphore
 
     params = engine._remote_params
@@ -213,16 +213,16 @@ async def query_remote(
 ) -> "Conversation":
     """Asks one question through Oumi's remote engine.
 
-    Oumi 0.9 offers whole batches only, which return when their slowest question is answered. It
-    also appends each answer to a scratch file, and on a full disk counts that as a fault of the
-    server, lowers its concurrency and pays for the answer again. Here nothing is written.
+    Oumi 0.9 offers only whole batches, which return when their slowest question is answered. It
+    also appends each answer to a scratch file. On a full disk it counts the failed write as a fault
+    of the server, lowers its concurrency and pays for the answer again. Here nothing is written.
 
     Args:
         engine: Oumi's.
         conversation: The question.
         semaphore: From `semaphore_of`.
-        session: What requests are posted with, such as an `aiohttp.ClientSession`.
-        max_new_tokens: Instead of the recipe's.
+        session: The session that posts requests, such as an `aiohttp.ClientSession`.
+        max_new_tokens: Overrides the recipe's.
 
     Returns:
         The conversation with the answer.
@@ -242,7 +242,7 @@ def _save_nothing(conversation: "Conversation", output_filepath: str | None) -> 
 
 
 def models_request(engine: "RemoteInferenceEngine") -> tuple[str, dict[str, str]]:
-    """Returns the address of a server's model list, and the headers to ask for it with."""
+    """Returns the address of a server's model list, and the headers of a request for it."""
     params = engine._remote_params
     url = params.api_url or ""
     if url.endswith("/chat/completions"):
@@ -268,10 +268,10 @@ _WHOLE_PROMPT = "{{ messages[0]['content'] }}"
 
 @contextlib.contextmanager
 def whole_prompts(engine: Any, name: str) -> Generator[None]:
-    """Has an inference engine take a conversation of one message as the whole prompt.
+    """Makes an inference engine send a conversation's only message as the whole prompt.
 
-    Oumi's engines know chats only. For a local engine the chat template passes the text on. A
-    server is asked through its completions API, next to the chat API that Oumi asks.
+    Oumi's engines know only chats. A local engine gets a chat template that passes the text on. A
+    server is asked through its completions API, beside the chat API that Oumi uses.
 
     Args:
         engine: Oumi's.

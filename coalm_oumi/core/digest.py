@@ -1,4 +1,4 @@
-"""Short hashes that tell one content from another, in the names of files and records."""
+"""Short hashes that identify content in the names of files and records."""
 
 import hashlib
 

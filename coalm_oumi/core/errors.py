@@ -8,7 +8,7 @@ class CoalmError(Exception):
 class WriteError(CoalmError, OSError):
     """A file that cannot be written: a full or read-only disk, a missing permission.
 
-    It is an `OSError` too, so that code which has another place to write to can catch it.
+    It is an `OSError` too, so that code which can write elsewhere can catch it.
     """
 
     def __init__(self, path: object, error: OSError) -> None:

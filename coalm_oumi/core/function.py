@@ -1,4 +1,4 @@
-"""What a function takes: one type for the functions of every source."""
+"""A function's signature: one type for the functions of every source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

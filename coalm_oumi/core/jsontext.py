@@ -8,10 +8,10 @@ from typing import Any, NoReturn, TypeAlias, TypeGuard
 _FENCE = re.compile(r"```[ \t]*[A-Za-z]*")
 
 Json = Any
-"""What `json.loads` returns, where code goes on to check each part of it."""
+"""What `json.loads` returns, for code that checks each part of it."""
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
-"""Any JSON, where the type checker shall follow what is done with it."""
+"""Any JSON, for code in which the type checker should check every use of it."""
 
 
 def is_object(value: Json) -> TypeGuard[dict[str, Json]]:
@@ -51,9 +51,9 @@ MAX_DEPTH = 100
 
 
 def loads_model(text: str) -> Json:
-    """Reads JSON that a model or a server wrote: the one reader for text that is not trusted.
+    """Reads JSON that a model or a server wrote: the one reader for untrusted text.
 
-    What it returns can be written again as JSON, copied and compared without a surprise.
+    The result can safely be written as JSON again, copied and compared.
 
     Raises:
         ValueError: Not JSON, NaN or Infinity (`1e999` too), or nested deeper than `MAX_DEPTH`.

@@ -1,4 +1,4 @@
-"""Typed options: what a recipe, a YAML or a record of ours may say, read by pydantic."""
+"""Typed options, by which pydantic reads our recipes, YAML files and records."""
 
 from collections.abc import Mapping
 from typing import Any, Self

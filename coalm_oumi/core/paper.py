@@ -1,4 +1,4 @@
-"""The paper's numbers: Tables 1-5 and section 4.2, as `paper.yaml` holds them."""
+"""The paper's numbers, from `paper.yaml`: Tables 1-5 and section 4.2."""
 
 import functools
 from collections.abc import Mapping

@@ -11,7 +11,7 @@ Domain = Literal["tod", "la", "cra"]
 """Task-oriented dialogue, language agent, conversational ReAct API (paper, Table 1)."""
 
 TEXT_COLUMNS = ("instruction", "input", "output")
-"""The columns that every sample has, in this order; the others say where it comes from."""
+"""The columns that every sample has, in this order. The other columns give its origin."""
 
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 
@@ -21,9 +21,9 @@ class Sample:
     """One training sample: what the model reads, and the target it learns to write.
 
     Attributes:
-        instruction: Task, tools, output format and, where there is one, the history.
-        input: The user's turn, with the agent's steps since then in CRA samples.
-        output: The target. Only this carries loss (the purple text of Figure 2).
+        instruction: Task, tools, output format and, if there is one, the history.
+        input: The user's turn. In CRA samples the agent's steps since then follow it.
+        output: The target. Only the target carries loss (the purple text of Figure 2).
         source: The name of the source, such as `snips`.
         domain: Which of the three skills it trains.
         dialogue_id: Names the dialogue that the sample was cut from. Splits keep it whole.
@@ -45,7 +45,7 @@ class Sample:
         """Reads a record of a prepared mixture.
 
         Args:
-            record: The columns. Others than the sample's are ignored.
+            record: The columns. Columns that a sample does not have are ignored.
             where: Names the file and record in an error.
 
         Raises:
@@ -64,7 +64,7 @@ class LeftOut:
     """A sample that a source leaves out on purpose. The manifest counts these by reason.
 
     Attributes:
-        reason: Why, in the same words for every sample that is left out for this reason.
+        reason: The reason, worded the same for every sample that it applies to.
     """
 
     reason: str
@@ -79,8 +79,8 @@ def columns_of(record: Any, *, where: str = "") -> dict[str, str]:
 
     Args:
         record: The columns. Instruction and output must be there, and `input` may be null or
-            absent. Others than a sample's are ignored.
-        where: Names the file and record in an error. Leave it out where the caller names them.
+            absent. Columns that a sample does not have are ignored.
+        where: Names the file and record in an error. Leave it out if the caller names them.
 
     Raises:
         CoalmError: A text column is missing, a column is not text, the target is empty, or the
@@ -114,21 +114,21 @@ def columns_of(record: Any, *, where: str = "") -> dict[str, str]:
 
 
 def first_sayings(sayings: Iterable[tuple[Hashable, str]]) -> list[bool]:
-    """Marks what no other dialogue has said before, word for word.
+    """Marks texts that an earlier dialogue already has, word for word.
 
-    The copies that one record gives on purpose (Hammer's three) are of one dialogue, and stay.
+    The copies that one record gives on purpose (Hammer's three) share a dialogue, so they stay.
 
     Args:
-        sayings: What is said, or a digest of it, and the dialogue that says it.
+        sayings: Each text, or a digest of it, and its dialogue.
 
     Returns:
-        One mark per saying: False for a duplicate.
+        One mark per text: False for a duplicate.
     """
     first: dict[Hashable, str] = {}
     return [first.setdefault(said, dialogue) == dialogue for said, dialogue in sayings]
 
 
 def deduplicated(samples: Sequence[Sample]) -> list[Sample]:
-    """Drops the samples that another dialogue has said before."""
+    """Drops the samples that an earlier dialogue already has."""
     keep = first_sayings(((s.instruction, s.input, s.output), s.dialogue_id) for s in samples)
     return [sample for sample, kept in zip(samples, keep, strict=True) if kept]

@@ -2,8 +2,8 @@
 
 import re
 
-# C0 and C1 but for tab and line break, the line separators, what turns the direction of text, and
-# halves of surrogate pairs.
+# C0 and C1 except tab and line break, the line separators, marks of text direction, and halves of
+# surrogate pairs.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

@@ -1,4 +1,4 @@
-"""`coalm doctor`: checks that Oumi finds this package, what there is to run on, and hub access."""
+"""`coalm doctor`: checks that Oumi finds this package, the hardware, and access to the Hub."""
 
 import importlib.metadata
 import importlib.util
@@ -28,11 +28,11 @@ _OPTIONAL = (
 )
 MIXTURE = "coalm-oumi/mixture"
 PUBLISHED = "uiuc-convai/CoALM-IT"
-"""What the dataset class reads if a recipe names no path."""
+"""The data set that the dataset class reads if a recipe names no path."""
 _LOCAL_ENGINES = ("NATIVE", "VLLM", "LLAMACPP")
 
 _NO_CUDNN = "TORCH_CUDNN_SDPA_DEPRIORITIZED"
-"""Has SDPA try cuDNN last. PyTorch reads it when a process first computes attention."""
+"""Makes SDPA try cuDNN last. PyTorch reads it when a process first computes attention."""
 
 _PROBE = """
 import json
@@ -48,7 +48,7 @@ def examine(recipe: Path | None = None) -> Iterator[Finding]:
     """Yields one finding per check.
 
     Args:
-        recipe: An Oumi recipe. What it names on the Hugging Face Hub is checked for access.
+        recipe: An Oumi recipe. Access to its models and data on the Hugging Face Hub is checked.
 
     Raises:
         CoalmError: The recipe cannot be read.
@@ -121,7 +121,7 @@ def _values(content: Json) -> Iterator[str]:
 
 
 def _reachable(name: str, kind: str) -> Finding:
-    """Asks the hub for one small request, with this machine's token if there is one."""
+    """Sends the Hub one small request, with this machine's token if there is one."""
     page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{name}"
     try:
         huggingface_hub.HfApi().auth_check(name, repo_type=kind)
@@ -143,7 +143,7 @@ def _reachable(name: str, kind: str) -> Finding:
 
 
 def _registration() -> Finding:
-    """Asks a fresh process that imports Oumi alone, as the `oumi` command does."""
+    """Asks a fresh process that imports only Oumi, as the `oumi` command does."""
     run = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True)
     found = [line for line in run.stdout.splitlines() if line.startswith("FOUND ")]
     names = json.loads(found[0].removeprefix("FOUND ")) if found else []
@@ -190,7 +190,7 @@ def _accelerator() -> Iterator[Finding]:
 
 
 def attention(torch: str, *, flash: bool, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Reports how attention is computed on a GPU, and what spares rows without padding a mask.
+    """Reports how a GPU computes attention, and whether rows without padding need a mask.
 
     Args:
         torch: The release of PyTorch.

@@ -18,8 +18,8 @@ def merged_file(own: str, *, line: str, variable: str) -> str:
         variable: The environment variable, for a warning.
 
     Returns:
-        The merged file's path; the user's own path where it names us already, cannot be read (Oumi
-        says so itself), or no merged file can be written (said on standard error).
+        The merged file's path. The user's own path if that file names us already, cannot be read
+        (Oumi reports that), or if no merged file can be written (a warning goes to standard error).
     """
     try:
         text = Path(own).read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ def merged_file(own: str, *, line: str, variable: str) -> str:
         path = cache_dir() / f"extra_deps_{digest_of_text(merged)}.txt"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_private(path.parent)
-        # The name is a hash, but only the content tells what Oumi would import.
+        # The name is a hash, but only the content decides what Oumi would import.
         if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != merged:
             write_text(path, merged)
     except (OSError, RuntimeError) as error:
@@ -46,13 +46,13 @@ def merged_file(own: str, *, line: str, variable: str) -> str:
 
 
 def _check_private(folder: Path) -> None:
-    """Refuses a folder that others may write: Oumi imports what the file in it names.
+    """Refuses a folder that other users can write to: Oumi imports what the file in it names.
 
     Raises:
-        PermissionError: Others own it or may write it.
+        PermissionError: Other users own it or can write to it.
     """
     state = folder.stat()
     if not hasattr(os, "getuid"):
         return
     if state.st_uid != os.getuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"others may write the folder {folder}")
+        raise PermissionError(f"other users can write to the folder {folder}")

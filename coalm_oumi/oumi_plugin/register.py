@@ -15,7 +15,7 @@ from coalm_oumi import evaluation
 from coalm_oumi.core.compat import replace_sft_trainer
 from coalm_oumi.training.trainer import CoalmSftConfig, CoalmSftTrainer
 
-# A benchmark is a folder with a module `task`. Found by name, it needs no line here.
+# A benchmark is a folder with a module `task`, which is found by name and needs no line here.
 for _folder in pkgutil.iter_modules(evaluation.__path__):
     _task = f"{evaluation.__name__}.{_folder.name}.task"
     if _folder.ispkg and importlib.util.find_spec(_task):

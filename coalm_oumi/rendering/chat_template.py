@@ -1,8 +1,8 @@
-"""The date that chat templates write, pinned.
+"""Pins the date that chat templates write.
 
-Llama 3.2, Llama 3.3 and gpt-oss put today's date into the system prompt. A model that is trained
-on one day and asked on another then reads a prompt that it never saw, and tokens that were cached
-yesterday are wrong today.
+Llama 3.2, Llama 3.3 and gpt-oss write today's date into the system prompt. Without a pinned date,
+a model that is trained on one day and asked on another gets a prompt that it never saw, and tokens
+that were cached yesterday are wrong today.
 """
 
 import datetime
@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 DATE = datetime.date(2024, 7, 26)
-"""The date of every prompt: the one that Llama 3.1's published template writes always."""
+"""The date of every prompt: the one that Llama 3.1's published template always writes."""
 
 _NOW = re.compile(r"strftime_now\(\s*(?P<quote>[\"'])(?P<format>.*?)(?P=quote)\s*\)")
 
@@ -31,8 +31,8 @@ def pin_date(template: str) -> str:
 def pin_template_date(tokenizer: Any) -> None:
     """Pins the date in a tokenizer's chat template.
 
-    The trainer saves the tokenizer beside the model, and evaluations in this process pin it too, so
-    that training and evaluation write one date.
+    The trainer saves the tokenizer beside the model, and evaluations in this process pin the date
+    too, so training and evaluation write the same date.
     """
     templates = tokenizer.chat_template
     if isinstance(templates, str):

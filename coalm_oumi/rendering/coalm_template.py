@@ -1,6 +1,6 @@
 """The chat template of a merged CoALM: `prompts/chat/coalm.jinja` before the base model's own.
 
-A chat template is one self-contained text, so the instructions are filled in from the same files
+A chat template is one self-contained text, so the instructions are copied into it from the files
 that training renders.
 """
 
@@ -14,14 +14,14 @@ from coalm_oumi.rendering import prompts
 
 _PROMPT = re.compile(r'PROMPT\("(\w+)"\)')
 
-# Stand for what a request fills in. No prompt holds them.
+# Placeholders for the parts that a request fills in. No prompt contains them.
 _FUNCTION = "THE_FUNCTIONS_OF_A_REQUEST"
 _HISTORY = "THE_HISTORY_OF_A_REQUEST"
 _INSTRUCTION = "THE_INSTRUCTION_OF_A_REQUEST"
 _INPUT = "THE_INPUT_OF_A_REQUEST"
 
 MARK = "CoALM's chat template"
-"""Stands in every template that this module wrote."""
+"""A mark in every template that this module wrote."""
 
 
 def with_coalm(base: str) -> str:

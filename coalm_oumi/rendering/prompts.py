@@ -1,4 +1,4 @@
-"""Renders the Jinja templates of the `prompts` folder. Every prompt text lives there."""
+"""Renders the Jinja templates of the `prompts` folder, which holds the text of every prompt."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from coalm_oumi.files.resources import resource_dir
 from coalm_oumi.formats.calls import to_python
 
 PAGE_STYLE = Path(__file__).parent
-"""The folder of what all pages include: `style.jinja`."""
+"""The folder of `style.jinja`, which all pages include."""
 
 
 class PromptError(CoalmError):
-    """A template that does not exist, or a field that it needs and did not get."""
+    """A template that does not exist, or lacks a field."""
 
 
 def templates(*folders: Path, autoescape: bool = False) -> jinja2.Environment:
-    """Returns the Jinja templates of folders, set up as all of this package are.
+    """Returns the Jinja templates of folders, with the settings of this package.
 
-    A missing field is an error. Lines of statements leave no trace.
+    A missing field is an error. Lines of statements leave no blank lines.
     """
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folders),
@@ -65,7 +65,7 @@ def render(name: str, /, **fields: Any) -> str:
 
     Args:
         name: The template's file name in `prompts`, without `.jinja`.
-        **fields: What the template asks for. A missing field is an error, never empty text.
+        **fields: The template's fields. A missing field is an error, never empty text.
 
     Returns:
         The text, without leading and trailing white space.
@@ -80,10 +80,10 @@ def render(name: str, /, **fields: Any) -> str:
 
 
 def fingerprint(*chosen: str) -> str:
-    """Returns a hash of templates: what was rendered from others is not the same data.
+    """Returns a hash of templates, to tell apart data rendered from different ones.
 
     Args:
-        *chosen: Their names. All, if none is given.
+        *chosen: Their names; all templates if none is given.
     """
     digest = hashlib.sha256()
     for name in chosen or names():

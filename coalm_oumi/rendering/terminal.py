@@ -1,4 +1,4 @@
-"""Lines and tables for a terminal, which no name and no data can steer."""
+"""Lines and tables for a terminal, with control characters in names and data escaped."""
 
 from typing import TextIO
 

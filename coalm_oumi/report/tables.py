@@ -42,7 +42,7 @@ class Cell:
         interval: The 95 % confidence interval of ours.
         samples: How many samples ours is of.
         whole: How many the benchmark has, if ours is of fewer.
-        asked: How ours was asked, if the paper asked otherwise. The two do not compare.
+        asked: How ours was asked, if the paper asked differently. The two do not compare.
     """
 
     paper: Number | None = None
@@ -54,7 +54,7 @@ class Cell:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the paper's, in percentage points or samples; None if asked otherwise."""
+        """Ours less the paper's, in percentage points or samples; None if asked differently."""
         if self.asked:
             return None
         return self.ours.value - self.paper.value if self.ours and self.paper else None
@@ -96,7 +96,7 @@ class Table:
         return sum(cell.ours is not None for row in self.rows for cell in row.cells)
 
     def comparable(self) -> "Table":
-        """Returns the table without our numbers that were asked otherwise than the paper's."""
+        """Returns the table without our numbers that were asked differently than the paper's."""
         rows = [
             replace(
                 row,
@@ -131,7 +131,7 @@ def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
         ours = by_run.get(row.run, [])
         cells = [_cell(ours, column, row.values.get(key)) for key, column in columns.items()]
         # Non-live execution has a number in the paper, and no benchmark that would give another.
-        # A number that was asked otherwise fills no gap.
+        # A number that was asked differently fills no gap.
         commands = (
             paper.command(row, column)
             for column, cell in zip(columns.values(), cells, strict=True)
@@ -246,7 +246,7 @@ def _counts(mixture: Mixture) -> dict[str, dict[str, float]]:
 def _marked(rows: Sequence[TableRow]) -> list[TableRow]:
     """Marks the best and the second best of each column, of the paper's and of ours.
 
-    Our numbers that were asked otherwise than the paper's are not compared with the others.
+    Our numbers that were asked differently than the paper's are not compared with the others.
     """
     cells = [list(row.cells) for row in rows]
     for column in range(len(cells[0]) if cells else 0):
@@ -323,7 +323,7 @@ def _texts(table: Table, cell: Cell, marks: Mapping[Mark, Callable[[str], str]])
     ours = marks[cell.ours.mark](table.text(cell.ours.value))
     extra: list[str] = []
     if cell.asked:
-        extra.append(f"asked otherwise: {cell.asked}")
+        extra.append(f"asked differently: {cell.asked}")
     if cell.difference is not None:
         extra.append(table.change(cell.difference))
     if cell.interval:

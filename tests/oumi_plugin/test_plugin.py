@@ -105,7 +105,7 @@ def test_a_merged_copy_is_trusted_by_its_content_alone(
     assert merged.read_text() == content and "evil" not in content
     merged.parent.chmod(0o777)
     assert merged_file(str(own), line=PLUGIN_LINE, variable=VARIABLE) == str(own)
-    assert "others may write the folder" in capsys.readouterr().err
+    assert "other users can write to the folder" in capsys.readouterr().err
 
 
 def test_files_that_need_no_merging(tmp_path: Path):

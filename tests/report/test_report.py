@@ -71,7 +71,7 @@ def test_the_page_stands_alone_and_says_on_how_many_samples(runs: Path):
     assert "<b>40.0</b>" in text and "<b>100.0</b>" not in text
     assert "&lt;b&gt;rate&lt;/b&gt;" in text, "model text is escaped"
     assert 'class="wrong"' in text and 'class="right"' in text
-    assert text.index("Where this comes from") < text.index("What was not measured")
+    assert text.index("Provenance") < text.index("Not measured")
 
 
 def test_green_is_kept_for_right_answers():
@@ -207,7 +207,7 @@ def test_general_tasks_before_and_after(runs: Path):
     page, *files = write([runs])
     assert runs / "report/forgetting.png" in files
     assert "mmlu, acc, base: 50.0 %; mmlu, acc, tuned: 40.0 %" in page.read_text()
-    assert "What was forgotten" in page.read_text()
+    assert "General skills" in page.read_text()
 
 
 @pytest.mark.parametrize(

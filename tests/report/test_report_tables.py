@@ -104,7 +104,7 @@ def test_a_result_that_was_asked_otherwise_says_so_and_has_no_difference():
         cell = table.rows[0].cells[0]
         assert cell.ours and (cell.ours.value, cell.asked) == (value, asked)
         assert (cell.difference is None) == (asked is not None)
-        assert ("asked otherwise: native" in tables.as_markdown(table)) == (asked is not None)
+        assert ("asked differently: native" in tables.as_markdown(table)) == (asked is not None)
         assert ("dagger" in tables.as_latex(table)) == (asked is not None)
         assert (table.comparable().ours == 0) == (asked is not None)
         assert any("eval_api_bank" in c for c in table.rows[0].commands)  # for the other columns

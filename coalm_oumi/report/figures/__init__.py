@@ -28,7 +28,7 @@ def draw_all(
 ) -> list[Figure]:
     """Draws the figures for which there is something to show.
 
-    What was asked otherwise than in the paper is in no figure beside the paper's numbers.
+    What was asked differently than in the paper is in no figure beside the paper's numbers.
     """
     by_number = {table.number: table.comparable() for table in tables}
     with matplotlib.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
