@@ -32,7 +32,7 @@ from coalm_oumi.core.wording import one_line
 from coalm_oumi.rendering.terminal import say
 
 INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C ended, as shells count it: 128 + SIGINT."""
+"""The exit code of a command that Ctrl-C ended, as in shells: 128 + SIGINT."""
 
 app = typer.Typer(
     name="coalm",
@@ -71,9 +71,9 @@ def _coalm(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version"),
     ] = False,
 ) -> None:
-    """Build the data of CoALM, plan and check its runs, and report on them.
+    """Build CoALM's data, plan and check its runs, and report on them.
 
-    Training and evaluation are `oumi train -c recipes/...` and `oumi evaluate -c recipes/...`.
+    To train and to evaluate, run `oumi train -c recipes/...` and `oumi evaluate -c recipes/...`.
     """
 
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        arguments: The words after `coalm`; those of this process if None.
+        arguments: The words after `coalm`; None takes those of this process.
 
     Returns:
         The exit code: 0; 1 for bad input and 2 for a wrong command line, each with a message on
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @functools.cache
 def _leave_interrupts_to_this_process() -> None:
-    """Has forked processes ignore Ctrl-C, which else each would answer with a traceback."""
+    """Makes forked processes ignore Ctrl-C, at which each would print a traceback."""
     os.register_at_fork(after_in_child=_ignore_interrupts)
 
 

@@ -20,10 +20,10 @@ PushToHub = Annotated[
 
 
 def positive(value: float | None) -> float | None:
-    """Checks a number of the command line.
+    """Checks that a number on the command line is above 0.
 
     Raises:
-        typer.BadParameter: It is not above zero.
+        typer.BadParameter: It is not.
     """
     if value is not None and not value > 0:
         raise typer.BadParameter(f"expected a number above 0, found {value:g}")
@@ -31,7 +31,7 @@ def positive(value: float | None) -> float | None:
 
 
 def existing(recipe: Path | None) -> Path | None:
-    """Checks that a recipe exists, before a command's imports, which take seconds.
+    """Checks that a recipe exists, before the command's slow imports.
 
     Raises:
         CoalmError: There is no such file.

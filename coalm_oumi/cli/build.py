@@ -37,7 +37,7 @@ def build(
     rejected = sum(len(items) for items in manifest["rejected"].values())
     if rejected:
         records = counted(rejected, "record")
-        say(f"{records} gave no sample; {folder / MANIFEST} lists the reasons")
+        say(f"{records} without a sample; {folder / MANIFEST} lists the reasons")
     say(folder)
     if push_to_hub:
         from coalm_oumi.data.mixture.write import push

@@ -10,17 +10,17 @@ from coalm_oumi.rendering.terminal import say
 
 
 def card(
-    model: Annotated[Path, typer.Argument(help="An adapter, or what `coalm merge` wrote")],
+    model: Annotated[Path, typer.Argument(help="The folder of an adapter or of a merged model")],
     config: Annotated[
         Path | None, recipe_option("The training recipe, if the run did not record one")
     ] = None,
     run_dir: Annotated[
         Path | None,
-        typer.Option(help="The folder of the runs to report on, as for `coalm report`"),
+        typer.Option(help="The folder of the runs whose results the card shows"),
     ] = None,
     push_to_hub: PushToHub = None,
 ) -> None:
-    """Write a model's card, and push the model to the hub."""
+    """Write a model's card, and optionally push the model to the Hub."""
     from coalm_oumi.report.card import push, write
     from coalm_oumi.training.recipe import read_recipe
 

@@ -1,4 +1,4 @@
-"""Runs a chain of commands from a YAML under `recipes/reproduce`, each once for the same inputs."""
+"""Runs a chain of commands from a YAML, each command once for the same inputs."""
 
 import os
 import shlex
@@ -32,12 +32,11 @@ class Stage(Options):
     """One command of a chain.
 
     Attributes:
-        command: What to run, without a shell. What it names and what the recipe behind its `-c`
-            names are inputs too, and so are the prompts that it renders.
-        inputs: Files and folders that it reads beside these.
+        command: The command, run without a shell. Files that it names, files that the recipe behind
+            its `-c` names, and the prompts that it renders are inputs too.
+        inputs: Other files and folders that it reads.
         outputs: Files and folders that exist when it is done.
-        minutes: How long it takes on the hardware that the chain's head names, if that was
-            measured.
+        minutes: Its duration on the hardware that the chain's head names, if measured.
     """
 
     command: str
@@ -58,12 +57,12 @@ class Stage(Options):
 
 
 class Chain(Options):
-    """What `coalm reproduce` reads.
+    """A chain of commands, as `coalm reproduce` reads it.
 
     Attributes:
-        output_dir: Where the journal of finished stages is kept.
+        output_dir: The folder of the journal of finished stages.
         variables: Values that commands take as `${variables.name}`.
-        stages: The commands by name, in their order.
+        stages: The commands by name, in order.
     """
 
     output_dir: str
@@ -102,12 +101,12 @@ def why_to_run(stage: Stage, done: Json | None) -> str | None:
 
     Args:
         stage: The stage.
-        done: What was recorded when it last finished; None if it never did.
+        done: The record of when it last finished; None if it never did.
     """
     if done is None:
         return "has not run"
     if done["command"] != stage.words:
-        return "its command is another one"
+        return "its command has changed"
     inputs = identity.inputs_of(stage.words, declared=stage.inputs, outputs=stage.outputs)
     changed = [name for name in inputs if inputs[name] != done["inputs"].get(name)]
     changed += [name for name in done["inputs"] if name not in inputs]
@@ -150,7 +149,7 @@ def run(chain: Chain) -> None:
     A stage that finished is recorded at once, so that the same call resumes.
 
     Raises:
-        CoalmError: A command failed, or did not give its outputs, or another process runs the
+        CoalmError: A command failed or did not write its outputs, or another process is running the
             chain.
     """
     signal.signal(signal.SIGTERM, _stop)
@@ -177,7 +176,7 @@ def run(chain: Chain) -> None:
 
 
 def _outline(stages: Mapping[str, Stage], *, of: int) -> str:
-    """Writes which stages will run, and how long each and all of them take if that is known."""
+    """Lists the stages that will run, with the time of each and of all if known."""
     whole = _minutes(stages.values())
     lines = [f"{len(stages)} of {of} stages to run"]
     if stages and whole is not None:
@@ -190,7 +189,7 @@ def _outline(stages: Mapping[str, Stage], *, of: int) -> str:
 
 
 def _minutes(stages: Iterable[Stage]) -> float | None:
-    """Returns how long stages take together; None if that is not known of one of them."""
+    """Returns the total time of stages; None if that of one is unknown."""
     minutes = [stage.minutes for stage in stages]
     known = [value for value in minutes if value is not None]
     return sum(known) if len(known) == len(minutes) else None
@@ -209,7 +208,7 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
 
 
 def _finish(name: str, stage: Stage, environment: Mapping[str, str]) -> Json:
-    """Runs one stage; returns what is recorded of it."""
+    """Runs one stage; returns its record."""
     _check_mixtures(name, stage)
     inputs = identity.inputs_of(stage.words, declared=stage.inputs, outputs=stage.outputs)
     before = identity.outputs_of(stage.outputs)
@@ -221,7 +220,7 @@ def _finish(name: str, stage: Stage, environment: Mapping[str, str]) -> Json:
     with process:
         try:
             code = process.wait()
-        except BaseException:  # a training must not go on behind a chain that was stopped
+        except BaseException:  # training must not continue after its chain was stopped
             process.terminate()
             raise
     again = "finished stages are kept: fix the cause and run the same command again"
@@ -241,7 +240,7 @@ def _finish(name: str, stage: Stage, environment: Mapping[str, str]) -> Json:
 
 
 def _written(stage: Stage, before: Mapping[str, str]) -> dict[str, str]:
-    """Identifies what a stage wrote; in a folder that stages share, what it changed there."""
+    """Identifies the files that a stage wrote; in a folder that stages share, those it changed."""
     written: dict[str, str] = {}
     for output in stage.outputs:
         shared = identity.is_plain_folder(Path(output))
@@ -261,7 +260,7 @@ def _check_mixtures(name: str, stage: Stage) -> None:
 
 
 def _path() -> str:
-    """Puts this environment's programs first: `oumi` and `coalm` are those beside this Python."""
+    """Puts this environment's programs first, so that `oumi` and `coalm` are this Python's."""
     return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 

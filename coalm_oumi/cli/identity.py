@@ -1,4 +1,4 @@
-"""What a stage of a chain reads and writes, identified by content.
+"""Identifies by content what a stage of a chain reads and writes.
 
 A stage reads what it declares, what its command names, and what the recipe of its command names:
 the model, the adapter, the data. Commands that render prompts read the prompt templates as well.
@@ -25,10 +25,10 @@ from coalm_oumi.rendering import prompts
 
 MANIFEST = "manifest.json"
 PROMPTS = "prompts"
-"""The name under which a stage's prompt templates are among its inputs."""
+"""The name of a stage's prompt templates among its inputs."""
 
 _NOT_READ = ("output_dir", "output")
-"""Keys of recipes that name what is written."""
+"""Keys of recipes that name outputs."""
 
 _PLACES = ("path", "dataset_path", "transcripts", "model_name", "adapter_model", "tokenizer_name")
 """Keys of recipes that name a file or folder, even if it is one word without a slash."""
@@ -39,13 +39,13 @@ _OF_A_MODEL = (
     *("pytorch_model*.bin", "adapter_model*.bin"),
 )
 _NOT_OF_A_MODEL = ("trainer_state.json",)
-"""A model's card, its logs and its optimizer state may change and leave the model the same."""
+"""A model stays the same if its card, its logs or its optimizer state change."""
 
 
 def inputs_of(
     words: Sequence[str], *, declared: Sequence[str], outputs: Sequence[str]
 ) -> dict[str, str | None]:
-    """Identifies all that a command reads, by path; None for what does not exist yet.
+    """Identifies all inputs of a command, by path; None for what does not exist yet.
 
     Args:
         words: The command's program and arguments.
@@ -78,7 +78,7 @@ def outputs_of(declared: Sequence[str]) -> dict[str, str]:
 
 
 def changed_file(recorded: Mapping[str, str]) -> str | None:
-    """Returns the first file that is not as it was recorded, or None."""
+    """Returns the first file that differs from its record, or None."""
     for name, known in recorded.items():
         if not Path(name).is_file() or _hash_of(Path(name)) != known:
             return name
@@ -88,8 +88,8 @@ def changed_file(recorded: Mapping[str, str]) -> str | None:
 def identify(path: Path) -> str | None:
     """Returns a hash of a file's or a folder's content; None if it does not exist.
 
-    A mixture, by its folder or its manifest, is its shards as well. A model is its weights,
-    configuration and tokenizer: not its card, and not its files' times.
+    The hash of a mixture's folder or manifest covers its shards. The hash of a model covers
+    weights, configuration and tokenizer, but neither its card nor the times of its files.
     """
     if not path.exists():
         return None
@@ -132,13 +132,13 @@ def _hashes(manifest: Path) -> Mapping[str, Json]:
 
 
 def damaged_shard(manifest: Path) -> str | None:
-    """Returns the first shard that is missing or is not what the manifest says, or None."""
+    """Returns what is wrong with the first shard that is missing or differs from the manifest."""
     for name, known in _hashes(manifest).items():
         shard = manifest.parent / name
         if not shard.is_file():
             return f"{shard} is gone"
         if _hash_of(shard) != known:
-            return f"{shard} is not what {manifest} says"
+            return f"{shard} differs from the hash in {manifest}"
     return None
 
 
@@ -149,7 +149,7 @@ def _hash_of(file: Path) -> str:
 
 @functools.cache
 def _hash(file: Path, *_: int) -> str:
-    """Hashes a file's content, once per process for the state that the system gives it."""
+    """Hashes a file's content, once per process while its size and times stay the same."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while piece := stream.read(1 << 22):
@@ -196,7 +196,7 @@ def _recipe(file: Path, changes: Sequence[str]) -> Json:
 
 
 def _paths(value: Json, key: str = "") -> Iterator[str]:
-    """Yields the strings of a recipe that name what is on disk."""
+    """Yields the strings of a recipe that name files or folders on disk."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _paths(inner, str(name))
@@ -205,7 +205,7 @@ def _paths(value: Json, key: str = "") -> Iterator[str]:
             yield from _paths(inner, key)
     elif isinstance(value, str) and value and key not in _NOT_READ and not value.startswith(HUB):
         path = resolve(value)
-        if len(value) > 4095 or any(len(part) > 255 for part in path.parts):  # a text, no path
+        if len(value) > 4095 or any(len(part) > 255 for part in path.parts):  # a text, not a path
             return
         if (key in _PLACES or "/" in value or path.is_file()) and path.exists():
             yield str(path)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from coalm_oumi.training.weights import Dtype
 
 WORTH_SAYING = 0.05
-"""The share of an adapter's change from which on its loss by rounding is printed."""
+"""The share of an adapter's update above which its loss by rounding is printed."""
 
 
 def merge(
@@ -39,7 +39,7 @@ def merge(
     say(output)
     if lost > WORTH_SAYING:
         say(
-            f"{dtype} rounded away {lost:.0%} of the adapter's change. Serve the adapter itself, "
-            "or merge with --dtype float32, which keeps the change at twice the size",
+            f"{dtype} rounded away {lost:.0%} of the adapter's update. Serve the adapter itself, "
+            "or merge with --dtype float32, which keeps the update but doubles the file size",
             file=sys.stderr,
         )

@@ -59,7 +59,7 @@ def plan(
     if here:
         try:
             kind, found = gpus_here(kind if gpu else None)
-        except NoGpuError as error:  # the rest of the plan and of the checks is of use without one
+        except NoGpuError as error:  # the rest of the plan is useful without a GPU
             no_gpu = True
             say(f"error: {error}; planned for {kind.name}", file=sys.stderr)
         else:

@@ -25,10 +25,10 @@ def recipes(
 ) -> None:
     """List the package's recipes, or copy them to edit and run them.
 
-    A file that exists with other content is never overwritten.
+    A file that exists with different content is never overwritten.
     """
     home = resource_dir("recipes")
-    suffixes = (".yaml", ".md") if copy else (".yaml",)  # with the READMEs that heads name
+    suffixes = (".yaml", ".md") if copy else (".yaml",)  # with the READMEs that recipes' heads name
     chosen = []
     for file in sorted(home.rglob("*.*")):
         path = file.relative_to(home)
@@ -71,7 +71,7 @@ def _copy(home: Path, chosen: list[Path], target: Path) -> None:
         if (target / path).exists() and (target / path).read_bytes() != (home / path).read_bytes()
     ]
     if changed:
-        raise CoalmError(f"{target / changed[0]}: exists with other content; move it away")
+        raise CoalmError(f"{target / changed[0]}: exists with different content; move it away")
     for path in chosen:
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(home / path, target / path)

@@ -14,7 +14,7 @@ def report(
         Path | None, typer.Option(help="The folder to write (default: the first RUN_DIR)")
     ] = None,
 ) -> None:
-    """Render what training and evaluation wrote, beside the paper's tables."""
+    """Render the results of training and evaluation beside the paper's tables."""
     from coalm_oumi.report.page import write
 
     for file in write(run_dir, output):

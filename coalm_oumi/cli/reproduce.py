@@ -15,15 +15,15 @@ from coalm_oumi.rendering.terminal import say
 def reproduce(
     changes: Changes = None,
     scale: Annotated[
-        str | None, typer.Option(help="demo, 8b, 70b, 405b or another of recipes/reproduce")
+        str | None, typer.Option(help="A chain of recipes/reproduce, such as demo, 8b, 70b or 405b")
     ] = None,
     config: Annotated[
         Path | None,
-        recipe_option("A chain of your own, instead of --scale"),
+        recipe_option("Your own chain, instead of --scale"),
     ] = None,
     really: Annotated[bool, typer.Option("--run", help="Run the stages that are not done")] = False,
 ) -> None:
-    """Print the whole chain and what is done of it, or run it: build, train, evaluate, report."""
+    """Print a chain of commands, from raw data to the report, or run its open stages."""
     if (scale is None) == (config is None):
         raise typer.BadParameter("give one of --scale and --config")
     chain = chains.load_chain(config or _file_of(scale or ""), changes or [])

@@ -18,7 +18,7 @@ def test_build_and_its_summary(repo: Path, tmp_path: Path, capsys: pytest.Captur
     output = tmp_path / "data"
     assert main(["build", "-c", str(repo / "recipes/data/demo.yaml"), f"output_dir={output}"]) == 0
     printed = capsys.readouterr().out
-    assert "1 record gave no sample" in printed
+    assert "1 record without a sample" in printed
     assert printed.splitlines()[0].startswith("train: ")
     assert {file.name for file in output.iterdir()} == {
         "README.md", "manifest.json", "train-00000.parquet", "validation-00000.parquet",
@@ -145,7 +145,7 @@ def test_recipes_are_listed_and_copied(
     assert main(["recipes", "--copy"]) == 0, "what is there already may stay"
     Path("recipes/coalm_8b.yaml").write_text("changed")
     assert main(["recipes", "8b", "--copy"]) == 1
-    assert "recipes/coalm_8b.yaml: exists with other content" in capsys.readouterr().err
+    assert "recipes/coalm_8b.yaml: exists with different content" in capsys.readouterr().err
     assert Path("recipes/coalm_8b.yaml").read_text() == "changed"
     assert main(["recipes", "nosuch"]) == 1
     assert "no recipe has nosuch in its path" in capsys.readouterr().err

@@ -316,7 +316,7 @@ def test_a_mixture_that_is_not_what_its_manifest_says_stops_the_stage(tmp_path: 
     with pytest.raises(CoalmError, match=r"train-00000\.parquet is gone; build the mixture again"):
         reproduce.run(reproduce.load_chain(file, []))
     (tmp_path / "data/train-00000.parquet").write_bytes(b"x")
-    with pytest.raises(CoalmError, match=r"is not what .*manifest\.json says"):
+    with pytest.raises(CoalmError, match=r"differs from the hash in .*manifest\.json"):
         reproduce.run(reproduce.load_chain(file, []))
 
 

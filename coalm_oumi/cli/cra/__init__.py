@@ -1,4 +1,4 @@
-"""`coalm cra`: generate CRA dialogues, validate them and have people review them."""
+"""`coalm cra`: generate, validate and review CRA dialogues."""
 
 import typer
 

@@ -19,7 +19,7 @@ def generate(
     changes: Changes = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate and stop")] = False,
     max_usd: Annotated[
-        float | None, typer.Option(help="Stop before all runs together cost more")
+        float | None, typer.Option(help="A budget in US dollars for all runs together")
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again for answers that could not be read")
@@ -53,8 +53,8 @@ def generate(
             left = summary["failed"] + summary["unanswered"]
             if left:
                 say(
-                    f"{folder / FAILED}: {summary['failed']} answers that could not be read, "
-                    f"{summary['unanswered']} dialogues without one"
+                    f"{folder / FAILED}: {summary['failed']} unreadable answers, "
+                    f"{summary['unanswered']} dialogues without an answer"
                 )
     if summary["unanswered"]:
         raise typer.Exit(2)

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-Transcripts = Annotated[Path, typer.Argument(help="What `coalm cra generate` wrote")]
+Transcripts = Annotated[
+    Path, typer.Argument(help="The transcripts that `coalm cra generate` wrote")
+]
 Sgd = Annotated[Path, typer.Option(help="The split of SGD that the transcripts were made from")]
 Functions = Annotated[
     str,

@@ -17,7 +17,7 @@ def validate(
         Path | None, typer.Option(help="An Oumi judge, such as recipes/judge_cra.yaml")
     ] = None,
     people: Annotated[
-        Path | None, typer.Option(help="Reviews that `coalm cra review` exported, to compare with")
+        Path | None, typer.Option(help="Reviews from `coalm cra review`, to compare with the judge")
     ] = None,
     output: Annotated[
         Path | None,
@@ -57,6 +57,6 @@ def validate(
         if silent:
             say(f"{silent} dialogues that the judge did not answer; run again to ask for them")
         if unreadable:
-            say(f"{unreadable} dialogues with an answer of the judge that cannot be read")
+            say(f"{unreadable} dialogues for which the judge's answer is unreadable")
     say(f"{folder / validation.VALIDATION}: every finding, with its place")
-    say(f"{folder / validation.VALID}: the transcripts without one")
+    say(f"{folder / validation.VALID}: the transcripts without findings")

@@ -1,4 +1,4 @@
-"""Plan before renting: what a recipe needs in memory, hours and money, and whether it can run.
+"""`coalm plan`: the memory, hours and money that a recipe needs, and whether it can run.
 
 `shape` (the model, from its configuration) and `setup` (the recipe) → `memory` (bytes per GPU) and
 `speed` (seconds of a step) → `schedule` (steps, hours, cost) → `checks` (what would stop the run) →

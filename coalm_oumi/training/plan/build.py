@@ -1,4 +1,4 @@
-"""A recipe and a cluster in, the whole plan out."""
+"""Makes the whole plan from a recipe and a cluster."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,24 +22,24 @@ from coalm_oumi.training.plan.shape import ModelShape, measure, read_config
 from coalm_oumi.training.recipe import read_recipe
 
 _COUNTS = (1, 2, 4, *range(NODE, 16 * NODE + 1, NODE))
-"""Numbers of GPUs that are tried: parts of a node, then whole ones."""
+"""Numbers of GPUs that are tried: parts of a node, then whole nodes."""
 _SHOWN = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a plan is asked for, beside the recipe and the kind of GPU.
+    """The options of a plan, besides the recipe and the kind of GPU.
 
     Attributes:
         changes: Changes to the recipe, `key=value`.
-        gpus: How many; None takes as many as make the recipe's batch the one that is meant, or the
-            smallest number that fits where that is more.
-        here: Whether this is the machine that it is to run on.
-        global_batch: The global batch that is meant; None takes the paper's.
-        network_gb_s: 1e9 bytes a second a GPU to other nodes.
+        gpus: The number of GPUs. None takes as many as the intended batch needs, or the smallest
+            number that fits if that is more.
+        here: Whether the recipe will run on this machine.
+        global_batch: The intended global batch; None takes the paper's.
+        network_gb_s: 1e9 bytes per second and GPU to other nodes.
         price: Of one GPU-hour.
-        samples: Samples in an epoch; None finds out.
-        tokens_per_sample: Tokens in one; None finds out.
+        samples: Samples in an epoch; None reads it from the data.
+        tokens_per_sample: The mean number of tokens; None reads it from the data.
     """
 
     changes: Sequence[str] = ()
@@ -58,11 +58,11 @@ class Row:
 
     Attributes:
         gpus: How many GPUs.
-        samples: Samples that one takes at once.
-        accumulation: How often it does so in a step.
-        memory: What one needs at its peak, in bytes.
-        fits: Whether it has that much.
-        schedule: The run on them.
+        samples: Samples that one GPU takes at once.
+        accumulation: Micro-batches per step.
+        memory: The peak of one GPU, in bytes.
+        fits: Whether a GPU has that much.
+        schedule: The schedule of the run on these GPUs.
     """
 
     gpus: int
@@ -80,12 +80,12 @@ class Plan:
     Attributes:
         recipe: The recipe's file.
         shape: Its model.
-        setup: How it trains.
-        data: What it trains on.
+        setup: Its training settings.
+        data: The size of its data.
         gpu: The kind of GPU.
-        gpus: How many the memory is counted for.
+        gpus: The number of GPUs for which memory is counted.
         moments: The memory of one GPU.
-        clusters: Other numbers of GPUs beside the chosen one.
+        clusters: Other numbers of GPUs, for comparison.
         smallest: The smallest number of GPUs that fits, or None.
         findings: What was checked.
     """
@@ -113,7 +113,7 @@ def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
     Args:
         recipe: The recipe.
         gpu: The kind of GPU.
-        options: What else is asked.
+        options: The other options.
 
     Raises:
         CoalmError: Bad input, or a recipe of a kind that the plan does not know.
@@ -135,7 +135,7 @@ def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
         return max(moments[peak(moments)].total, plan_start(shape, chosen))
 
     def row(count: int) -> Row:
-        """Plans the batch that is meant on so many GPUs, by as few changes as it takes."""
+        """Plans the intended batch on this many GPUs, with as few changes as possible."""
         shared = share_batch(setup, gpus=count, global_batch=meant)
         need = memory(shared, count)
         cluster = Cluster(gpu, count, options.network_gb_s, options.price)
@@ -155,7 +155,7 @@ def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
     chosen = options.gpus or max(smallest or own, own)
 
     def fix() -> str | None:
-        """Finds the first changes with which the batch that is meant fits, tried by planning it."""
+        """Finds the first changes with which the intended batch fits, by planning each."""
         for changes in checks.memory_changes(setup):
             changed = read_setup(read_recipe(recipe, [*options.changes, *changes]))
             for count in (chosen, *_COUNTS):

@@ -1,4 +1,4 @@
-"""What would stop a run, or make it another run than meant, known before weights load."""
+"""Finds what would stop a run, or make it another run than intended, before weights load."""
 
 import importlib.util
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def check_config(config: "TrainingConfig", *, place: str) -> None:
-    """Runs the checks of `oumi train` on a configuration, on the machine that is to train.
+    """Runs the checks of `oumi train` on a configuration, on the machine that will train.
 
     Raises:
         CoalmError: Oumi refuses it.
@@ -63,7 +63,7 @@ def check_kernels(setup: Setup, *, here: bool) -> Iterator[Finding]:
 
 
 def check_adapters(setup: Setup) -> Iterator[Finding]:
-    """Checks that FSDP gets adapters which it casts itself."""
+    """Checks that the recipe does not cast adapters under FSDP, which casts them itself."""
     if setup.masters and setup.sharding != "none":
         yield Finding(
             False,
@@ -73,7 +73,7 @@ def check_adapters(setup: Setup) -> Iterator[Finding]:
 
 
 def check_precision(config: "TrainingConfig", gpu: Gpu) -> Iterator[Finding]:
-    """Checks that the GPU has the arithmetic that the recipe asks for: bfloat16, TF32."""
+    """Checks that the GPU supports the data types that the recipe asks for: bfloat16, TF32."""
     if gpu.bf16:
         return
     kwargs, peft = config.training.trainer_kwargs, config.peft
@@ -104,7 +104,7 @@ def check_precision(config: "TrainingConfig", gpu: Gpu) -> Iterator[Finding]:
 
 
 def check_batch(setup: Setup, *, gpus: int, global_batch: int) -> Iterator[Finding]:
-    """Checks that the recipe's batch on so many GPUs is the global batch that is meant."""
+    """Checks that the recipe's batch on this many GPUs is the intended global batch."""
     own = gpus * setup.micro_batch * setup.accumulation
     if own == global_batch:
         return
@@ -137,7 +137,7 @@ def check_memory(
         gpu: The kind of GPU.
         gpus: How many.
         start: The bytes that one GPU holds before FSDP shards the model.
-        fix: Finds changes with which it fits.
+        fix: Finds changes with which the run fits.
     """
     if start > gpu.memory:
         changes = ["model.device_map=cpu"]
@@ -169,7 +169,7 @@ def check_memory(
 
 
 def memory_changes(setup: Setup) -> Iterator[Sequence[str]]:
-    """Yields changes to a recipe that need less memory, from those that change its run least."""
+    """Yields changes that save memory, starting with those that change the run least."""
     yield ()
     less: list[str] = []
     if setup.row_budget is not None and not 0 < setup.row_budget <= setup.tokens:

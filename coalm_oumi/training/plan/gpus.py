@@ -16,9 +16,9 @@ class Gpu:
     Attributes:
         name: Its name.
         memory: Bytes in all.
-        tflops: Dense tensor-core speed in 16 bits, 1e12 floating-point operations a second.
+        tflops: Dense tensor-core speed in 16 bits, 1e12 floating-point operations per second.
         bf16: Whether it has bfloat16 arithmetic.
-        link_gb_s: 1e9 bytes a second to another GPU of its node, one direction.
+        link_gb_s: 1e9 bytes per second to another GPU of its node, in one direction.
     """
 
     name: str
@@ -48,7 +48,7 @@ def gpu_by_name(name: str) -> Gpu:
     """Returns a GPU of `gpus.yaml`.
 
     Raises:
-        CoalmError: There is none of this name.
+        CoalmError: No GPU has this name.
     """
     known = known_gpus()
     if name not in known:
@@ -61,16 +61,16 @@ class NoGpuError(CoalmError):
 
 
 def gpus_here(like: Gpu | None = None) -> tuple[Gpu, int]:
-    """Finds this machine's GPUs: the kind of the first, and how many.
+    """Finds this machine's GPUs: the kind of the first one, and their number.
 
-    Memory and bfloat16 are what the driver says. Speed is that of the known GPU with its name.
+    The driver gives memory and bfloat16. The speed is that of the known GPU of the same name.
 
     Args:
         like: The known GPU to take the speed from; None looks for one by name.
 
     Raises:
-        NoGpuError: There is none.
-        CoalmError: It is not known.
+        NoGpuError: This machine has no GPU.
+        CoalmError: The GPU is not known.
     """
     import torch
 

@@ -3,8 +3,8 @@
 The bytes of activations follow Korthikanti et al. (2022), "Reducing Activation Recomputation in
 Large Transformer Models", section 4: count what each operation keeps for the backward pass. The
 terms here are those of Llama-like layers in Transformers (RMSNorm in float32, SwiGLU, grouped
-queries, flash attention) with peft's LoRA, which keeps a float32 copy of its input where the model
-is in bfloat16. 4-bit weights follow Dettmers et al. (2023), "QLoRA", section 3; sharding follows
+queries, flash attention) with peft's LoRA, which keeps a float32 copy of its input if the model is
+in bfloat16. 4-bit weights follow Dettmers et al. (2023), "QLoRA", section 3; sharding follows
 Zhao et al. (2023), "PyTorch FSDP". The tests compare this with the allocator's peak in real steps.
 """
 
@@ -19,16 +19,16 @@ Moment = str
 MOMENTS: tuple[Moment, ...] = ("loss", "backward", "optimizer step")
 
 CONTEXT = 2 * 2**30
-"""Bytes that training needs beside tensors: CUDA context, cuBLAS, NCCL. Assumed, not measured."""
+"""Bytes for CUDA context, cuBLAS and NCCL, besides tensors. Assumed, not measured."""
 FRAGMENTATION = 0.05
-"""The share of tensors that come and go which the caching allocator loses. Assumed."""
+"""The share of temporary tensors that the caching allocator wastes. Assumed."""
 
 _BLOCK, _NESTED_BLOCK = 64, 256
-"""Weights to a constant, and constants to a constant of theirs (QLoRA, section 3)."""
+"""Weights per constant, and constants per second-level constant (QLoRA, section 3)."""
 _CHUNK = 256
-"""Tokens to a chunk of TRL's `chunked_nll`, which looks at tokens with a loss only."""
+"""Tokens per chunk of TRL's `chunked_nll`, which takes only tokens with a loss."""
 NODE = 8
-"""GPUs to a node."""
+"""GPUs per node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,15 @@ class Memory:
     """Bytes on one GPU at one moment.
 
     Attributes:
-        weights: The model's weights at rest, its shard of them under FSDP.
-        constants: The constants of 4-bit quantisation. FSDP does not shard them: they belong to
-            bitsandbytes' layers and not to the parameters.
+        weights: The model's weights at rest; under FSDP the GPU's shard of them.
+        constants: The constants of 4-bit quantisation. FSDP does not shard them, because they
+            belong to bitsandbytes' layers and not to the parameters.
         lora: The adapters' weights.
         gradients: Gradients of trained parameters; under DDP its buckets as well.
         optimizer: Optimizer states, and during the step its temporary tensors.
-        activations: What is kept for the backward pass.
-        workspace: Gradients of activations, and of weights before FSDP scatters them, and the one
-            4-bit weight that is dequantised just now.
+        activations: Activations that are kept for the backward pass.
+        workspace: Gradients of activations, gradients of weights before FSDP scatters them, and the
+            4-bit weight that is currently dequantised.
         gathered: Weights that FSDP has gathered from the other GPUs.
         logits: Logits, their log-softmax and gradient.
         overhead: `CONTEXT` and `FRAGMENTATION`.
@@ -63,7 +63,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it, in bytes."""
+        """The sum, in bytes."""
         return sum(asdict(self).values())
 
     @property
@@ -79,7 +79,7 @@ def peak(moments: Mapping[Moment, Memory]) -> Moment:
 
 @dataclass(frozen=True, slots=True)
 class _Resident:
-    """Bytes that stay on one GPU from step to step, and its gradients.
+    """Bytes that stay on one GPU from step to step, and those of gradients.
 
     Attributes:
         weights: See `Memory`.
@@ -87,9 +87,9 @@ class _Resident:
         lora: See `Memory`.
         states: The optimizer's states.
         gradients: Gradients of trained parameters, with DDP's buckets.
-        buckets: DDP's buckets alone, which are there from the start.
-        temporary: What the unfused AdamW computes on all parameters at once, into another tensor,
-            and the gradients of float32 masters.
+        buckets: DDP's buckets, which are allocated at the start.
+        temporary: The tensor that the unfused AdamW computes for all parameters at once, and the
+            gradients of float32 masters.
         sharded: Whether FSDP spreads the weights.
     """
 
@@ -103,7 +103,7 @@ class _Resident:
     sharded: bool
 
     def holding(self, *, gradients: int, optimizer: int = 0, **fleeting: int) -> Memory:
-        """Adds what a moment holds beside it: activations, workspace, gathered, logits."""
+        """Adds the other bytes of a moment: activations, workspace, gathered, logits."""
         parts = {"activations": 0, "workspace": 0, "gathered": 0, "logits": 0} | fleeting
         comes_and_goes = gradients + sum(parts.values())
         return Memory(
@@ -121,9 +121,9 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
     """Counts the memory of one GPU of `gpus`.
 
     Returns:
-        For each of `MOMENTS`, what is held then. The loss holds the logits and the activations of
-        all layers. The backward pass has one layer's gradients in hand, and its activations once
-        more where they are recomputed. The step holds gradients and states.
+        The memory at each of `MOMENTS`. At the loss it holds the logits and the activations of all
+        layers. In the backward pass it holds one layer's gradients, and its activations once more
+        if they are recomputed. In the step it holds gradients and states.
     """
     resident = _resident(shape, setup, gpus=gpus)
     root, layer = _gathered(shape, setup, sharded=resident.sharded)
@@ -148,7 +148,7 @@ def plan_memory(shape: ModelShape, setup: Setup, *, gpus: int) -> dict[Moment, M
 def _backward(
     shape: ModelShape, setup: Setup, resident: _Resident, *, before: int, gathered: int
 ) -> Memory:
-    """Counts the backward pass: at the last layer, where it starts, or at the first, if more."""
+    """Counts the backward pass at the last layer, where it starts, or at the first if larger."""
     outside, one_layer = _activations(shape, setup)
     kept = _boundary(shape, setup) if setup.checkpointing else one_layer
     recomputed = one_layer if setup.checkpointing else 0
@@ -210,7 +210,7 @@ def _weights(shape: ModelShape, setup: Setup) -> tuple[int, int]:
 
 
 def _boundary(shape: ModelShape, setup: Setup) -> int:
-    """Bytes of a layer's input, which is all that checkpointing keeps of the layer."""
+    """Bytes of a layer's input: with checkpointing, nothing else of the layer is kept."""
     return setup.tokens_at_once * shape.hidden * setup.activation_bytes
 
 
@@ -249,7 +249,7 @@ def _activations(shape: ModelShape, setup: Setup) -> tuple[int, int]:
 
 
 def _workspace(shape: ModelShape, setup: Setup, *, sharded: bool) -> int:
-    """Bytes of what the backward pass of one layer holds for a while."""
+    """Bytes that the backward pass of one layer holds temporarily."""
     size, wide = setup.activation_bytes, shape.intermediate
     # At the MLP's output layer: the gradients of its input and of its output. An adapter there in
     # another type gives a second one, which is cast before the two are summed.
@@ -268,10 +268,10 @@ def _workspace(shape: ModelShape, setup: Setup, *, sharded: bool) -> int:
 
 
 def _gathered(shape: ModelShape, setup: Setup, *, sharded: bool) -> tuple[int, int]:
-    """Bytes that FSDP gathers: of what is outside the layers, and of one layer.
+    """Bytes that FSDP gathers: those outside the layers, and those of one layer.
 
-    The outermost unit stays gathered from the forward to the backward pass; of the layers there are
-    two, one in use and one fetched ahead.
+    The outermost unit stays gathered from the forward to the backward pass. Two layers are gathered
+    at a time, one in use and one fetched ahead.
     """
     if not sharded:
         return 0, 0
@@ -290,7 +290,7 @@ def _logits(shape: ModelShape, setup: Setup) -> int:
     """Bytes at the loss, where the logits are turned into their own gradient."""
     sequence, size = setup.tokens_at_once, setup.activation_bytes
     if setup.loss == "liger":
-        # Its chunks are as many tokens as make the logits no larger than the hidden states.
+        # A chunk has so few tokens that its logits are no larger than the hidden states.
         chunk = sequence / math.ceil(shape.vocabulary / shape.hidden)
         chunk = min(sequence, 2 ** math.ceil(math.log2(max(chunk, 1))))
         return chunk * shape.vocabulary * (size + 4) + sequence * shape.hidden * size

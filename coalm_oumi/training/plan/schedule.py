@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from oumi.core.configs import TrainingConfig
 
 NETWORK_GB_S = 50.0
-"""1e9 bytes a second from a GPU to other nodes: 400 Gb/s (Dubey et al., 2024, section 3.3)."""
+"""1e9 bytes per second from a GPU to other nodes: 400 Gb/s (Dubey et al., 2024, section 3.3)."""
 
 PCIE_GB_S = 50.0
-"""1e9 bytes a second from the CPU to a GPU: PCIe 5 x16 has 63 at most. Assumed."""
+"""1e9 bytes per second from the CPU to a GPU: PCIe 5 x16 has 63 at most. Assumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataSize:
-    """How much is trained on.
+    """The size of the training data.
 
     Attributes:
-        samples: Samples in an epoch; sequences where they are packed.
-        tokens: The mean number of tokens in one.
-        origin: Where the two numbers are from.
+        samples: Samples in an epoch; sequences if they are packed.
+        tokens: The mean number of tokens per sample.
+        origin: The origin of the two numbers.
         lengths: Shares of the samples, and their mean tokens: one pair for each source.
     """
 
@@ -45,9 +45,9 @@ class DataSize:
     lengths: tuple[tuple[float, float], ...] = field(default=(), compare=False)
 
     def longest_of(self, batch: int) -> float:
-        """Returns the tokens of the longest of so many samples, on average.
+        """Returns the expected length in tokens of the longest of this many samples.
 
-        It is a lower bound: the lengths within a source differ as well, which is not known.
+        It is a lower bound, because lengths also differ within a source, by an unknown amount.
         """
         expected = below = 0.0
         for share, tokens in sorted(self.lengths, key=lambda pair: pair[1]):
@@ -63,7 +63,7 @@ class Cluster:
     Attributes:
         gpu: Their kind.
         gpus: How many.
-        network_gb_s: 1e9 bytes a second a GPU to other nodes.
+        network_gb_s: 1e9 bytes per second and GPU to other nodes.
         price: Of one GPU-hour, or None.
     """
 
@@ -84,7 +84,7 @@ class Schedule:
         host_hours: Hours that the host needs to launch the kernels, while the GPUs compute.
         gathering_hours: Hours of gathering weights, while the GPUs compute.
         gpu_hours: GPU-hours.
-        cost: Their price, or None where none was given.
+        cost: Their cost, or None if no price was given.
     """
 
     global_batch: int
@@ -104,15 +104,15 @@ def paper_training() -> dict[str, Any]:
 def data_size(
     config: "TrainingConfig", *, samples: int | None = None, tokens: float | None = None
 ) -> DataSize:
-    """Finds out how much a recipe trains on.
+    """Finds the size of a recipe's training data.
 
     Args:
-        config: The recipe. Counts are from the data that its `dataset_path` names: the manifest
-            that `coalm build` left there, or the records themselves. Without a path they are from
-            the card of the published mixture, and from the paper's Table 1 if the data is not
-            built yet. Lengths are from what `coalm stats` left there, and else from Table 1.
-        samples: Samples in an epoch, instead.
-        tokens: Tokens in a sample, instead.
+        config: The recipe. Counts come from the data that its `dataset_path` names: the manifest
+            that `coalm build` wrote there, or the records themselves. Without a path they come from
+            the card of the published mixture, and if the data is not built yet, from the paper's
+            Table 1. Lengths come from the file that `coalm stats` wrote there, or from Table 1.
+        samples: Overrides the number of samples in an epoch.
+        tokens: Overrides the mean number of tokens per sample.
 
     Raises:
         CoalmError: The recipe trains on other data, and the numbers are not given.
@@ -170,7 +170,7 @@ def _counts(
     """Counts the training samples of a data set by source and domain.
 
     Returns:
-        The counts, and where they are from.
+        The counts, and their origin.
     """
     from coalm_oumi.data.mixture.marks import with_origin
     from coalm_oumi.data.mixture.select import column
@@ -202,8 +202,8 @@ def _counts(
 def flops_per_token(shape: ModelShape, *, tokens: float) -> float:
     """Counts the arithmetic that training needs for one token.
 
-    Two operations per weight forward, two for the gradient of its input, and two for its own
-    gradient where it is trained (Kaplan et al., 2020). Attention after Chowdhery et al. (2022),
+    Two operations per weight forward, two for the gradient of its input, and two for the weight's
+    gradient if it is trained (Kaplan et al., 2020). Attention after Chowdhery et al. (2022),
     "PaLM", appendix B, halved since it is causal. Recomputation is left out, as in their
     definition of model FLOPs utilisation (MFU).
 
@@ -231,11 +231,11 @@ def plan_schedule(
 
     Args:
         shape: The model.
-        setup: How it is trained.
-        data: What it is trained on.
-        cluster: On what.
-        epochs: Times through the data, where `steps` is not positive.
-        steps: Optimizer steps at most.
+        setup: The training settings.
+        data: The size of the data.
+        cluster: The GPUs.
+        epochs: The number of epochs, if `steps` is not positive.
+        steps: The maximal number of optimizer steps.
     """
     global_batch = cluster.gpus * setup.micro_batch * setup.accumulation
     if steps <= 0:

@@ -1,4 +1,4 @@
-"""What a recipe says about memory and time, read through Oumi's own configuration class."""
+"""The settings of a recipe that decide memory and time, read by Oumi's configuration class."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ _SHARDING: dict[str, Sharding] = {
     "HYBRID_SHARD": "node",
     "NO_SHARD": "none",
 }
-# The trainer's own `fsdp_config` may say a bool, as FSDP 2 has it.
+# The trainer's own `fsdp_config` may hold a bool, as for FSDP 2.
 _RESHARDING: dict[object, Sharding] = {**_SHARDING, True: "full", False: "optimizer"}
 _OPTIMIZER_BYTES = {
     "adamw_torch": (2.0, 0.0),
@@ -28,7 +28,7 @@ _OPTIMIZER_BYTES = {
     "paged_adamw_8bit": (0.0, 2.0),
     "sgd": (0.0, 0.0),
 }
-"""Of each optimizer, the states: how many copies in the parameters' own type, and bytes beside."""
+"""States per parameter by optimizer: copies in the parameters' data type, and further bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Setup:
     Attributes:
         tokens: Tokens of the longest sequence in a batch.
         micro_batch: Sequences that one GPU takes at once.
-        row_budget: Where the sequences of a batch are in one row without padding, the tokens of it
-            that are computed at once (`max_row_tokens`), 0 for all; None where they are padded.
-        accumulation: Micro-batches to a step.
+        row_budget: The tokens of a row without padding that are computed at once
+            (`max_row_tokens`), 0 for all; None if batches are padded.
+        accumulation: Micro-batches per step.
         weight_bytes: Bytes of a frozen or trained weight that is not quantised, at rest.
         activation_bytes: Bytes of a number in the residual stream.
         trained_bytes: Bytes of a trained parameter, of an adapter or of the whole model.
@@ -55,7 +55,7 @@ class Setup:
         wrapped: Whether FSDP gathers layer by layer, and not the model in one piece.
         offload: Whether FSDP keeps weights, gradients and optimizer states on the CPU.
         whole_at_start: Whether each GPU loads the whole model before FSDP shards it.
-        loss: How the loss meets the logits.
+        loss: How the loss is computed from the logits.
     """
 
     tokens: int
@@ -98,10 +98,10 @@ class Setup:
 
 
 def read_setup(config: "TrainingConfig") -> Setup:
-    """Takes from a configuration what memory and time depend on.
+    """Reads from a configuration all that memory and time depend on.
 
     Raises:
-        CoalmError: It trains in a way that the plan does not know.
+        CoalmError: The plan does not know this way to train.
     """
     training, peft, fsdp = config.training, config.peft, read_fsdp(config)
     kwargs = training.trainer_kwargs
@@ -128,8 +128,8 @@ def read_setup(config: "TrainingConfig") -> Setup:
 
     size = config.model.torch_dtype.itemsize if config.model.torch_dtype else 4
     if quantised and not fsdp.used:
-        # peft's prepare_model_for_kbit_training casts what is not in 4 bits to float32; under FSDP
-        # Oumi casts it back.
+        # peft's prepare_model_for_kbit_training casts all that is not in 4 bits to float32. Under
+        # FSDP Oumi casts it back.
         size = 4
     adapter_dtype = kwargs.get("adapter_dtype")
     if adapter_dtype is not None and not training.use_peft:
@@ -171,10 +171,10 @@ def read_setup(config: "TrainingConfig") -> Setup:
 
 
 def share_batch(setup: Setup, *, gpus: int, global_batch: int) -> Setup:
-    """Shares a global batch among GPUs by as few changes as it takes.
+    """Shares a global batch among GPUs with as few changes as possible.
 
-    A row without padding gets shorter. Padded samples stay as many at once where the batch allows
-    it, and are taken as often as it needs. A GPU takes one sample at least.
+    Rows without padding get shorter. The number of padded samples at once stays, if the batch
+    allows it, and their accumulation changes. A GPU takes at least one sample.
     """
     each = max(1, global_batch // gpus)
     if setup.row_budget is None:
@@ -194,9 +194,9 @@ def batch_changes(setup: Setup, shared: Setup) -> list[str]:
 
 
 def longest(config: "TrainingConfig") -> int | None:
-    """Returns the tokens of the longest sequence, or None where a recipe bounds none.
+    """Returns the tokens of the longest sequence, or None if a recipe sets no bound.
 
-    The model's length is the trainer's. A recipe without it gives each dataset its own.
+    The model's length is the trainer's. A recipe without it sets one for each dataset.
     """
     if config.model.model_max_length is not None:
         return config.model.model_max_length
@@ -211,7 +211,7 @@ def longest(config: "TrainingConfig") -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Fsdp:
-    """FSDP, as a recipe asks for it, if it does; see `Setup`."""
+    """The FSDP settings of a recipe; see `Setup`."""
 
     used: bool = False
     sharding: Sharding = "none"
@@ -221,7 +221,7 @@ class Fsdp:
 
 
 def read_fsdp(config: "TrainingConfig") -> Fsdp:
-    """Reads Oumi's `fsdp` section, or the trainer's own `fsdp_config` where a recipe has that.
+    """Reads Oumi's `fsdp` section, or the trainer's own `fsdp_config` if a recipe has one.
 
     Raises:
         CoalmError: It names a strategy that the plan does not know.
@@ -255,8 +255,9 @@ def read_fsdp(config: "TrainingConfig") -> Fsdp:
 def _loads_whole(config: "TrainingConfig", *, quantised: bool) -> bool:
     """Returns True if a process loads the model onto its GPU before FSDP shards it.
 
-    With its `fsdp` section Oumi passes no `device_map`, where Transformers takes the CPU, but for
-    bitsandbytes the process's own GPU. Without it, Oumi makes `auto` the process's own GPU.
+    With an `fsdp` section, Oumi passes no `device_map`. Transformers then loads onto the CPU, or
+    for bitsandbytes onto the process's GPU. Without the section, Oumi resolves `auto` to the
+    process's GPU.
     """
     if config.fsdp.enable_fsdp:
         return quantised

@@ -23,7 +23,7 @@ _LINEARS = {*_ATTENTION_INPUTS, "o_proj", *_MLP_INPUTS, "down_proj"}
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What memory and time depend on. Sizes are numbers of elements.
+    """The sizes of a model that decide memory and time, as numbers of elements.
 
     Attributes:
         name: The model's name.
@@ -34,11 +34,11 @@ class ModelShape:
         heads: The number of query heads.
         layers: The number of decoder layers.
         vocabulary: The number of rows of the output layer.
-        parameters: All parameters without the adapters, tied ones once.
-        layer_parameters: Those of one decoder layer.
-        layer_linear: Those of one decoder layer's linear layers, biases left out.
-        largest_linear: Those of its largest linear layer.
-        trainable: Parameters that are trained: the adapters, or all.
+        parameters: All parameters without the adapters; tied ones count once.
+        layer_parameters: The parameters of one decoder layer.
+        layer_linear: The parameters of one decoder layer's linear layers, without biases.
+        largest_linear: The parameters of its largest linear layer.
+        trainable: The trained parameters: the adapters, or all.
         adapted: For each LoRA module of one layer, its name and the width of its input. Empty
             without LoRA.
         rank: The rank of the adapters; 0 without LoRA.
@@ -62,12 +62,12 @@ class ModelShape:
 
     @property
     def root_parameters(self) -> int:
-        """Those outside the decoder layers: embeddings, final norm, output layer."""
+        """Parameters outside the decoder layers: embeddings, final norm, output layer."""
         return self.parameters - self.layers * self.layer_parameters
 
     @property
     def multiplied(self) -> int:
-        """Parameters that each token is multiplied with: linear layers and the output layer."""
+        """Parameters by which each token is multiplied: linear layers and the output layer."""
         return self.layers * self.layer_linear + self.vocabulary * self.hidden
 
 
@@ -104,18 +104,18 @@ def measure(name: str, config: "PretrainedConfig", peft: "PeftParams | None") ->
     """Builds one layer of the model without memory and counts.
 
     Args:
-        name: What to call it.
+        name: The model's name.
         config: Its configuration.
-        peft: Oumi's LoRA parameters, or None where all parameters are trained.
+        peft: Oumi's LoRA parameters, or None if all parameters are trained.
 
     Raises:
-        CoalmError: Its layers are not of the kind that the plan knows.
+        CoalmError: The plan does not know this kind of layers.
     """
     import torch
     import transformers
     from peft import get_peft_model
 
-    # All layers are alike, so one is built and stands for the others.
+    # All layers are alike, so only one is built.
     single = copy.deepcopy(config)
     single.num_hidden_layers = 1
     if getattr(single, "layer_types", None):

@@ -164,7 +164,7 @@ def _notes(plan: Plan) -> Iterator[str]:
 
 
 def _paper(shape: ModelShape) -> Iterator[str]:
-    """Says what the paper's own hours imply, for a model that it trained."""
+    """Writes what the paper's hours imply, for a model that the paper trained."""
     from coalm_oumi.data.mixture.stats import paper_table
 
     paper = paper_training()

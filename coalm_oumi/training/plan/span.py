@@ -1,4 +1,4 @@
-"""A range, where a plan knows no single number."""
+"""A range, for what is not known as a single number."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Span:
         return Span(self.low * factor, self.high * factor)
 
     def __or__(self, other: "Span") -> "Span":
-        """Takes the larger of each end: two things that go on at the same time."""
+        """Takes the larger of each end: the time of two things that run concurrently."""
         return Span(max(self.low, other.low), max(self.high, other.high))
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
-"""How long a step takes: the host launches kernels while the GPU computes, and the slower decides.
+"""The time of a step: the host launches kernels while the GPU computes, and the slower decides.
 
-Both rates are ranges from measurements. A step's kernels are counted by `benchmarks/launches.py`;
+Both rates are ranges. `benchmarks/launches.py` counts a step's kernels, and
 `tests/training/plan/test_speed.py` compares the numbers here with what a small model dispatches.
 """
 
@@ -21,9 +21,9 @@ The high end: an H100's host took 743 ms for a step of the 8B recipe that launch
 USED = Span(0.16, 0.40)
 """The share of the GPU's speed that the arithmetic reaches, recomputation and padding included.
 
-The low end is measured on an H100 with padded or masked rows: 0.16 for what Oumi published, 0.17
-for packed rows. The high end is what others report for LoRA of an 8B model on one H100 with Flash
-Attention, about 10,000 tokens/s.
+The low end is measured on an H100 with padded or masked rows: 0.16 with the settings that Oumi
+published, 0.17 with packed rows. The high end is what others report for LoRA of an 8B model on one
+H100 with Flash Attention, about 10,000 tokens/s.
 """
 
 _FORWARD, _BACKWARD = 38, 59
@@ -35,11 +35,11 @@ _ADAPTER = {False: (4, 6), True: (6, 9)}
 _MASK = 3, 2
 """Kernels that repeat keys and values for each query head, which SDPA needs under a mask."""
 _FUSED = 24, 42
-"""What Liger's kernels for norms, SwiGLU and rotary positions save in a layer."""
+"""Kernels per layer that Liger saves by fusing norms, SwiGLU and rotary positions."""
 _OUTSIDE = 40
 """Embedding, mask, positions, final norm and loss."""
 _UPDATE = {"adamw_torch": 5.0, "adamw_torch_fused": 2.5}
-"""Of each optimizer, kernels to a group of `_GROUP` parameters; another takes the first's."""
+"""Kernels per group of `_GROUP` parameters, by optimizer; an unknown one counts as the first."""
 _GROUP = 36
 
 
@@ -48,8 +48,8 @@ class Speed:
     """Seconds of one optimizer step on one GPU.
 
     Attributes:
-        host: To launch its kernels.
-        gpu: To compute.
+        host: The time of the host, to launch kernels.
+        gpu: The time of the GPU, to compute.
     """
 
     host: Span
@@ -59,12 +59,12 @@ class Speed:
 def speed_of_step(
     shape: ModelShape, setup: Setup, *, tokens: float, work: float, gpu: Gpu
 ) -> Speed:
-    """Counts one optimizer step, without what FSDP does.
+    """Estimates one optimizer step, without FSDP's communication.
 
     Args:
         shape: The model.
-        setup: How it is trained.
-        tokens: Tokens of a sample, on average.
+        setup: The training settings.
+        tokens: The mean number of tokens per sample.
         work: Floating-point operations of one micro-batch, as `flops_per_token` counts them.
         gpu: The kind of GPU.
     """
@@ -83,8 +83,9 @@ def kernels_of_step(shape: ModelShape, setup: Setup, *, tokens: float) -> float:
 
     Args:
         shape: The model.
-        setup: How it is trained.
-        tokens: Tokens of a sample, on average; they decide into how many parts a row is split.
+        setup: The training settings.
+        tokens: The mean number of tokens per sample, which decides into how many parts a row is
+            split.
     """
     parts = 1
     if setup.row_budget:
