@@ -1,7 +1,7 @@
-"""What touches the disk or the Hub: configuration, JSON files, journals, downloads, provenance.
+"""Access to the disk and the Hub: configuration, JSON files, journals, downloads, provenance.
 
-Writes are whole or not at all. May import `core`. Commands that answer at once import this room,
-so PyTorch and PyArrow are imported where they are used, and `hub` alone imports the Hub's client.
+Files are written atomically. May import `core`. Fast commands import this room, so functions that
+need PyTorch or PyArrow import them, and only `hub` imports the Hub's client.
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Writes files whole or not at all. Imports nothing of Oumi: `autoload` needs it before Oumi is."""
+"""Writes files atomically. Imports nothing of Oumi, because `autoload` needs it before Oumi."""
 
 import os
 import tempfile
@@ -12,7 +12,7 @@ from coalm_oumi.core.wording import printable
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Has an `OSError` of what is written inside name the file.
+    """Makes an `OSError` of the writes inside name the file.
 
     Example:
         >>> with writing(Path("plan.png")):
@@ -39,7 +39,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Writes a text that people look at, with control characters escaped.
+    """Writes a text for people, with control characters escaped.
 
     Raises:
         WriteError: The file cannot be written. What was there before stays.

@@ -9,12 +9,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(parent: int) -> None:
-    """Has the system kill this process when its parent ends, also when that was killed.
+    """Makes the system kill this process when its parent ends, even if the parent is killed.
 
-    Linux alone offers this; elsewhere a child notices at its next read from its parent.
+    Only Linux offers this. Elsewhere a child notices at its next read from its parent.
 
     Args:
-        parent: The parent's process id, as the parent gave it. It may have ended already.
+        parent: The parent's process id, which the parent passed on. It may have ended already.
     """
     if not sys.platform.startswith("linux"):
         return

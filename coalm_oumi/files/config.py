@@ -1,4 +1,4 @@
-"""Reads this package's own YAML, as Oumi reads its: typed, with overrides and `${oc.env:NAME}`."""
+"""Reads this package's YAML as Oumi reads its own: typed, with overrides and `${oc.env:NAME}`."""
 
 import os
 import re
@@ -22,9 +22,9 @@ def read_config(kind: type[T], file: Path, overrides: list[str]) -> T:
     """Reads one YAML file.
 
     Args:
-        kind: The options that say which keys there are, and their types.
-        file: The YAML. `${oc.env:NAME}` in it is the environment variable's value.
-        overrides: Changes of the form `seed=1`, as Oumi takes them.
+        kind: The class of options, which defines keys and types.
+        file: The YAML. `${oc.env:NAME}` stands for the value of an environment variable.
+        overrides: Changes of the form `seed=1`, as in Oumi.
 
     Raises:
         CoalmError: No such file, an unknown or missing key, or a value of the wrong type.
@@ -42,10 +42,10 @@ def read_config(kind: type[T], file: Path, overrides: list[str]) -> T:
 
 
 def read_yaml(file: Path) -> Json:
-    """Reads a YAML of any form, as it stands.
+    """Reads a YAML of any form, without changes.
 
     Raises:
-        CoalmError: It cannot be read, is not YAML, or its anchors stand for too much.
+        CoalmError: It cannot be read, is not YAML, or its anchors expand to too much.
     """
     check_file(file)
     try:
@@ -57,17 +57,17 @@ def read_yaml(file: Path) -> Json:
 
 
 MAX_NODES = 100_000
-"""Keys and values of a YAML with every anchor written out; the largest recipe has under 1,000."""
+"""The most keys and values of a YAML with anchors expanded. The largest recipe has under 1,000."""
 
 
 def check_file(file: Path) -> None:
-    """Checks that a recipe exists, and that its anchors stand for no more than anyone has written.
+    """Checks that a recipe exists, and that its anchors expand to a reasonable size.
 
-    Anchors of anchors double with every line, and reading thirty such lines takes forever.
+    Nested anchors double the size with every line, so reading thirty such lines takes forever.
 
     Raises:
-        CoalmError: It does not exist, is too large, is nested too deeply, or contains itself. Other
-            faults are left to whoever reads it.
+        CoalmError: It does not exist, is too large, is nested too deeply, or contains itself. The
+            caller finds other faults.
     """
     check_recipe(file)
     try:
@@ -79,14 +79,14 @@ def check_file(file: Path) -> None:
     sizes: dict[int, int] = {}
     if root is not None and _nodes(root, sizes, 0, file) > MAX_NODES:
         raise CoalmError(
-            f"{file}: its anchors stand for more than {MAX_NODES:,} keys and values; write out "
-            "what is meant"
+            f"{file}: its anchors stand for more than {MAX_NODES:,} keys and values; use fewer "
+            "anchors"
         )
 
 
 def _nodes(node: yaml.Node, sizes: dict[int, int], depth: int, file: Path) -> int:
-    """Counts a node with all that it stands for; each anchor is looked at once."""
-    if depth > 100:  # also where an anchor contains itself
+    """Counts a node with everything that it expands to. Each anchor is visited once."""
+    if depth > 100:  # also if an anchor contains itself
         raise CoalmError(f"{file}: nested too deeply")
     if id(node) not in sizes:
         inside: list[yaml.Node] = []
@@ -102,7 +102,7 @@ def check_environment(config: Any, file: Path) -> None:
     """Checks that the environment variables that a YAML uses are set.
 
     Args:
-        config: What OmegaConf read, with the changes, unresolved.
+        config: The configuration with the changes, not yet resolved by OmegaConf.
         file: The YAML, for the error.
 
     Raises:

@@ -17,13 +17,13 @@ def fetch(address: str, file: Path, *, sha256: str | None = None) -> Path:
     Args:
         address: Its address.
         file: Where to keep it.
-        sha256: The hash of what is expected.
+        sha256: The expected hash.
 
     Returns:
         `file`.
 
     Raises:
-        CoalmError: It cannot be fetched, or is another file. Nothing is kept of it.
+        CoalmError: It cannot be downloaded, or is not the expected file. Nothing is kept.
     """
     if file.exists():
         return file
@@ -32,8 +32,8 @@ def fetch(address: str, file: Path, *, sha256: str | None = None) -> Path:
             content = reply.read()
     except (OSError, ValueError, http.client.HTTPException) as error:  # cut short, for one
         raise CoalmError(
-            f"{address}: cannot be fetched ({error}); download it elsewhere and give the path of "
-            "that copy in eval_kwargs.data"
+            f"{address}: cannot be downloaded ({error}); download it elsewhere and give the path "
+            "of that copy in eval_kwargs.data"
         ) from error
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise CoalmError(f"{address}: the download is not the expected file; try again")

@@ -1,4 +1,4 @@
-"""Sends what this package made to the Hugging Face Hub."""
+"""Pushes models and data sets to the Hugging Face Hub."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,21 +19,21 @@ def push(
     stale: Sequence[str] = (),
     message: str,
 ) -> str:
-    """Sends files of a folder in one commit.
+    """Pushes files of a folder in one commit.
 
     Args:
         folder: The folder.
-        repository: `owner/name`. It is made, private, if there is none.
-        kind: What the repository holds.
-        files: The names of the files, or patterns of them. Others stay here.
-        stale: Patterns of files of an earlier commit that go, unless they are sent again.
+        repository: `owner/name`. If it does not exist, it is created as a private repository.
+        kind: The kind of the repository.
+        files: Names or patterns of the files to push.
+        stale: Patterns of files of earlier commits to delete, unless they are pushed again.
         message: The commit's message.
 
     Returns:
-        Where it is now.
+        The address of the repository.
 
     Raises:
-        CoalmError: The hub refuses it or cannot be reached. Everything stays on disk.
+        CoalmError: The Hub refuses it or cannot be reached. Everything stays on disk.
     """
     hub = huggingface_hub.HfApi()
     try:
@@ -49,7 +49,7 @@ def push(
         )
     except Exception as error:  # the hub's client raises errors of many libraries
         raise CoalmError(
-            f"{repository}: not sent to the Hugging Face Hub ({one_line(error)}); log in with "
-            f"`hf auth login` and run the command again, or send {folder} yourself with `hf upload`"
+            f"{repository}: not pushed to the Hugging Face Hub ({one_line(error)}); log in with "
+            f"`hf auth login` and run the command again, or push {folder} yourself with `hf upload`"
         ) from error
     return commit.commit_url

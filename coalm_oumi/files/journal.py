@@ -13,19 +13,19 @@ from coalm_oumi.core.errors import CoalmError, WriteError
 from coalm_oumi.core.jsontext import Json, dumps, is_object, nests_deeper
 
 FSYNC_SECONDS = 1.0
-"""Records are written at once and fsynced in groups: a power cut loses at most this much."""
+"""Records are written at once and fsynced in groups. A power cut loses at most this many."""
 
 _DEEPEST = 500
-"""Levels of a record. Python 3.11 cannot read about 1,000, newer releases can; all refuse alike."""
+"""The most levels of a record, for every Python. Python 3.11 cannot read about 1,000 levels."""
 
 
 class Journal:
     """Records of finished work in a JSON Lines file, each under its own key.
 
-    The first line says what the records depend on (model, prompt, data). A journal whose first
-    line says something else is not continued, or starts over if it holds no record. A last line
-    that a kill cut short is dropped, and a damaged line anywhere else is skipped with a warning:
-    its record counts as not done.
+    The first line states what the records depend on (model, prompt, data). If it differs, the
+    journal is refused, or started over if it holds no record. A last line that was cut short by a
+    kill is dropped. Any other damaged line is skipped with a warning, and its work counts as not
+    done.
 
     Example:
         >>> with Journal(Path("answers.jsonl"), made_by={"model": "a"}) as journal:
@@ -35,7 +35,7 @@ class Journal:
 
     Attributes:
         path: The file.
-        records: What was recorded, by key, in the order of the file.
+        records: The records by key, in the order of the file.
         skipped: The numbers of the damaged lines, from 1.
     """
 
@@ -43,12 +43,12 @@ class Journal:
         """Opens or continues a journal, and keeps other processes from writing it.
 
         Args:
-            path: The file; its folder is made if there is none.
+            path: The file; its folder is created if missing.
             made_by: What the records depend on, as JSON.
 
         Raises:
-            CoalmError: Another process writes the journal, it was made by something else, its
-                first line is damaged, or the file cannot be written.
+            CoalmError: Another process is writing the journal, its first line differs or is
+                damaged, or the file cannot be written.
         """
         self.path = path
         self.records: dict[str, Json] = {}
@@ -65,7 +65,7 @@ class Journal:
             raise WriteError(path, error) from error
         try:
             self._read(made_by)
-            # Without a buffer: what a full disk refuses must not be written again later.
+            # Unbuffered, so that a write that fails on a full disk is not repeated later.
             self._stream = path.open("ab", buffering=0)
             self._synced = time.monotonic()
             if not path.stat().st_size:
@@ -99,7 +99,7 @@ class Journal:
         return key in self.records
 
     def append(self, key: str, record: Json) -> None:
-        """Records finished work. A later record of the same key replaces the former.
+        """Records finished work. A later record with the same key replaces the earlier one.
 
         Raises:
             WriteError: The disk is full or read-only. The file holds whole lines only.
@@ -110,7 +110,7 @@ class Journal:
             self.sync()
 
     def sync(self) -> None:
-        """Forces what was appended onto the disk.
+        """Forces the appended records onto the disk.
 
         Raises:
             WriteError: The disk refuses it.
@@ -122,7 +122,7 @@ class Journal:
         self._synced = time.monotonic()
 
     def close(self) -> None:
-        """Forces the rest onto the disk and lets others write."""
+        """Forces the rest onto the disk and releases the lock."""
         try:
             self.sync()
         finally:
@@ -176,7 +176,7 @@ class Journal:
                 f"{self.path}: was made by {other}, this run is {dumps(made_by)}; move the file "
                 "away to start over"
             )
-        if other:  # opened, and nothing was done: nothing is lost
+        if other:  # it holds no record, so nothing is lost
             whole = 0
         if whole < self.path.stat().st_size:
             os.truncate(self.path, whole)

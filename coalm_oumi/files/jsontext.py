@@ -1,4 +1,4 @@
-"""JSON files: read whole or record by record, and written whole or not at all.
+"""JSON files: read whole or record by record, and written atomically.
 
 They are UTF-8, with or without a byte order mark.
 """
@@ -86,7 +86,7 @@ class _NotAListError(ValueError):
 
 
 def _elements(stream: IO[bytes]) -> Iterator[tuple[Json, int]]:
-    """Decodes one element after the other from a buffer that is filled piece by piece."""
+    """Decodes one element after another from a buffer that is filled piece by piece."""
     decode = codecs.getincrementaldecoder("utf-8-sig")().decode
     text, at, ended = "", 0, False
 
@@ -115,7 +115,7 @@ def _elements(stream: IO[bytes]) -> Iterator[tuple[Json, int]]:
                 if ended:
                     raise
             else:
-                # Without a mark behind it, the rest of a number such as 1.5 may be still to come.
+                # If nothing follows a number such as 1.5, the rest of it may still be to come.
                 if ended or _MARK.match(text, end):
                     at = end
                     return element
@@ -158,16 +158,16 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Json]]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, Json, str | None]]:
-    """Yields the lines of a JSON Lines file, also those after a line that is not JSON.
+    """Yields the lines of a JSON Lines file, including those after a line that is not JSON.
 
     Yields:
-        The line's number, from 1, its record, and None; or its number, None, and the problem.
+        The line's number, from 1, its record and None; or its number, None and the problem.
 
     Raises:
         CoalmError: The file is missing.
     """
     try:
-        stream = path.open("rb")  # bytes, so that one that is not UTF-8 spoils its line alone
+        stream = path.open("rb")  # bytes, so that bad UTF-8 spoils only its line
     except OSError as error:
         raise _unreadable(path, error) from error
     with stream:
@@ -189,15 +189,14 @@ def _unreadable(path: Path, error: OSError) -> CoalmError:
 
 
 def write_json(path: Path, value: Json) -> None:
-    """Writes one indented JSON file, whole or not at all."""
+    """Writes one indented JSON file atomically."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def write_jsonl(path: Path, records: Iterable[Json]) -> None:
-    """Writes a JSON Lines file, whole or not at all.
+    """Writes a JSON Lines file atomically.
 
-    What a model wrote may hold halves of surrogate pairs, which UTF-8 cannot encode: they become
-    `?`.
+    Output of models may hold halves of surrogate pairs, which UTF-8 cannot encode. They become `?`.
     """
     text = "".join(f"{dumps(record)}\n" for record in records)
     write_text(path, text.encode("utf-8", "replace").decode("utf-8"))

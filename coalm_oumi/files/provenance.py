@@ -1,4 +1,4 @@
-"""What a run was made with: data, prompts, code and hardware, as its results and logs say it."""
+"""Describes what a run was made with: data, prompts, code and hardware."""
 
 import contextlib
 import functools
@@ -15,7 +15,7 @@ from coalm_oumi.core.jsontext import Json
 from coalm_oumi.files.jsontext import read_json
 
 MARK = "coalm-oumi made with: "
-"""What the line of a training log begins with that holds it as JSON."""
+"""The start of the line in a training log that holds the description as JSON."""
 
 
 def made_with(*, data: Path | None = None, prompts: str | None = None) -> dict[str, Json]:
@@ -26,8 +26,8 @@ def made_with(*, data: Path | None = None, prompts: str | None = None) -> dict[s
         prompts: The fingerprint of the prompt templates that it renders.
 
     Returns:
-        `git` (None outside a checkout), `packages`, `hardware`, and `data` and `prompts`, which are
-        equal for equal content in any place.
+        `git` (None outside a checkout), `packages`, `hardware`, and the hashes `data` and
+        `prompts`, which are equal on any machine if the content is.
     """
     return {
         "git": revision(),
@@ -39,7 +39,7 @@ def made_with(*, data: Path | None = None, prompts: str | None = None) -> dict[s
 
 
 def packages() -> dict[str, str]:
-    """Returns the versions of the packages that move numbers."""
+    """Returns the versions of the packages that influence scores."""
     installed = {"coalm-oumi": __version__}
     for name in ("oumi", "torch", "transformers", "peft", "trl", "datasets", "vllm"):
         with contextlib.suppress(PackageNotFoundError):
@@ -48,7 +48,7 @@ def packages() -> dict[str, str]:
 
 
 def samples_hash(names: Sequence[Json]) -> str:
-    """Identifies a choice of samples by a hash."""
+    """Identifies a selection of samples by a hash."""
     return digest(names)
 
 
@@ -56,7 +56,7 @@ def data_hash(path: Path) -> str | None:
     """Identifies a mixture by the hashes in its manifest, or a file by its content.
 
     Returns:
-        None for a folder that `coalm build` did not write, or nothing at all.
+        None for a folder that `coalm build` did not write, or a path that does not exist.
     """
     manifest = path / "manifest.json"
     if manifest.is_file():
@@ -67,7 +67,7 @@ def data_hash(path: Path) -> str | None:
 
 @functools.cache
 def revision() -> str | None:
-    """Returns the checkout's git revision, with `-dirty` where tracked files differ from it."""
+    """Returns the checkout's git revision, with `-dirty` if tracked files differ from it."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

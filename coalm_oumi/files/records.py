@@ -12,7 +12,7 @@ SUFFIXES = (".parquet", ".jsonl", ".json")
 """The kinds of files that hold records. A `.json` file may hold a list or JSON Lines."""
 
 _NO_RECORDS = ("dataset_info", "dataset_infos", "manifest", "stats", "overlap", "state")
-"""Names of JSON files that describe a data set and are kept beside its records."""
+"""Names of JSON files that describe a data set, beside its records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class FileRecord:
         place: `file:line` for JSON Lines, `file[index]` for the others.
         index: Its number in the file, from 0.
         content: The record.
-        read: How many bytes of the file were read up to its end; an estimate for Parquet.
-        problem: Why the record cannot be read; then its content is None.
+        read: How many bytes of the file were read up to the record's end; an estimate for Parquet.
+        problem: Why the record cannot be read; its content is then None.
     """
 
     place: str
@@ -35,14 +35,14 @@ class FileRecord:
 
 
 def is_record_file(path: Path) -> bool:
-    """Returns True if a file's name says that it holds records."""
+    """Returns True if a file's name is that of a file of records."""
     return path.suffix in SUFFIXES and path.stem not in _NO_RECORDS
 
 
 def record_files(folder: Path) -> Sequence[Path]:
-    """Finds the files of records in a folder, or in its `data` as in a snapshot of a hub data set.
+    """Finds the files of records in a folder, or in its `data` as in a snapshot from the Hub.
 
-    Where some are called `train...`, the others belong to other splits and are left aside.
+    If some are called `train...`, the others belong to other splits and are ignored.
     """
     for home in (folder, folder / "data"):
         if not home.is_dir():
@@ -64,7 +64,7 @@ def read_records(path: Path, *, of: str) -> Iterator[FileRecord]:
         of: What it holds, in the plural, for the error.
 
     Raises:
-        CoalmError: The file is missing, cannot be read, or is of another kind.
+        CoalmError: The file is missing, unreadable, or of another kind.
     """
     if path.suffix == ".parquet":
         yield from _parquet(path)
@@ -80,12 +80,12 @@ def read_records(path: Path, *, of: str) -> Iterator[FileRecord]:
 
 
 def is_json_lines(path: Path) -> bool:
-    """Returns True if a file called `.json` starts with an object on a separate line."""
+    """Returns True if a `.json` file is JSON Lines: its first line is an object."""
     try:
         with path.open(encoding="utf-8-sig") as stream:
             first = stream.readline(1 << 24).strip()
     except (OSError, ValueError):
-        return False  # reading it as a list names the problem
+        return False  # reading it as a list will name the problem
     return first.startswith("{") and first.endswith("}")
 
 
@@ -108,7 +108,7 @@ def _parquet(path: Path) -> Iterator[FileRecord]:
 
 
 def is_whole_arrow(path: Path) -> bool:
-    """Returns True if a file holds an Arrow stream up to its end. It is mapped, not copied."""
+    """Returns True if a file holds a complete Arrow stream. The file is mapped, not copied."""
     import pyarrow as pa
 
     try:

@@ -1,6 +1,6 @@
-"""Where the prompts, recipes and sample data are.
+"""Finds the prompts, recipes and sample data.
 
-Prompts and recipes are top-level folders of the repository, and parts of the package in a wheel.
+Prompts and recipes are top-level folders of the repository. In a wheel they are inside the package.
 """
 
 import re
@@ -15,7 +15,7 @@ SAMPLES = "samples:"
 """The prefix of a path to one of the small raw files of the package."""
 
 HUB = "hub:"
-"""The prefix of a path to a data set on the hub: `hub:owner/name@revision/folder`."""
+"""The prefix of a path to a data set on the Hub: `hub:owner/name@revision/folder`."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -52,10 +52,10 @@ def check_recipe(file: Path) -> None:
 
 
 def resolve(path: str) -> Path:
-    """Returns the path that a configuration means. What is on the hub is fetched first.
+    """Returns the path that a configuration names. Data on the Hub is downloaded first.
 
     Raises:
-        CoalmError: The hub does not have it, or cannot be reached.
+        CoalmError: The Hub does not have it, or cannot be reached.
     """
     if path.startswith(SAMPLES):
         return resource_dir("samples") / path.removeprefix(SAMPLES)
@@ -82,6 +82,6 @@ def _from_hub(path: str) -> Path:
     except Exception as error:  # the hub client raises errors of many libraries
         raise CoalmError(
             f"{path}: unavailable from the Hugging Face Hub ({one_line(error)}). Give a path on "
-            "disk, or log in with `hf auth login` where the data set asks for it"
+            "disk, or, if the data set is gated, log in with `hf auth login`"
         ) from error
     return Path(folder) / (inside or "")

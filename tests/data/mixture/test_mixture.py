@@ -591,6 +591,6 @@ def test_a_build_is_sent_to_the_hub(tmp_path: Path, repo: Path):
         assert not (there / "validation-00000.parquet").exists(), "no shard of the one before"
     refused = run(address)
     assert refused.returncode == 1
-    assert "error: owner/mine: not sent to the Hugging Face Hub" in refused.stderr
+    assert "error: owner/mine: not pushed to the Hugging Face Hub" in refused.stderr
     assert "hf_secret" not in refused.stderr + refused.stdout
     assert (output / "manifest.json").exists()

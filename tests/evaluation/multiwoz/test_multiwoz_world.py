@@ -292,7 +292,7 @@ def test_files_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         folder = fetch.local_databases(address)
     assert Database(folder).rows("hotel")
     assert fetch.local_databases(address) == folder, "the server is gone, the copy is there"
-    with pytest.raises(CoalmError, match="cannot be fetched"):
+    with pytest.raises(CoalmError, match="cannot be downloaded"):
         fetch.local_file(f"{address}/other.zip")
 
 
@@ -300,7 +300,7 @@ def test_a_file_cut_short_is_not_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with (
         ChatServer(lambda _: Reply(b"PK of an archive", cut=4)) as server,
-        pytest.raises(CoalmError, match=r"cannot be fetched \(IncompleteRead"),
+        pytest.raises(CoalmError, match=r"cannot be downloaded \(IncompleteRead"),
     ):
         fetch.local_file(f"{server.url}/MULTIWOZ2.4.zip")
     assert not list(tmp_path.rglob("*.zip"))
