@@ -1,4 +1,4 @@
-"""What `oumi train` and `oumi evaluate` wrote, for people: the report, failures and model card.
+"""Results of `oumi train` and `oumi evaluate` for readers: the report, failures and model card.
 
 May import every room below it, from `training` down.
 """

@@ -1,4 +1,4 @@
-"""The model card: data, hyperparameters and results of one training run, filled in."""
+"""The model card: data, hyperparameters and results of one training run."""
 # pyright: reportMissingTypeStubs=false
 
 import re
@@ -30,7 +30,7 @@ _LICENCES = {
 """The licences of the base models that recipes name, by a part of their names."""
 
 _PATTERNS = (CARD, "*.safetensors", "*.json", "*.jinja", "merges.txt", "*.model")
-"""What of a model's folder is published: no checkpoint, log or optimizer state."""
+"""The files of a model's folder that are published: no checkpoint, log or optimizer state."""
 
 
 def write(
@@ -42,10 +42,10 @@ def write(
     which `coalm merge` copies, and `adapter_config.json`.
 
     Args:
-        folder: The model: an adapter's folder or what `coalm merge` wrote.
-        recipe: The recipe that it was trained with. Needed only if no configuration was saved.
-        run_dir: The folder of its training and evaluations, as `coalm report` takes it; without
-            it, the model's own folder.
+        folder: The folder of an adapter or of a merged model.
+        recipe: The recipe of its training. Needed only if no configuration was saved.
+        run_dir: The folder of its training and evaluations, as for `coalm report`; None takes the
+            model's folder.
 
     Returns:
         The card's path.
@@ -66,7 +66,7 @@ def write(
     known = recorded or recipe
     if known is None:
         raise CoalmError(
-            f"{folder}: no {TELEMETRY} of the run: give --run-dir, or the recipe by -c"
+            f"{folder}: no {TELEMETRY} of the run; give --run-dir, or the recipe with -c"
         )
     if is_adapter:
         _compare(_of_recipe(known), _of_adapter(folder / ADAPTER), str(folder / ADAPTER))
@@ -77,7 +77,7 @@ def write(
 
 
 def _recorded(folder: Path, run_dir: Path | None) -> Path | None:
-    """Finds the configuration that Oumi saved, of the model's own run or of the only one."""
+    """Finds the configuration that Oumi saved, of the model's run or of the only run."""
     if (folder / TELEMETRY).is_file():
         return folder / TELEMETRY
     files = [] if run_dir is None else list(run_dir.rglob(TELEMETRY))
@@ -111,13 +111,13 @@ def _of_adapter(settings: Path) -> dict[str, Any]:
 
 
 def hub_id(name: str) -> str | None:
-    """Returns a model's name if it is one on the hub, and None for a folder."""
+    """Returns a model's name on the Hub, or None for a folder."""
     is_id = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) and not Path(name).exists()
     return name if is_id else None
 
 
 def licence(base: str | None) -> str:
-    """Returns the licence of a base model as the hub names it; `other` if it is not known."""
+    """Returns the Hub's name of a base model's licence; `other` if it is not known."""
     for pattern, name in _LICENCES.items():
         if base is not None and re.search(pattern, base, re.IGNORECASE):
             return name
@@ -125,7 +125,7 @@ def licence(base: str | None) -> str:
 
 
 def hyperparameters(recipe: "TrainingConfig") -> dict[str, Any]:
-    """Lists what a recipe trains with, as the card shows it."""
+    """Lists the hyperparameters of a recipe, as the card shows them."""
     training = recipe.training
     found: dict[str, Any] = {
         "base model": recipe.model.model_name,
@@ -160,7 +160,7 @@ def render(
     runs: Runs | None,
     manifest: Manifest | None = None,
 ) -> str:
-    """Renders the card's text: what was not recorded is left out, never invented."""
+    """Renders the card's text. Fields that were not recorded are left out."""
     base = hub_id(recipe.model.model_name)
     environment = templates(Path(__file__).parent)
     return environment.get_template("card.jinja").render(
@@ -182,17 +182,17 @@ def render(
 
 
 def push(folder: Path, repository: str) -> str:
-    """Sends a model and its card to the Hugging Face Hub.
+    """Pushes a model and its card to the Hugging Face Hub.
 
     Raises:
-        CoalmError: The hub refuses it or cannot be reached.
+        CoalmError: The Hub refuses it or cannot be reached.
     """
     message = "CoALM, trained with coalm-oumi"
     return hub.push(folder, repository, kind="model", files=_PATTERNS, message=message)
 
 
 def _manifest(recipe: "TrainingConfig", runs: Runs | None) -> Manifest | None:
-    """Returns the manifest of the mixture that the recipe names, else the only one of the run."""
+    """Returns the manifest of the recipe's mixture, or else the only one of the run."""
     for data in recipe.data.train.datasets:
         file = Path(data.dataset_path or "nowhere") / "manifest.json"
         if file.is_file():

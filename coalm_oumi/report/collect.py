@@ -1,4 +1,4 @@
-"""Reads the files of run folders: losses, evaluation results and answers, and what they came of."""
+"""Reads the files of run folders: losses, evaluation results, answers and their provenance."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,17 +21,17 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """What one `oumi train` logged.
+    """The log of one `oumi train`.
 
     Attributes:
         name: Its folder, relative to the run folder.
         steps: The optimizer steps at which a loss was logged.
-        losses: The loss over the steps since the entry before, in nats per target token.
+        losses: The loss over the steps since the previous entry, in nats per target token.
         rates: The learning rate at these steps.
         seconds: The wall time of the training loop.
         model: The model that was tuned.
         config: The configuration that Oumi saved.
-        made_with: What the dataset logged of code, data and hardware.
+        made_with: Code, data and hardware, as the dataset logged them.
     """
 
     name: str
@@ -46,27 +46,27 @@ class TrainingRun:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What one task of one `oumi evaluate` found.
+    """The result of one task of one `oumi evaluate`.
 
     Attributes:
-        model: The label of the model: the evaluation's output folder, or its last part where that
-            tells all apart.
+        model: The label of the model: the last part of the evaluation's output folder, or the
+            whole if the last parts are not unique.
         task: The task's name.
         metrics: Its metrics, shares in [0, 1].
-        num_samples: On how many samples.
+        num_samples: The number of samples.
         seconds: The wall time.
-        answers: What the model wrote, where the task kept it.
+        answers: The model's answers, if the task saved them.
         evaluated: The model and adapter that Oumi loaded.
-        started: When, as text that sorts by time.
-        errors: Standard errors of metrics, where the task gives them: LM Evaluation Harness.
+        started: The start time, as text that sorts by time.
+        errors: Standard errors of metrics, if the task gives them (LM Evaluation Harness).
         sizes: The sizes of BFCL's whole categories.
-        version: The task's, and how it asked.
-        style: How it asked, if the task says so.
-        counts: What the task counted beside its metrics, such as the samples that were too long.
-        target_loss: The cross entropy of the targets in nats per token, where it was computed.
-        usd: What was paid for it, where that is known.
+        version: The version of the task, and its style.
+        style: The style of its prompts, if the task records it.
+        counts: Other counts of the task, such as the samples that were too long.
+        target_loss: The cross entropy of the targets in nats per token, if computed.
+        usd: The cost of its API, if known.
         config: The configuration that Oumi saved.
-        made_with: What the task recorded of code, data, prompts, samples and hardware.
+        made_with: Code, data, prompts, samples and hardware, as the task recorded them.
     """
 
     model: str
@@ -89,19 +89,19 @@ class TaskResult:
 
     @property
     def run(self) -> str:
-        """The last part of its output folder: the name of a row of the paper's tables."""
+        """The last part of its output folder, which names a row of the paper's tables."""
         return self.model.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """A mixture that `coalm build` wrote, and what `coalm stats` counted.
+    """A mixture that `coalm build` wrote, and the counts of `coalm stats`.
 
     Attributes:
         name: Its folder, relative to the run folder.
-        manifest: What the build wrote.
-        stats: What was counted; None where nothing was.
-        hash: Identifies its content.
+        manifest: The manifest of the build.
+        stats: The counts, or None.
+        hash: A hash of its content.
     """
 
     name: str
@@ -118,18 +118,18 @@ class Runs:
     results: Sequence[TaskResult]
     mixtures: Sequence[Mixture]
     stages: Mapping[str, Stage] = field(default_factory=dict[str, Stage])
-    """What `coalm reproduce` recorded of its finished stages, by name."""
+    """The finished stages of `coalm reproduce`, by name."""
     damaged: Sequence[str] = ()
-    """Files that cannot be read, as a kill or a full disk leaves them, and why."""
+    """Files that cannot be read, for example after a kill or on a full disk, and the reasons."""
 
     @property
     def manifest(self) -> Manifest | None:
-        """The mixture's manifest. Of several mixtures none is known to be that of the training."""
+        """The mixture's manifest. If there are several, None: the training's is not known."""
         return self.mixtures[0].manifest if len(self.mixtures) == 1 else None
 
 
 def collect(*folders: Path) -> Runs:
-    """Reads run folders. Of several results of one task and model, the latest counts.
+    """Reads run folders. If a task and model have several results, the latest counts.
 
     Raises:
         CoalmError: They hold neither a training run nor a result that can be read.
@@ -155,7 +155,7 @@ def collect(*folders: Path) -> Runs:
     results = _latest(result for evaluation in evaluations for result in evaluation)
     if not training and not results:
         if damaged:
-            raise CoalmError(f"no run can be read: {'; '.join(damaged[:3])}")
+            raise CoalmError(f"every run is unreadable: {'; '.join(damaged[:3])}")
         raise CoalmError(
             f"{', '.join(map(str, folders))}: neither a trainer_state.json nor a task_result.json "
             "is under it; point to the folder that holds the output_dir of `oumi train` and "
@@ -169,7 +169,7 @@ def collect(*folders: Path) -> Runs:
 
 
 def _latest(results: Iterable[TaskResult]) -> list[TaskResult]:
-    """Keeps the latest result of each task and model. Models get short names if these differ."""
+    """Keeps the latest result per task and model. Models get short names if these are unique."""
     latest: dict[tuple[str, str], TaskResult] = {}
     for result in results:
         key = (result.model, result.task)
@@ -223,7 +223,7 @@ def _training(file: Path, root: Path) -> TrainingRun | None:
 
 
 def _logged(folder: Path) -> MadeWith:
-    """Reads what the dataset wrote into a run's log; of several starts, the last counts."""
+    """Reads the dataset's line in a run's log. If there were several starts, the last counts."""
     found = MadeWith()
     for file in sorted(folder.glob("rank_*.log"))[:1]:
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -295,11 +295,11 @@ def _answers(output_dir: Path, name: str | None) -> Sequence[AnswerRecord]:
 
 
 _NOT_METRICS = ("num_samples", "task_version", "sample_len", "target_loss")
-"""Numbers that are not shares. The report shows every metric as a percentage."""
+"""Numbers that are not shares, where the report shows every metric as a percentage."""
 
 
 def _numbers(values: Mapping[str, Json]) -> tuple[dict[str, float], dict[str, float]]:
-    """Separates metrics from their standard errors, which the harness calls `acc_stderr,none`."""
+    """Separates metrics from their standard errors, such as the harness's `acc_stderr,none`."""
     metrics: dict[str, float] = {}
     errors: dict[str, float] = {}
     for key, value in values.items():

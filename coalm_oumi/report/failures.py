@@ -1,4 +1,4 @@
-"""What models get wrong: failures by type, and the same sample across models (paper, Figure 3)."""
+"""Failures of models: by type, and for the same sample across models (paper, Figure 3)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ from coalm_oumi.report.collect import TaskResult, collect
 
 @dataclass(frozen=True, slots=True)
 class ComparedSample:
-    """One sample, and what each model answered to it.
+    """One sample, and each model's answer to it.
 
     Attributes:
-        id: Its name.
-        question: What was asked.
+        id: The sample's name.
+        question: The question.
         offered: The functions or slots that the question lists, if the task records them.
         target: The reference.
-        answers: The record of each model that was asked, by the model's label.
+        answers: The recorded answer of each model, by the model's label.
     """
 
     id: str
@@ -39,8 +39,8 @@ class Task:
 
     Attributes:
         name: The task.
-        counts: How often each model failed in each way; `right` is among the keys.
-        samples: Those that a model got wrong. Those come first that another got right.
+        counts: How often each model failed in each way; the key `right` counts right answers.
+        samples: The samples that a model got wrong, first those that another got right.
     """
 
     name: str
@@ -63,7 +63,7 @@ def find(folder: Path, only: str | None = None) -> list[Task]:
         only: Only tasks with this in their name.
 
     Raises:
-        CoalmError: There are no such answers.
+        CoalmError: There are no answers.
     """
     tasks = compare([r for r in collect(folder).results if only is None or only in r.task])
     if not tasks:
@@ -76,7 +76,7 @@ def find(folder: Path, only: str | None = None) -> list[Task]:
 
 
 def compare(results: Sequence[TaskResult]) -> list[Task]:
-    """Puts models side by side on each task whose answers were kept."""
+    """Compares models on each task whose answers were saved."""
     by_task: dict[str, list[TaskResult]] = defaultdict(list)
     for result in results:
         if result.answers:
@@ -124,8 +124,8 @@ def write(folder: Path, tasks: Sequence[Task], *, samples: int) -> Sequence[Path
 
     Args:
         folder: The folder of runs.
-        tasks: What `find` found.
-        samples: How many samples of a task are on the page.
+        tasks: The tasks that `find` returned.
+        samples: The number of samples per task on the page.
 
     Returns:
         The files written.

@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals of metrics, from what the tasks wrote of each sample."""
+"""Bootstrap confidence intervals of metrics, from the records of the samples."""
 
 import math
 from collections import defaultdict
@@ -21,18 +21,18 @@ _PERCENT = ("rouge_l", "rouge_1", "rouge_2", "bleu_4")
 def interval(result: TaskResult, metric: str, *, seed: int = 0) -> tuple[float, float] | None:
     """Returns the 95 % confidence interval of a metric: the percentile bootstrap over samples.
 
-    MultiWOZ's dialogues are drawn whole, since the turns of one are not independent samples, and
-    BFCL's samples within their categories, as its scores weigh these. Where a task gives a standard
-    error instead of samples, the interval is 1.96 of it to each side.
+    MultiWOZ's dialogues are drawn whole, because the turns of one are not independent samples.
+    BFCL's samples are drawn within their categories, which its scores weight. If a task gives a
+    standard error instead of samples, the interval extends 1.96 standard errors to each side.
 
     Args:
-        result: What a task found.
+        result: The result of a task.
         metric: One of its metrics.
-        seed: Seeds the resampling.
+        seed: The seed of the resampling.
 
     Returns:
-        The bounds, as the metric in [0, 1]. None where no samples tell, where these are not those
-        of the result, or where all are alike: resampling them would feign certainty.
+        The bounds, in [0, 1] like the metric. None if there are no samples, if they belong to
+        another result, or if all are alike, because resampling them would feign certainty.
     """
     value = result.metrics.get(metric)
     if value is None:
@@ -52,7 +52,7 @@ def interval(result: TaskResult, metric: str, *, seed: int = 0) -> tuple[float, 
 
 
 def _parts(result: TaskResult, metric: str) -> list[Sequence[float]]:
-    """Returns for each sample what it adds to the metric's numerator and denominator."""
+    """Returns each sample's contributions to the metric's numerator and denominator."""
     answers = result.answers
     if answers and "turns_right" in answers[0]:  # whole dialogues
         if metric == "joint_goal_accuracy":
@@ -82,7 +82,7 @@ def _draw_shares(
         return None
     right, whole = np.array(parts, dtype=float).T
     if not whole.sum() or not math.isclose(right.sum() / whole.sum(), value, abs_tol=1e-6):
-        return None  # the files are those of another run
+        return None  # the files belong to another run
     chosen = random.integers(len(parts), size=(RESAMPLES, len(parts)))
     rights, wholes = right[chosen].sum(axis=1), whole[chosen].sum(axis=1)
     return np.divide(rights, wholes, out=np.zeros(RESAMPLES), where=wholes > 0)
@@ -100,7 +100,7 @@ def _draw_categories(
     known = _bfcl_metric(columns, shares, sizes, metric)
     if known is None or not math.isclose(known, value, abs_tol=1e-6):
         return None
-    # A category of n verdicts resampled n times holds a binomial number of right ones.
+    # Of n verdicts of a category, n draws give a binomial number of right ones.
     drawn = {
         category: random.binomial(len(found), shares[category], RESAMPLES) / len(found)
         for category, found in verdicts.items()

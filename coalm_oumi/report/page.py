@@ -1,4 +1,4 @@
-"""Renders run folders as one self-contained HTML page, with Markdown, CSV, LaTeX and PNG."""
+"""Renders run folders as a self-contained HTML page, and as Markdown, CSV, LaTeX and PNG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from coalm_oumi.report.intervals import interval
 
 _EXAMPLES = 6
 _METRICS = 8
-"""This many metrics of a task are visible; the others are one click away."""
+"""The number of metrics per task that are visible; the others are folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Share:
     Attributes:
         value: In %.
         interval: Its 95 % confidence interval.
-        best: Whether no other model has more, and another has less.
+        best: Whether no other model has a higher value, and another has a lower one.
     """
 
     value: float
@@ -36,7 +36,7 @@ class TaskTable:
 
     Attributes:
         task: Its name.
-        rows: The metrics, each with a share for each model; None where it has no such result.
+        rows: The metrics, each with a share per model; None if the model has no such result.
         runs: The result of each model.
         examples: Samples that a model got wrong.
     """
@@ -48,7 +48,7 @@ class TaskTable:
 
     @property
     def counts(self) -> Sequence[str]:
-        """What the task counted beside its metrics, of all models."""
+        """The names of the task's other counts, of all models."""
         return list(dict.fromkeys(name for run in self.runs if run for name in run.counts))
 
     @property
@@ -62,7 +62,7 @@ def write(folders: Sequence[Path], output: Path | None = None) -> Sequence[Path]
 
     Args:
         folders: The folders of runs.
-        output: Where to write; None for the first of them.
+        output: The folder to write to; None for the first of these.
 
     Returns:
         The files written, the page first.

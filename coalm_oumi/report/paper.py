@@ -1,4 +1,4 @@
-"""Tables 2-5 as `paper.yaml` holds them, and the commands that reproduce their rows."""
+"""Tables 2-5 of `paper.yaml`, and the commands that reproduce their rows."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ from coalm_oumi.files.resources import resource_dir
 
 NUMBERS = (2, 3, 4, 5)
 _OPTIONS = {"coalm-oumi/api_bank": ApiBankOptions, "coalm-oumi/multiwoz": MultiwozOptions}
-"""The options of the tasks whose results are named by them."""
+"""The options of tasks whose results are named after options."""
 OF_COALM = "coalm_8b"
-"""The run whose evaluation recipes serve, with another model, the runs that have none."""
+"""The run whose evaluation recipes also serve, with overrides, runs that have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class Column:
 
     Attributes:
         label: Its head.
-        task: The label of the task that gives it; `*` stands for any text.
+        task: The label of its task; `*` stands for any text.
         metric: The task's metric.
-        samples: How many samples the whole benchmark has; None where a seeded choice of each
-            category makes none comparable.
+        samples: The number of samples of the whole benchmark. None if the benchmark has categories,
+            of which a task may ask a seeded selection.
         shown: True if the figures show it.
-        style: How the paper asked: the `style` of a result that may stand beside its numbers. None
-            if the column's results are all asked alike.
+        style: The `style` that is comparable with the paper's numbers. None if the column's results
+            all have one style.
     """
 
     label: str
@@ -51,8 +51,8 @@ class PaperRow:
     Attributes:
         name: As printed.
         run: The name of the evaluation that reproduces it.
-        values: What is printed, in %, by column.
-        trained_by: The recipe that trains the model, where it is not one to download.
+        values: The printed numbers in %, by column.
+        trained_by: The recipe that trains the model, if it cannot be downloaded.
     """
 
     name: str
@@ -86,7 +86,7 @@ def table(number: int) -> PaperTable:
 
 
 def kind_of(run: str) -> str | None:
-    """Returns the kind of a run's model: one of the keys of `kinds`."""
+    """Returns the kind of a run's model, a key of `kinds`."""
     kinds = paper.read()["kinds"]
     return next((kind for kind, runs in kinds.items() if run in runs), None)
 
@@ -98,7 +98,7 @@ class EvaluationRecipe:
     Attributes:
         file: Relative to the folder above `recipes`.
         run: The last part of its output_dir.
-        output_dir: The whole.
+        output_dir: Its whole output_dir.
         model: The model that it evaluates.
         engine: Oumi's inference engine.
         tasks: The labels of its results.
@@ -114,7 +114,7 @@ class EvaluationRecipe:
 
 @functools.cache
 def evaluation_recipes() -> Sequence[EvaluationRecipe]:
-    """Returns the package's recipes that evaluate something."""
+    """Returns the package's evaluation recipes."""
     home = resource_dir("recipes")
     found: list[EvaluationRecipe] = []
     for file in sorted(home.rglob("*.yaml")):
@@ -134,7 +134,7 @@ def evaluation_recipes() -> Sequence[EvaluationRecipe]:
 
 
 def _label(task: Mapping[str, Any]) -> str:
-    """Names the result that a task of a recipe gives."""
+    """Returns the label of the result of a recipe's task."""
     name = task["task_name"]
     options = _OPTIONS.get(name)
     if options is None:
@@ -143,10 +143,10 @@ def _label(task: Mapping[str, Any]) -> str:
 
 
 def command(row: PaperRow, column: Column) -> str | None:
-    """Returns the command that would give a cell of a table.
+    """Returns the command that reproduces a cell of a table.
 
     Returns:
-        None where no recipe does: the models that only their own code can score.
+        The command, or None for models that only their own code can score.
     """
     recipes = [
         recipe
@@ -159,7 +159,7 @@ def command(row: PaperRow, column: Column) -> str | None:
     model = _trained(row.trained_by) if row.trained_by else models().get(row.run)
     if model is None:
         return None
-    # Of several recipes with that engine, CoALM 8B's is the one whose head tells about overrides.
+    # If several recipes have that engine, take CoALM 8B's, whose head describes overrides.
     recipes.sort(key=lambda recipe: recipe.run != OF_COALM)
     for recipe in recipes:
         if recipe.engine == model.engine:
@@ -174,8 +174,8 @@ class Model:
 
     Attributes:
         engine: Oumi's name of the engine whose recipes run it.
-        changes: What to override in a recipe, as typed.
-        of_bfcl: The same for BFCL's recipe, which also names how the model is asked.
+        changes: The overrides of a recipe, as typed.
+        of_bfcl: The overrides of BFCL's recipe, which also set the style.
     """
 
     engine: str
@@ -185,7 +185,7 @@ class Model:
 
 @functools.cache
 def models() -> Mapping[str, Model]:
-    """Returns the models of the rows that no recipe is named after, by run."""
+    """Returns the models of the rows without a recipe of that name, by run."""
     found: dict[str, Model] = {}
     for run, row in paper.read()["models"].items():
         changes = " ".join(

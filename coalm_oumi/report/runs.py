@@ -1,4 +1,4 @@
-"""Where the numbers come from, and which of them cannot be compared."""
+"""The provenance of results, and warnings about results that are not comparable."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +12,12 @@ from coalm_oumi.report.saved import MadeWith
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What is known of one run. A field that nobody recorded is empty.
+    """The provenance of one run. A field that was not recorded is empty.
 
     Attributes:
         kind: `build`, `train`, `evaluate`, or `stage` for one of `coalm reproduce`.
         name: Its folder.
-        model: What was loaded.
+        model: The model that was loaded.
         recipe: A hash of the configuration as Oumi saved it.
         revision: The git revision of this package's checkout.
         data: The hash of the mixture.
@@ -26,7 +26,7 @@ class RunRecord:
         hardware: Accelerators or processor.
         seeds: Each seed of the configuration, by its place in it.
         seconds: Wall time.
-        usd: What was paid.
+        usd: The cost of an API.
     """
 
     kind: str
@@ -113,7 +113,7 @@ def _seeds(config: Json) -> str:
 
 
 def warnings(runs: Runs) -> list[str]:
-    """Returns which results are left out or cannot be compared, and why."""
+    """Returns which results are left out or not comparable, and why."""
     by_task: dict[str, list[TaskResult]] = defaultdict(list)
     by_model: dict[str, set[str]] = defaultdict(set)
     for result in runs.results:
@@ -144,7 +144,7 @@ def warnings(runs: Runs) -> list[str]:
 
 
 def _compared(results: Sequence[TaskResult]) -> dict[str, dict[str, str]]:
-    """Returns what must be the same, by model. What nobody recorded differs from nothing."""
+    """Returns what must be equal, by model. A field that was not recorded equals any other."""
 
     def recorded(of: Callable[[TaskResult], str | None]) -> dict[str, str]:
         return {result.model: value for result in results if (value := of(result))}

@@ -12,7 +12,7 @@ from coalm_oumi.files.jsontext import read_json
 
 
 class Saved(Options):
-    """The keys that the report reads. Whoever wrote the file may have written more."""
+    """The keys that the report reads. The file may have others."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -21,7 +21,7 @@ _T = TypeVar("_T", bound=Saved)
 
 
 def read(kind: type[_T], file: Path) -> _T:
-    """Reads a JSON file. One that is not there has no keys.
+    """Reads a JSON file. A missing file has no keys.
 
     Raises:
         CoalmError: It is not JSON, a key is missing, or a value has another type.
@@ -30,7 +30,7 @@ def read(kind: type[_T], file: Path) -> _T:
 
 
 class MadeWith(Saved):
-    """What `coalm_oumi.files.provenance` says of a run, and the hash of the samples it asked."""
+    """The description of a run by `coalm_oumi.files.provenance`, and the hash of its samples."""
 
     git: str | None = None
     packages: Mapping[str, str] = Field(default_factory=dict[str, str])
@@ -58,7 +58,7 @@ class SourceStats(Saved):
 
 
 class Histogram(Saved):
-    """How many samples of each source have lengths between two edges, in tokens."""
+    """The number of samples of each source between two edges of length, in tokens."""
 
     edges: Sequence[float]
     samples: Mapping[str, Sequence[int]]
@@ -81,14 +81,14 @@ class AdapterConfig(Saved):
 
 
 class Stage(Saved):
-    """What `coalm reproduce` recorded of a finished stage."""
+    """A finished stage of `coalm reproduce`."""
 
     seconds: float
     made_with: MadeWith
 
 
 class LogEntry(Saved):
-    """What Transformers' trainer logged at one step, or at the end."""
+    """An entry of the log of Transformers' trainer, at one step or at the end."""
 
     step: int = 0
     loss: float | None = None
@@ -116,7 +116,7 @@ class TaskParams(Saved):
 
 
 class Packages(Saved):
-    """`package_versions.json` of an evaluation by Oumi: the packages that move numbers."""
+    """`package_versions.json` of an evaluation by Oumi: packages that influence scores."""
 
     oumi: str | None = None
     torch: str | None = None
@@ -128,7 +128,7 @@ class Packages(Saved):
 
 
 class HarnessCount(Saved):
-    """How many samples of a task LM Evaluation Harness asked."""
+    """The number of samples of a task that LM Evaluation Harness asked."""
 
     effective: int
 
@@ -143,13 +143,13 @@ class Harness(Saved):
 
 
 class Account(Saved):
-    """What a model of an evaluation cost."""
+    """The cost of a model in an evaluation."""
 
     usd: float | None = None
 
 
 class TaskValues(Saved):
-    """What a task of this package says beside its metrics."""
+    """The values of a task of this package other than its metrics."""
 
     num_samples: int | None = None
     answers: str | None = None

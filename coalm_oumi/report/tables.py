@@ -1,4 +1,4 @@
-"""Tables 1-5: the paper's numbers, ours beside them, and what they differ by."""
+"""Tables 1-5: the paper's numbers, ours beside them, and the differences."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from coalm_oumi.report.intervals import interval
 
 Mark = Literal["", "best", "second"]
 ABLATIONS = 5
-"""The table that has no rows but its own."""
+"""The table to which our runs add no rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class Cell:
     """The paper's number and ours.
 
     Attributes:
-        paper: None where the paper has none.
-        ours: None where the run is missing.
+        paper: The paper's number, or None.
+        ours: Our number; None if the run is missing.
         interval: The 95 % confidence interval of ours.
-        samples: How many samples ours is of.
-        whole: How many the benchmark has, if ours is of fewer.
-        asked: How ours was asked, if the paper asked differently. The two do not compare.
+        samples: The number of samples of ours.
+        whole: The number of samples of the benchmark, if ours has fewer.
+        asked: How ours was asked, if the paper asked differently. The two are not comparable.
     """
 
     paper: Number | None = None
@@ -65,10 +65,10 @@ class TableRow:
     """A row of a table.
 
     Attributes:
-        name: As the paper prints it, or the name of our run where the paper has no such row.
+        name: The paper's name, or the name of our run if the paper has no such row.
         run: The name of the evaluation.
         cells: One per column.
-        commands: What would give the missing cells.
+        commands: The commands that give the missing cells.
     """
 
     name: str
@@ -88,11 +88,11 @@ class Table:
     rows: Sequence[TableRow]
     digits: int
     commands: Sequence[tuple[str, str]]
-    """The commands that would give what is missing, each with the rows that it is for."""
+    """The commands that give the missing cells, each with its rows."""
 
     @property
     def ours(self) -> int:
-        """How many of our numbers it holds."""
+        """The number of our results in it."""
         return sum(cell.ours is not None for row in self.rows for cell in row.cells)
 
     def comparable(self) -> "Table":
@@ -130,7 +130,7 @@ def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
     for row in printed.rows:
         ours = by_run.get(row.run, [])
         cells = [_cell(ours, column, row.values.get(key)) for key, column in columns.items()]
-        # Non-live execution has a number in the paper, and no benchmark that would give another.
+        # Non-live execution has a number in the paper, but the benchmark has withdrawn it.
         # A number that was asked differently fills no gap.
         commands = (
             paper.command(row, column)
@@ -159,7 +159,7 @@ def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
 
 
 def _cell(results: Sequence[TaskResult], column: paper.Column, printed: float | None) -> Cell:
-    """Puts what the results of one run say of a column beside what the paper prints."""
+    """Puts the result of one run for a column beside the paper's number."""
     known = None if printed is None else Number(printed)
     found = [
         result
@@ -168,7 +168,7 @@ def _cell(results: Sequence[TaskResult], column: paper.Column, printed: float | 
     ]
     if not found:
         return Cell(paper=known)
-    # A result that was asked as the paper asked comes before others of the same task.
+    # Prefer a result that was asked as in the paper to others of the same task.
     result = min(found, key=lambda result: _asked_otherwise(result, column) is not None)
     bounds = interval(result, column.metric)
     return Cell(
@@ -182,7 +182,7 @@ def _cell(results: Sequence[TaskResult], column: paper.Column, printed: float | 
 
 
 def _asked_otherwise(result: TaskResult, column: paper.Column) -> str | None:
-    """Returns the style of a result whose column of the paper was asked in another one."""
+    """Returns the style of a result if it differs from the style of the paper's column."""
     if column.style is None or result.style is None or result.style == column.style:
         return None
     return result.style
@@ -193,7 +193,7 @@ def _mixture_table(mixtures: Sequence[Mixture]) -> Table:
     rows_of_paper = dict(printed["rows"])
     keys = ("samples", "tokens")
     total = {key: sum(row[key] for row in rows_of_paper.values()) for key in keys}
-    # Of several mixtures none is known to be the one that the paper's stands beside.
+    # If there are several mixtures, it is not known which to compare with the paper's.
     mixture = mixtures[0] if len(mixtures) == 1 else None
     ours = _counts(mixture) if mixture else {}
     rows: list[TableRow] = []
@@ -257,7 +257,7 @@ def _marked(rows: Sequence[TableRow]) -> list[TableRow]:
             ]
             levels = sorted({figure.value for figure in figures if figure}, reverse=True)[:2]
             if len(levels) < 2:
-                continue  # one alone is neither best nor worst
+                continue  # a single number is not the best
             for row, figure in zip(cells, figures, strict=True):
                 if figure and figure.value in levels:
                     mark: Mark = "best" if figure.value == levels[0] else "second"

@@ -133,7 +133,7 @@ def test_a_value_of_another_type_is_named(runs: Path, name: str, content: object
 
 def test_nothing_but_damaged_results_is_one_clear_error(tmp_path: Path):
     (tmp_path / "task_result.json").write_text("{")
-    with pytest.raises(CoalmError, match=r"no run can be read: .*task_result\.json"):
+    with pytest.raises(CoalmError, match=r"every run is unreadable: .*task_result\.json"):
         collect(tmp_path)
 
 

@@ -1,6 +1,6 @@
-"""The figures of a report, by Matplotlib: PNG files, and SVG that follows the page's scheme.
+"""The figures of a report: PNG files, and SVG that follows the page's colour scheme.
 
-One module per figure or kind of figure; `canvas` holds what they share.
+One module per figure or kind of figure; `canvas` holds the shared code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ matplotlib.use("agg")
 def draw_all(
     found: Runs, *, failures: Sequence[Task], tables: Sequence[Table], models: Sequence[str]
 ) -> list[Figure]:
-    """Draws the figures for which there is something to show.
+    """Draws the figures for which there is data.
 
-    What was asked differently than in the paper is in no figure beside the paper's numbers.
+    Results that were asked differently than in the paper are in no figure with the paper's numbers.
     """
     by_number = {table.number: table.comparable() for table in tables}
     with matplotlib.rc_context(STYLE):  # pyright: ignore[reportArgumentType]

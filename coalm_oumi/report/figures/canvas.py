@@ -1,4 +1,4 @@
-"""What the figures share: colours, style, and a drawing as a PNG file and as an SVG of the page."""
+"""Shared by the figures: colours, style, and output as PNG and as SVG for the page."""
 
 import html
 import io
@@ -14,8 +14,8 @@ INK = "#1b1f24"
 """Text and axes: dark in a PNG, the page's own ink in its SVG."""
 
 COLOURS = ("#7b8794", "#2f7fd6", "#d9542b", "#2a9461", "#a862c6", "#b8860b", "#0e9aa7", "#d0487f")
-"""One per model, in the order of the tables; the first is the base model's. Each has a contrast of
-3:1 or more with white and with the page's dark background."""
+"""One colour per model, in the order of the tables; the first is the base model's. Each has a
+contrast of 3:1 or more with white and with the page's dark background."""
 
 KINDS = {
     "CoALM": COLOURS[2],
@@ -24,10 +24,10 @@ KINDS = {
     "open model": COLOURS[0],
     "closed model": COLOURS[4],
 }
-"""The colours of what a run's model is (Appendix C)."""
+"""The colours of the kinds of models (Appendix C)."""
 
 WIDTH = 5.2
-"""Inches: narrow, so that text stays readable on a telephone."""
+"""Inches: narrow, so that text stays readable on a phone."""
 
 SMALL = 9.5
 
@@ -51,11 +51,11 @@ class Figure:
     """A figure, drawn.
 
     Attributes:
-        name: Its file's name.
-        title: What it shows.
-        alt: What the figure shows, for readers who cannot see it.
+        name: The name of its file.
+        title: Its title.
+        alt: A description for readers who cannot see it.
         svg: For the page; text and axes have the page's colour.
-        png: For a file.
+        png: For the file.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Figure:
 
 
 def colours(models: Sequence[str]) -> dict[str, str]:
-    """Gives each model the colour that it has in all figures: grey to one that was not tuned."""
+    """Assigns each model its colour in all figures: grey for models that were not tuned."""
     found: dict[str, str] = {}
     for model in models:
         plain = is_plain(model) and COLOURS[0] not in found.values()
@@ -76,13 +76,13 @@ def colours(models: Sequence[str]) -> dict[str, str]:
 
 
 def is_plain(model: str) -> bool:
-    """Returns True if a run is of a model as it was before training."""
+    """Returns True if a run evaluates an untrained model."""
     run = model.rpartition("/")[2]
     return run == "base" or paper.kind_of(run) == "open model"
 
 
 def colour_of(run: str) -> str:
-    """Returns the colour of what a run's model is."""
+    """Returns the colour of a run's kind of model."""
     kind = paper.kind_of(run)
     return KINDS[kind] if kind else COLOURS[6]
 
@@ -113,7 +113,7 @@ _IDS: Sequence[tuple[str, Callable[[str], str]]] = (
 
 
 def _inline(svg: str, name: str, alt: str) -> str:
-    """Makes an SVG part of a page: unique ids, the page's ink and font, no outer size."""
+    """Adapts an SVG to a page: unique ids, the page's ink and font, no outer size."""
     svg = svg[svg.index("<svg") :]
     for pattern, renamed in _IDS:
         svg = re.sub(pattern, renamed(name), svg)

@@ -13,7 +13,7 @@ _COLOURS = ("#2a9461", "#d9542b", "#b8860b", "#a862c6", "#2f7fd6", "#0e9aa7", "#
 
 
 def failure_bars(tasks: Sequence[Task]) -> Figure | None:
-    """How often each model is right, and how it fails otherwise (Figure 3's comparison)."""
+    """Draws how often each model is right or fails in each way (as Figure 3)."""
     if not tasks:
         return None
     kinds = _kinds(tasks)
@@ -50,7 +50,7 @@ def failure_bars(tasks: Sequence[Task]) -> Figure | None:
 
 def _kinds(tasks: Sequence[Task]) -> list[str]:
     """Returns the types of failure: `right` first, then the most frequent."""
-    totals = Counter(right=0)  # first, and green, also if nobody is right
+    totals = Counter(right=0)  # first, and green, even if no model is right
     for task in tasks:
         for counts in task.counts.values():
             totals.update(counts)

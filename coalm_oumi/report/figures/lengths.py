@@ -1,4 +1,4 @@
-"""How long the samples of a mixture are."""
+"""Lengths of the samples of a mixture."""
 
 import re
 
@@ -10,7 +10,7 @@ from coalm_oumi.report.figures.canvas import COLOURS, INK, SMALL, WIDTH, Figure,
 
 
 def length_histogram(mixture: Mixture) -> Figure | None:
-    """How long the samples of each source are, in tokens."""
+    """Draws the lengths of each source's samples, in tokens."""
     stats = mixture.stats
     if stats is None or stats.histogram is None:
         return None

@@ -1,4 +1,4 @@
-"""Who is good at both dialogue and function calling (the paper's Figure 1)."""
+"""Dialogue against function calling (the paper's Figure 1)."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from coalm_oumi.report.tables import Table
 
 
 def both_skills(dialogue: Table, calling: Table) -> Figure | None:
-    """Who is good at both (Figure 1): MultiWOZ Success against BFCL's overall accuracy."""
+    """Draws MultiWOZ Success against BFCL's overall accuracy (Figure 1)."""
     names = {row.run: row.name for row in dialogue.rows}
     xs = {row.run: row.cells[0] for row in dialogue.rows}
     ys = {row.run: row.cells[0] for row in calling.rows}
@@ -53,7 +53,7 @@ def both_skills(dialogue: Table, calling: Table) -> Figure | None:
 def _label_apart(canvas: Canvas, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     """Writes each point's name where it covers neither another name nor a point.
 
-    adjustText 1.4 covers points when every model is there twice, and no two of its runs agree.
+    adjustText 1.4 covers points if every model has two, and its runs differ.
     """
     canvas.draw_without_rendering()
     taken = []

@@ -8,7 +8,7 @@ from coalm_oumi.report.tables import Number, Table
 
 
 def paper_bars(table: Table) -> Figure | None:
-    """One of Tables 2-4 as bars: the paper's outlined, ours filled with their intervals."""
+    """Draws one of Tables 2-4 as bars: the paper's outlined, ours filled, with intervals."""
     columns = list(paper.table(table.number).columns.values())
     shown = [number for number, column in enumerate(columns) if column.shown]
     rows = [
@@ -57,7 +57,7 @@ def _of(number: Number | None) -> str:
 
 
 def ablations(table: Table) -> Figure | None:
-    """Table 5: what each score loses when a domain is left out, against the full CoALM 8B."""
+    """Draws Table 5: the loss of each score without a domain, against the full CoALM 8B."""
     full = next(row for row in table.rows if row.run == "coalm_8b")
     without = [row for row in table.rows if "_wo_" in row.run]
     rows = len(without) * (len(table.columns) + 1.6)

@@ -19,14 +19,14 @@ from coalm_oumi.report.intervals import interval
 
 
 def metric_bars(results: Sequence[TaskResult], models: Sequence[str]) -> Figure | None:
-    """The first metric of each of our tasks, all models beside each other."""
+    """Draws the first metric of each of our tasks, with all models side by side."""
     results = [r for r in results if r.metrics and not _is_general(r)]
     leading = {r.task: next(iter(r.metrics)) for r in reversed(results)}
     return _task_bars(results, models, leading, "tasks", "Our runs, by task")
 
 
 def forgetting(results: Sequence[TaskResult], models: Sequence[str]) -> Figure | None:
-    """General tasks of LM Evaluation Harness before and after training (section 7)."""
+    """Draws general tasks of LM Evaluation Harness before and after training (section 7)."""
     results = [r for r in results if r.metrics and _is_general(r)]
     leading = {r.task: _leading_metric(r) for r in reversed(results)}
     title = "General tasks before and after training"
@@ -73,14 +73,14 @@ def _task_bars(
     axes.set_yticks([])
     axes.set_ylim(y - 0.6, -0.8)
     axes.set_xlim(0, 150)
-    axes.spines["bottom"].set_bounds(0, 100)  # right of it there is room for text alone
+    axes.spines["bottom"].set_bounds(0, 100)  # the space to the right is for text
     axes.set_xticks(range(0, 101, 25))
     axes.set_xlabel("%; the line is the 95 % interval")
     return finished(canvas, name, title, "; ".join(alts))
 
 
 def _leading_metric(result: TaskResult) -> str:
-    """Returns the metric that stands for a task of LM Evaluation Harness."""
+    """Returns the main metric of a task of LM Evaluation Harness."""
     for name in ("acc_norm", "acc", "exact_match (strict-match)", "prompt_level_strict_acc"):
         if name in result.metrics:
             return name

@@ -9,7 +9,7 @@ from coalm_oumi.report.figures.canvas import COLOURS, WIDTH, Figure, finished
 
 
 def training_curves(training: Sequence[TrainingRun]) -> Figure | None:
-    """Loss and learning rate over the steps of each training run."""
+    """Draws loss and learning rate over the steps of each training run."""
     training = [run for run in training if run.steps]
     if not training:
         return None
@@ -37,7 +37,7 @@ def training_curves(training: Sequence[TrainingRun]) -> Figure | None:
 
 
 def smoothed(values: Sequence[float], weight: float = 0.8) -> list[float]:
-    """The exponential moving average, corrected for its start at zero."""
+    """Returns the exponential moving average, corrected for its start at zero."""
     averages: list[float] = []
     total = norm = 0.0
     for value in values:
