@@ -16,7 +16,7 @@ from coalm_oumi.report.intervals import interval
 
 Mark = Literal["", "best", "second"]
 ABLATIONS = 5
-"""The table to which our runs add no rows."""
+"""The number of the ablations' table, to which our other runs add no rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,9 @@ def test_a_file_of_hammers_repository_is_kept(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(api_bank, "SOURCE", (tmp_path / "repository").as_uri())
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CoalmError, match=r"apibank_l1\.json: cannot be downloaded .* give the path"):
+    with pytest.raises(
+        CoalmError, match=r"apibank_l1\.json: cannot be downloaded .* give the path"
+    ):
         api_bank.locate("apibank_l1.json")
     published = write_questions_into(tmp_path / "repository")
     with pytest.raises(CoalmError, match="the download is not the expected file"):
