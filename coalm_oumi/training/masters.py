@@ -14,19 +14,19 @@ _KEY = "float32_masters"
 
 
 def cast_trained(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Casts the parameters of a model that are trained, in place. The frozen ones stay."""
+    """Casts the trained parameters of a model in place, and not the frozen ones."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
 
 
 def keep_masters(optimizer: torch.optim.Optimizer) -> None:
-    """Lets an optimizer update float32 masters of its parameters.
+    """Makes an optimizer update float32 masters of its parameters.
 
-    Before each step the gradients of the parameters are copied to the masters. After it the masters
-    are copied to the parameters. The optimizer's state dict holds the masters, so that a resumed
-    run loses no bits. `optimizer.zero_grad` clears the gradients of the masters alone, but
-    Transformers' trainer calls `model.zero_grad`.
+    Before each step, the gradients of the parameters are copied to the masters. After it, the
+    masters are copied to the parameters. The optimizer's state dict holds the masters, so that a
+    resumed run loses no bits. `optimizer.zero_grad` clears only the gradients of the masters; this
+    is enough because Transformers' trainer calls `model.zero_grad`.
 
     Args:
         optimizer: An optimizer that has made no step yet.
@@ -75,6 +75,6 @@ def keep_masters(optimizer: torch.optim.Optimizer) -> None:
 
 @torch.no_grad()
 def _copy(source: list[Any], target: list[Any]) -> None:
-    """Copies tensors by a few kernels for the whole list."""
+    """Copies a list of tensors with a few kernels."""
     if source:
         torch._foreach_copy_(target, source)

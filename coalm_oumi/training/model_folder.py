@@ -1,7 +1,7 @@
 """Writes models and tokenizers so that Transformers 4.57 and 5 both read them.
 
-vLLM 0.14, the release that Oumi takes, requires 4.57. This module can go when Oumi takes a vLLM
-that takes Transformers 5.
+vLLM 0.14, the release that Oumi supports, requires 4.57. Remove this module when Oumi supports a
+vLLM with Transformers 5.
 """
 
 from pathlib import Path
@@ -15,17 +15,17 @@ def save(part: Any, folder: Path) -> None:
 
     Args:
         part: A Transformers model, or a fast tokenizer.
-        folder: Where to. Other files there stay.
+        folder: The folder to write to. Other files in it stay.
     """
     part.save_pretrained(folder)
     rewrite_configs(folder)
 
 
 def rewrite_configs(folder: Path) -> None:
-    """Writes the configurations in a folder by the names that both releases know.
+    """Rewrites the configurations in a folder with the names that both releases know.
 
     Args:
-        folder: Where a model, a tokenizer or both were saved.
+        folder: The folder of a model, a tokenizer or both.
     """
     for name, rewrite in (("config.json", _model), ("tokenizer_config.json", _tokenizer)):
         file = folder / name
@@ -36,10 +36,10 @@ def rewrite_configs(folder: Path) -> None:
 
 
 def _model(config: dict[str, Any]) -> None:
-    """Adds the rotary embedding's settings by the names of 4.57.
+    """Adds the rotary embedding's settings under the names of 4.57.
 
-    Transformers 5 writes `rope_parameters` alone. 4.57 ignores it without a word, and computes with
-    its default base of 10,000, where Llama 3.1 has 500,000.
+    Transformers 5 writes only `rope_parameters`. 4.57 silently ignores it and uses its default base
+    of 10,000, where Llama 3.1 has 500,000.
     """
     if isinstance(text := config.get("text_config"), dict):
         _model(text)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from oumi.core.configs import BaseConfig, TrainingConfig
 
 TELEMETRY = "telemetry/training_config.yaml"
-"""Where Oumi saves the configuration of a training run, in its output_dir."""
+"""The file in a run's output_dir in which Oumi saves the configuration."""
 
 _Config = TypeVar("_Config", bound="BaseConfig")
 

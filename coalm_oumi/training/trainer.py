@@ -37,13 +37,14 @@ class CoalmSftConfig(_TrlConfig):
     """TRL's options and ours.
 
     Attributes:
-        adapter_dtype: The type of the adapters: `float32`, or `bfloat16` like the base. None leaves
-            them as peft makes them, in float32: then each LoRA layer casts its input, which is a
-            quarter of the kernels of a step. For bfloat16 the optimizer keeps float32 masters.
-        max_row_tokens: A padding-free row of more tokens is computed in parts of whole samples, one
-            after the other, whose gradients add up to the row's. It bounds the memory of a step.
-        token_metrics: False leaves out entropy and accuracy of the tokens. Computing them reads a
-            number from the GPU several times a step, and each time the host waits for it.
+        adapter_dtype: The data type of the adapters: `float32`, or `bfloat16` like the base model.
+            None leaves them in float32, as peft creates them. Then each LoRA layer casts its input,
+            which is a quarter of the kernels of a step. For bfloat16 the optimizer keeps float32
+            masters.
+        max_row_tokens: Bounds the memory of a step. A longer padding-free row is computed in parts
+            of whole samples, one after another, whose gradients add up to the row's.
+        token_metrics: False leaves out entropy and accuracy of the tokens, for which the host waits
+            for the GPU several times per step.
     """
 
     original = _TrlConfig
@@ -66,11 +67,11 @@ class CoalmSftConfig(_TrlConfig):
             CoalmError: One has a value that it cannot have.
         """
         if not torch.cuda.is_available():
-            # Transformers refuses TF32 where there is no GPU. A recipe that is tried out on a CPU
-            # computes float32 as it is.
+            # Transformers refuses TF32 without a GPU. A recipe that is tried on a CPU computes
+            # plain float32.
             self.tf32 = None
         if not self.token_metrics:
-            # Oumi sets this always. Looking for NaN in each step waits for the GPU as well.
+            # Oumi always sets this. Looking for NaN in each step would wait for the GPU as well.
             self.logging_nan_inf_filter = False
         self._check()  # first: Transformers 4 sets environment variables for FSDP
         super().__post_init__()
@@ -81,7 +82,7 @@ class CoalmSftConfig(_TrlConfig):
                 f"training.trainer_kwargs.adapter_dtype: `{self.adapter_dtype}` is neither "
                 f"{' nor '.join(_DTYPES)}"
             )
-        # Oumi's `fsdp` section comes as a variable of Accelerate, the trainer's own as `fsdp`.
+        # Oumi passes its `fsdp` section as a variable of Accelerate; the trainer's own is `fsdp`.
         sharded = bool(self.fsdp) or os.environ.get("ACCELERATE_USE_FSDP") == "true"
         if self.adapter_dtype == "bfloat16" and sharded:
             raise CoalmError(
@@ -115,7 +116,7 @@ class CoalmSftTrainer(_TrlTrainer):
         """Builds the trainer, and casts the adapters if a recipe asks for it.
 
         Raises:
-            CoalmError: It asks for it, and the model has none.
+            CoalmError: The recipe asks for it, and the model has no adapters.
         """
         super().__init__(*args, **kwargs)
         self._cast_adapters()
@@ -165,7 +166,7 @@ class CoalmSftTrainer(_TrlTrainer):
             if num_items_in_batch is None:
                 raise CoalmError(
                     "training.trainer_kwargs.max_row_tokens: this model does not take the number "
-                    "of targets of a step, so parts of a row cannot be weighed"
+                    "of targets of a step, so parts of a row cannot be weighted"
                 )
             parts = split_row(inputs, budget)
         losses: list[torch.Tensor] = []
@@ -184,14 +185,14 @@ class CoalmSftTrainer(_TrlTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Computes the loss, and TRL's metrics of it unless a recipe leaves them out."""
+        """Computes the loss, and TRL's metrics unless a recipe leaves them out."""
         if getattr(self.args, "token_metrics", True) or not model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inputs = {**inputs, "use_cache": False}
         if self.args.use_liger_kernel:
             inputs["skip_logits"] = True
             inputs["use_token_scaling"] = self.args.loss_type == "dft"
-        # The method of TRL's parent: what TRL adds to it are the metrics.
+        # The method of TRL's parent class, to which TRL adds only the metrics.
         return transformers.Trainer.compute_loss(
             self, model, inputs, return_outputs, num_items_in_batch
         )
@@ -203,7 +204,7 @@ def split_row(inputs: Mapping[str, torch.Tensor], budget: int) -> list[dict[str,
     Args:
         inputs: Tensors of shape (1, tokens): `input_ids`, `labels` and `position_ids`, which start
             from 0 at each sample.
-        budget: The tokens of a part. A sample that is longer makes a part alone.
+        budget: The tokens of a part. A longer sample is a part by itself.
 
     Returns:
         The parts, in order. Each has at least one sample.

@@ -1,4 +1,4 @@
-"""Writes whole models: an adapter merged into its base, and a base quantised once."""
+"""Writes complete models: an adapter merged into its base, and a base quantised once."""
 
 import math
 import shutil
@@ -25,20 +25,20 @@ Dtype = Literal["bfloat16", "float32"]
 def merge(
     adapter: Path, output: Path, *, base: str | None = None, dtype: Dtype = "bfloat16"
 ) -> float:
-    """Merges a LoRA adapter into its base model and writes a model that stands alone.
+    """Merges a LoRA adapter into its base model and writes a complete model.
 
     Args:
         adapter: The folder that `oumi train` wrote.
-        output: The folder to write. The tokenizer is the one that the adapter was trained with;
-            its chat template also takes tools, in CoALM's form. The configuration that Oumi saved
-            of the training comes along, for the model's card.
-        base: The base model, a hub id or a folder; without it, the one that the adapter names.
-        dtype: The precision of the merged weights. bfloat16 rounds a small change away, since it
-            has 8 bits of precision beside the much larger weight.
+        output: The folder to write. The tokenizer is the one of the adapter's training; its chat
+            template also takes tools, in CoALM's form. The configuration of the training, which
+            Oumi saved, is copied for the model's card.
+        base: The base model, a hub id or a folder; None takes the one that the adapter names.
+        dtype: The precision of the merged weights. bfloat16, with 8 significant bits, rounds
+            updates away that are small beside the weight.
 
     Returns:
-        The share of the adapter's change that rounding took away, in [0, 1]: the norm of the
-        rounding errors over the norm of the change.
+        The share of the adapter's update that was rounded away, in [0, 1]: the norm of the
+        rounding errors over the norm of the update.
 
     Raises:
         CoalmError: `adapter` holds no adapter, the base is quantised or unavailable, or something
@@ -55,7 +55,7 @@ def merge(
     precision = {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
     with _whole(output) as folder:
         model = _base_model(base, precision)
-        # `safe_merge` stops at weights that are not numbers.
+        # `safe_merge` refuses weights that are NaN.
         tuned: Any = peft.PeftModel.from_pretrained(model, str(adapter))
         lost = _rounded_away(tuned)
         save(tuned.merge_and_unload(safe_merge=True), folder)
@@ -87,7 +87,7 @@ def _base_model(name: str, precision: Any) -> Any:
 
 
 def _rounded_away(tuned: Any) -> float:
-    """Returns the share of an adapter's change that the precision of its base rounds away."""
+    """Returns the share of an adapter's update that the precision of its base rounds away."""
     from peft.tuners.lora import LoraLayer
 
     error, change = 0.0, 0.0
@@ -104,9 +104,9 @@ def _rounded_away(tuned: Any) -> float:
 
 
 def quantize(recipe: "TrainingConfig", output: Path) -> None:
-    """Quantises a recipe's model by the recipe's own QLoRA settings and writes it.
+    """Quantises a recipe's model with the recipe's QLoRA settings and writes it.
 
-    Training then reads 4 bits per weight instead of 16, and does not quantise them in each process.
+    Training then reads 4 bits per weight instead of 16, and its processes need not quantise.
 
     Args:
         recipe: A training configuration with `peft.q_lora`.
@@ -143,7 +143,7 @@ def quantize(recipe: "TrainingConfig", output: Path) -> None:
 
 @contextmanager
 def _whole(output: Path) -> Iterator[Path]:
-    """Gives a folder to write into, which becomes `output` when all went well."""
+    """Yields a temporary folder, which becomes `output` if nothing fails."""
     if output.exists():
         raise CoalmError(f"{output}: already exists; move it away or give another folder")
     output.parent.mkdir(parents=True, exist_ok=True)

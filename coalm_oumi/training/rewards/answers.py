@@ -11,8 +11,8 @@ from coalm_oumi.formats.calls import CallError, FunctionCall
 from coalm_oumi.formats.states import DialogueState, parse_state
 
 VERSION = 2
-"""Part of the name of cached prompts, whose targets were read here. Raise it when `read` accepts or
-refuses different answers; a test compares its results with recorded ones."""
+"""Part of the name of cached prompts, whose targets are read here. Raise it when `read` accepts or
+refuses different answers. A test compares its results with recorded ones."""
 
 _LINE = re.compile(r"^(User|Thought|Action|Observation|System):", re.MULTILINE)
 
@@ -23,11 +23,11 @@ class AnswerError(CoalmError):
 
 @dataclass(frozen=True, slots=True)
 class ReadAnswer:
-    """What an answer says, as far as a program can judge it.
+    """The parts of an answer that a program can judge.
 
     Attributes:
         state: The dialogue state of a `tod` sample; None for others.
-        calls: The function calls; none in a reply to the user.
+        calls: The function calls; empty for a reply to the user.
     """
 
     state: DialogueState | None = None
@@ -38,8 +38,8 @@ def read(text: str, sample: Sample) -> ReadAnswer:
     """Reads an answer to a sample's prompt.
 
     The form is that of the target: for `tod` a state (Figure 4); for `la` a JSON list of calls
-    (Figure 5), or plain text where the target is plain text; for `cra` the same steps as the
-    target's, such as `Action:` (Figure 6) or `System:` (Figure 7), none of them empty.
+    (Figure 5), or plain text if the target is plain text; for `cra` the steps of the target, such
+    as `Action:` (Figure 6) or `System:` (Figure 7), none of them empty.
 
     Raises:
         CoalmError: It is in another form.
@@ -59,7 +59,7 @@ def target(sample: Sample) -> ReadAnswer:
     """Reads a sample's own target.
 
     Raises:
-        CoalmError: It is in no form that an answer could be compared with.
+        CoalmError: No answer could be compared with its form.
     """
     return read(sample.output, sample)
 

@@ -1,4 +1,4 @@
-"""Reads from a sample's prompt what an answer may rest on: the functions, and what was said."""
+"""Reads from a sample's prompt what an answer may use: the functions, and what was said."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -26,13 +26,13 @@ _OWN_STEP = re.compile(r"^(?:Thought:|Action:|System: \[\{).*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an answer may rest on.
+    """The parts of a prompt that an answer may use.
 
     Attributes:
-        functions: The functions that the prompt lists, by name, since two may share a name; None
-            where it lists none that can be read.
+        functions: The functions that the prompt lists, by name; two may share a name. None if
+            it lists no readable functions.
         evidence: What the user, the tools and the system's replies have said so far. The agent's
-            own thoughts and calls are not evidence.
+            thoughts and calls are not evidence.
     """
 
     functions: Mapping[str, Sequence[Function]] | None

@@ -1,7 +1,7 @@
 """The reward functions that recipes name: importing this module registers them in Oumi.
 
-TRL calls them with the answers to a batch of prompts and the columns of its dataset, which
-`coalm-oumi/mixture_grpo` gives: those of a sample.
+TRL calls them with the answers to a batch of prompts and the columns of its dataset. These are the
+columns of a sample, which `coalm-oumi/mixture_grpo` provides.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -22,11 +22,10 @@ VERSION = 1
 class MixtureGrpoDataset(MixtureDataset):
     """The samples of `coalm-oumi/mixture` as prompts, for the trainer TRL_GRPO.
 
-    Each row has `prompt`, the one message of the user, and the sample's own columns, which reach
-    the reward functions of `coalm_oumi.training.rewards`. It takes the options of
-    `coalm-oumi/mixture`. A sample whose prompt and target are longer than `max_length`, or
-    `model.model_max_length` without it, is dropped or is an error: TRL does not cut prompts, and
-    neither does this.
+    Each row has `prompt`, the user's only message, and the sample's columns, which TRL passes to
+    the reward functions of `coalm_oumi.training.rewards`. The dataset takes the options of
+    `coalm-oumi/mixture`. A sample whose prompt and target are longer than `max_length` (by default
+    `model.model_max_length`) is dropped or raises an error; it is never cut.
 
     Example:
         A recipe's part::
@@ -47,7 +46,7 @@ class MixtureGrpoDataset(MixtureDataset):
         """Makes all prompts, once.
 
         Raises:
-            CoalmError: The recipe says `stream: true`, or a record is bad.
+            CoalmError: The recipe sets `stream: true`, or a record is bad.
         """
         if return_iterable:
             raise CoalmError(f"{self.dataset_name}: set `stream: false`; prompts are not streamed")
@@ -78,7 +77,7 @@ class MixtureGrpoDataset(MixtureDataset):
         return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
     def _check_target(self, sample: Sample) -> None:
-        """Finds a target that no answer can be compared with before a model is asked."""
+        """Refuses a target with which no answer can be compared, before a model is asked."""
         try:
             answers.target(sample)
         except CoalmError as error:

@@ -1,18 +1,18 @@
 """The rewards as pure functions of an answer and its sample, each in [0, 1].
 
-What each gives for the kinds of target, to an answer that can be read in the target's form:
+What an answer in the form of its target gets, by the kind of target:
 
 | score | state (`tod`) | calls (`la`, `cra`) | plain reply, or no call due |
 | --- | --- | --- | --- |
 | `form` | 1 | 1 | 1 |
-| `call_validity` | 1 | share of valid calls | 1 without calls, else as left |
-| `match` | slot F1 | 1 for just the target's calls, else 0 | 1 without calls, else 0 |
-| `argument_support` | share of supported values | the same | 1 without calls, else as left |
+| `call_validity` | 1 | share of valid calls | 1 without calls, else as for calls |
+| `match` | slot F1 | 1 for exactly the target's calls, else 0 | 1 without calls, else 0 |
+| `argument_support` | share of supported values | the same | 1 without calls, else as for calls |
 
-An answer that cannot be read gets 0 from all of them. So that saying nothing is no way out, an
-answer without calls, or without values, gets 0 for them where the target has some. What the target
-itself says is never held against an answer: it counts as valid and as supported, so that every
-target gets 1. The wording of replies is not judged: it is left to supervised training.
+An unreadable answer gets 0 from all of them. If the target has calls or values, an answer without
+any gets 0 for them, so that a model gains nothing by saying nothing. The target's own calls and
+values always count as valid and supported, so that every target gets 1. No score judges the wording
+of replies, which is left to supervised training.
 """
 
 from collections.abc import Iterator
@@ -33,10 +33,10 @@ def form(text: str, sample: Sample) -> float:
 
 
 def call_validity(text: str, sample: Sample) -> float:
-    """The share of calls that the prompt's functions allow.
+    """Returns the share of calls that the prompt's functions allow.
 
-    A valid call names a listed function, gives its required arguments, and no unknown one. Where
-    the prompt lists no functions that can be read, each call is valid.
+    A valid call names a listed function, has its required arguments and no unknown ones. If the
+    prompt lists no readable functions, every call is valid.
     """
     answer, expected = _read(text, sample), target(sample)
     if answer is None:
@@ -48,7 +48,7 @@ def call_validity(text: str, sample: Sample) -> float:
 
 
 def match(text: str, sample: Sample) -> float:
-    """How far an answer is the target: `ast_match` for calls, slot F1 for a state."""
+    """Returns how well an answer matches the target: `ast_match` for calls, slot F1 for a state."""
     answer, expected = _read(text, sample), target(sample)
     if answer is None:
         return 0.0
@@ -60,10 +60,11 @@ def match(text: str, sample: Sample) -> float:
 
 
 def argument_support(text: str, sample: Sample) -> float:
-    """The share of argument or slot values that the prompt supports: the rest is made up.
+    """Returns the share of argument or slot values that the prompt supports. Others are made up.
 
-    A value is supported by what the user, the tools or the system's replies said, normalised (see
-    `coalm_oumi.data.cra.evidence`), or as the default that the prompt lists for its argument.
+    A value is supported if the user, the tools or the system's replies said it, after normalising
+    (see `coalm_oumi.data.cra.evidence`), or if it is the default that the prompt lists for its
+    argument.
     """
     answer, expected = _read(text, sample), target(sample)
     if answer is None:
@@ -104,7 +105,7 @@ def _is_valid(call: FunctionCall, expected: ReadAnswer, given: Context) -> bool:
 
 
 def _values(answer: ReadAnswer) -> Iterator[tuple[str, str, Json]]:
-    """Yields each value with the function, or domain, and the argument, or slot, it is for."""
+    """Yields each value with its function or domain, and its argument or slot."""
     for call in answer.calls:
         for name, value in call.arguments.items():
             yield call.name, name, value
