@@ -1,5 +1,5 @@
-"""An agent that talks to a user and calls tools, free of any benchmark.
+"""An agent that talks to a user and calls tools, independent of any benchmark.
 
-Read `session` first: the loop Thought, Action, Observation, Thought, reply. `forms` holds how an
-agent is prompted and read, `toolbox` the tools of Oumi's environments, `chat` the terminal.
+Read `session` first: the loop Thought, Action, Observation, Thought, reply. `forms` holds the
+prompts and the readers of answers, `toolbox` the tools of Oumi's environments, `chat` the terminal.
 """

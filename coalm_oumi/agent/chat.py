@@ -30,7 +30,7 @@ _MAX_SHOWN = 400
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _LABEL_LENGTH = 20
-"""A line that is longer than this without a colon starts with no label."""
+"""A line that has no colon within this many characters starts with no label."""
 
 _REPLY = re.compile(r"[ \t]*\**(?:System|AI Assistant)\**[ \t]*:\**[ \t]*")
 _WORLD = re.compile(r"[ \t]*\**(?:Observation|User|Human|Input)\**[ \t]*:")
@@ -167,9 +167,9 @@ def confirm_in(console: Console, read_line: Callable[[str], str]) -> Confirm:
 
 
 class StreamedAnswer:
-    """Prints an answer as it comes: the reply plain, thoughts and calls dimmed.
+    """Prints an answer as it arrives: the reply plain, thoughts and calls dimmed.
 
-    What only the world or the user may write is not shown: the model imagined it.
+    Observations and words of the user are not shown, because the model imagined them.
     """
 
     def __init__(self, console: Console) -> None:
@@ -247,7 +247,7 @@ def trace(turn: AgentTurn) -> list[str]:
 
 
 def clean(text: str) -> str:
-    """Removes control characters, which a model or a tool could write into the terminal."""
+    """Removes control characters, with which a model or a tool could steer the terminal."""
     return _CONTROL.sub("", text)
 
 

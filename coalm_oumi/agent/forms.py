@@ -82,8 +82,8 @@ def autotod_parser(
 
     Args:
         functions: The functions behind the tools.
-        titles: The function of each tool's title in the prompt, in lower case. A name that is no
-            title is the function's own.
+        titles: The function's name by the tool's title in the prompt, in lower case. Any other
+            name is taken as the function's.
     """
     return lambda text: _decision(lambda: react.read_autotod(text, functions, titles))
 
@@ -94,8 +94,8 @@ def autotod_parser(
 def native(tools: Sequence[ToolParams]) -> AgentForm:
     """Returns the form of native tool calling: the engine is given tools and returns calls.
 
-    An answer is a reply where the engine returned no call. Calls reach the parser as the JSON list
-    of Figure 5, which is how `coalm_oumi.llm.recorded` writes them.
+    If the engine returned no call, the answer is a reply. Calls reach the parser as the JSON list
+    of Figure 5, as `coalm_oumi.llm.recorded` writes them.
     """
     definitions = [
         tool.to_tool_definition().model_dump(mode="json", exclude_none=True) for tool in tools
@@ -120,7 +120,7 @@ def _render_native(
 
 
 def _native_steps(steps: Sequence[Step], *, first: int) -> list[Message]:
-    """Writes calls as assistant and tool messages. What could not be read is answered in words."""
+    """Writes calls as assistant and tool messages, and corrections of unreadable ones in words."""
     messages: list[Message] = []
     for index, step in enumerate(steps):
         if step.decision is None:

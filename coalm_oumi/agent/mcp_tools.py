@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from mcp import ClientSession
 
 _MAX_PAGES = 100
-"""Pages of tools that are read: a server may always name one more."""
+"""The most pages of tools to read, since a server could always announce one more."""
 
 
 @dataclass
 class McpKwargs(BaseParams):
-    """What a recipe says under `env_kwargs`.
+    """The `env_kwargs` of a recipe.
 
     Attributes:
         url: The server's address, such as `http://127.0.0.1:8000/mcp`.
-        timeout_seconds: Seconds that the server may take for its list of tools and for each call.
+        timeout_seconds: The most seconds for the server's list of tools and for each call.
     """
 
     url: str = ""
@@ -59,8 +59,8 @@ class McpEnvironment(EndpointEnvironment):
         """Takes the tools of a connected server.
 
         Args:
-            params: Lists the tools to use. A recipe that lists none gets all, with the server's
-                descriptions; those that the server does not mark as read-only ask first.
+            params: Lists the tools to use. If a recipe lists none, all are used, with the server's
+                descriptions, and the user is asked before one runs that is not marked read-only.
             server: The server. This environment closes it.
 
         Raises:
@@ -161,7 +161,7 @@ class McpServer:
         self._stack.close()
 
     def _run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Makes a request. Returns the answer as MCP writes it, which all releases of `mcp` do."""
+        """Makes a request. Returns the answer in the form of MCP, which every `mcp` release has."""
 
         async def request() -> Any:
             with anyio.fail_after(self._timeout):

@@ -33,11 +33,11 @@ class ModelError(CoalmError):
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """What a model answered.
+    """The answer of a model.
 
     Attributes:
         text: What it wrote. Native tool calls are the JSON list of Figure 5.
-        thought: The reasoning that the server gave apart from the text; empty if there is none.
+        thought: The reasoning that the server returned separately; empty if there is none.
     """
 
     text: str
@@ -48,13 +48,13 @@ class ChatModel(Protocol):
     """A model that answers a prompt."""
 
     def ask(self, prompt: Prompt, on_text: OnText) -> ChatAnswer:
-        """Returns the answer, and passes its text on as it comes.
+        """Returns the answer, and passes its text on as it arrives.
 
-        A thought that the server gives apart is passed on under the label `Thought:`, and what
-        follows it on a new line.
+        A thought that the server returns separately is passed on with the label `Thought:`, and the
+        text after it on a new line.
 
         Raises:
-            ModelError: There is none.
+            ModelError: There is no answer.
         """
         ...
 
@@ -64,7 +64,7 @@ class ChatModel(Protocol):
 
 
 def build(config: InferenceConfig) -> ChatModel:
-    """Builds what a recipe describes: streaming from an OpenAI-compatible server.
+    """Builds the model of a recipe. From an OpenAI-compatible server, answers are streamed.
 
     Raises:
         CoalmError: The engine cannot be built, such as for a model that does not exist.

@@ -2,7 +2,7 @@
 
 Oumi's executable environments call `executor(arguments=..., context=...)` and expect a
 `ToolResult`. Here a tool's `executor` names any function, which gets the arguments by name and
-returns what JSON can hold.
+returns a JSON value.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ from oumi.environments.utils import parse_env_kwargs, resolve_executor
 
 @dataclass
 class PythonKwargs(BaseParams):
-    """What a recipe says under `env_kwargs`.
+    """The `env_kwargs` of a recipe.
 
     Attributes:
-        folder: The folder of your modules. The Python path as it is, if not given.
+        folder: The folder of your modules. If not given, they must be on the Python path.
     """
 
     folder: str | None = None
@@ -55,12 +55,12 @@ class PythonEnvironment(BaseEnvironment):
 
     @classmethod
     def from_params(cls, params: EnvironmentParams) -> "PythonEnvironment":
-        """Builds the environment that a recipe describes."""
+        """Builds the environment of a recipe."""
         kwargs = parse_env_kwargs(PythonKwargs, params, env_label="coalm-python")
         return cls(params, Path(kwargs.folder) if kwargs.folder else None)
 
     def step(self, calls: list[tuple[str, dict[str, Any]]]) -> list[ToolResult]:
-        """Calls the functions in order. What they raise, this raises."""
+        """Calls the functions in order, and raises what they raise."""
         return [self._call(name, arguments) for name, arguments in calls]
 
     def _call(self, name: str, arguments: dict[str, Any]) -> ToolResult:

@@ -1,4 +1,4 @@
-"""What a chat recipe says: model and engine as in Oumi, environments, how the agent works."""
+"""Reads a chat recipe: model and engine as in Oumi, environments, and the agent's options."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,12 +20,12 @@ from coalm_oumi.files.config import check_file
 
 
 class ChatOptions(Options):
-    """How the agent works.
+    """The agent's options.
 
     Attributes:
-        form: The written form of prompt and answers. `coalm` is what CoALM was trained on.
-        max_steps: How many steps a turn may take.
-        tool_timeout: Seconds that a tool call may take.
+        form: The written form of prompt and answers. CoALM was trained on `coalm`.
+        max_steps: The most steps per turn.
+        tool_timeout: The most seconds per tool call.
         confirm: `writes` asks the user before a tool runs that is not `read_only`; `never` does
             not.
         environments: Oumi environments, each `id`, `env_type`, `tools` and `env_kwargs`.

@@ -1,4 +1,4 @@
-"""Saves dialogues as CRA transcripts: people's own conversations become training data.
+"""Saves dialogues as CRA transcripts, so that conversations become training data.
 
 A folder of saved dialogues has the shape of a split of SGD: `schema.json` describes the tools,
 `dialogues_001.json` holds what was said, and `transcripts.jsonl` the transcripts of Table 6. So
@@ -30,12 +30,12 @@ TRANSCRIPTS = "transcripts.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What was saved.
+    """A saved dialogue.
 
     Attributes:
         dialogue_id: The dialogue's name in the folder.
-        turns: How many turns were saved.
-        reason: Why later turns were not; empty if all were.
+        turns: The number of turns that were saved.
+        reason: Why later turns were not saved; empty if all were.
     """
 
     dialogue_id: str
@@ -46,9 +46,9 @@ class Saved:
 def save(folder: Path, turns: Sequence[AgentTurn], tools: Sequence[ToolParams]) -> Saved:
     """Adds a dialogue to a folder.
 
-    Table 6 has at most one call per turn. Saving ends before the first turn with more: without one
-    of its calls, the turn would claim what nothing said or observed. Calls that failed and answers
-    that could not be read are left out.
+    Table 6 has at most one call per turn. Saving ends before the first turn with more calls: if one
+    were left out, the turn would claim things that nobody said or observed. Failed calls and
+    unreadable answers are left out.
 
     Args:
         folder: The folder; made if missing.
@@ -117,7 +117,7 @@ def _succeeded(step: Step) -> bool:
 
 
 def _line(text: str) -> str:
-    """Writes a field on one line, so that no line of it reads as another field."""
+    """Writes a field on one line, so that none of its lines looks like another field."""
     return " ".join(text.split())
 
 

@@ -1,7 +1,7 @@
 """The loop of a turn: Thought, Action, Observation, Thought, reply.
 
-A session holds no model. It says what to ask next and takes the answer, so that an evaluation can
-ask for many sessions at once and a terminal for one.
+A session holds no model. It returns the next prompt and takes the answer, so that an evaluation can
+run many sessions at once, and a terminal one.
 """
 
 import dataclasses
@@ -11,10 +11,10 @@ from coalm_oumi.agent.turns import AgentForm, AgentTurn, Decision, Prompt, Step,
 from coalm_oumi.formats.calls import FunctionCall
 
 STOPPED_REPLY = "I am sorry, I could not work that out. Could you say it another way?"
-"""What the user hears where the agent took all its steps without a reply."""
+"""The reply to the user if the agent used all its steps without one."""
 
 CallTool = Callable[[FunctionCall], str]
-"""Runs a tool call and returns the observation, also where the call fails."""
+"""Runs a tool call and returns the observation, even if the call fails."""
 
 
 class AgentSession:
@@ -23,7 +23,7 @@ class AgentSession:
     Attributes:
         turns: The finished turns.
         steps: The steps since the user spoke.
-        ran_out: True if the last turn ended at the step limit, without a reply of the model.
+        ran_out: True if the last turn ended at the step limit, without a reply from the model.
     """
 
     def __init__(self, form: AgentForm, call_tool: CallTool, *, max_steps: int) -> None:
@@ -32,7 +32,7 @@ class AgentSession:
         Args:
             form: The form of prompt and answers.
             call_tool: The tools.
-            max_steps: How many steps a turn may take. AutoTOD allows 5.
+            max_steps: The most steps per turn. AutoTOD allows 5.
         """
         self.turns: list[AgentTurn] = []
         self.steps: list[Step] = []
@@ -58,11 +58,11 @@ class AgentSession:
         return self._form.render(shown, self._user, self.steps)
 
     def take(self, response: str, *, thought: str = "", is_cut: bool = False) -> str | None:
-        """Carries out what the model wrote.
+        """Carries out an answer of the model.
 
         Args:
             response: The model's text.
-            thought: Its reasoning, where the server gives that apart from the text.
+            thought: Its reasoning, if the server returns it separately.
             is_cut: True if it reached `max_new_tokens`.
 
         Returns:

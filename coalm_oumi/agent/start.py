@@ -1,4 +1,4 @@
-"""Puts a chat together from its recipe."""
+"""Builds a chat from its recipe."""
 
 import sys
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""The tools of an agent: Oumi environments, with what a model's calls have to pass first.
+"""The tools of an agent: Oumi environments, behind checks of the model's calls.
 
-What a model writes is untrusted. A call runs only if the tool exists, the arguments keep to its
-JSON Schema, and, for a tool that writes, the user agrees. Whatever goes wrong becomes an
-observation for the model, and the conversation continues.
+Output of a model is untrusted. A call runs only if the tool exists, the arguments conform to its
+JSON Schema, and, for a tool that writes, the user agrees. Every error becomes an observation for
+the model, and the conversation continues.
 """
 
 import concurrent.futures
@@ -24,7 +24,7 @@ from coalm_oumi.core.wording import one_line
 from coalm_oumi.formats.calls import FunctionCall
 
 MAX_OBSERVATION = 20_000
-"""Characters of an observation that the model sees: a server may send any number."""
+"""The most characters of an observation that the model sees; a server may send any number."""
 
 _MAX_ERROR = 500
 _MAX_REFUSAL = 4000
@@ -40,10 +40,10 @@ class ReadsCalls(Protocol):
     """An environment that reads a model's calls more leniently than by exact names."""
 
     def read_call(self, call: FunctionCall) -> FunctionCall | None:
-        """Returns the call under the tool's own names; None if no tool is meant.
+        """Returns the call under the tool's own names; None if it names no tool.
 
         Raises:
-            ToolError: A tool is meant, and the arguments cannot be read.
+            ToolError: It names a tool, but the arguments cannot be read.
         """
         ...
 
@@ -84,8 +84,8 @@ class Toolbox:
             params: The recipe's description of each.
             build: Builds an environment; Oumi's builder if not given.
             confirm: Asks the user before a tool that writes runs. None to run it unasked.
-            timeout: Seconds that a call may take, in a thread of its environment. None for no
-                limit, without a thread.
+            timeout: The most seconds per call, in a thread of its environment. None for no limit,
+                without a thread.
 
         Raises:
             CoalmError: An environment cannot be built.
@@ -121,7 +121,7 @@ class Toolbox:
         return [function_of(tool) for tool in self.tools]
 
     def call(self, call: FunctionCall) -> str:
-        """Runs a call and returns the observation. Never raises for what the model wrote."""
+        """Runs a call and returns the observation. Never raises because of the model's text."""
         try:
             return _text(self._checked_call(call))
         except concurrent.futures.TimeoutError:
@@ -158,7 +158,7 @@ class Toolbox:
         return result.output
 
     def _read(self, call: FunctionCall) -> tuple[ToolParams, Mapping[str, Json]]:
-        """Finds the tool that a call means."""
+        """Finds the tool that a call names."""
         if call.name in self._by_id and not self._reads_calls(call.name):
             return self._by_id[call.name], call.arguments
         for environment in self._environments.values():
@@ -187,11 +187,11 @@ def check_arguments(tool: ToolParams, arguments: Mapping[str, Json]) -> None:
     """Validates arguments against the tool's JSON Schema.
 
     Raises:
-        ToolRefusedError: They break it. The message names the argument and what is expected.
+        ToolRefusedError: They violate it. The message names the argument and what is expected.
     """
     properties = tool.parameters.get("properties")
     if isinstance(properties, Mapping):
-        # JSON Schema allows any other property, and no tool expects one.
+        # JSON Schema allows additional properties, but no tool expects any.
         unknown = [name for name in arguments if name not in properties]
         open_ended = tool.parameters.get("additionalProperties") or tool.parameters.get(
             "patternProperties"
@@ -200,8 +200,8 @@ def check_arguments(tool: ToolParams, arguments: Mapping[str, Json]) -> None:
             raise ToolRefusedError(
                 f"`{tool.id}` takes no `{unknown[0]}`; it takes {', '.join(properties) or 'none'}"
             )
-    # An empty registry: by default jsonschema fetches each `$ref` to an address or a file, and a
-    # server writes the schemas of its tools itself.
+    # With an empty registry, jsonschema fetches no `$ref` to an address or a file. The schemas
+    # come from servers, which are untrusted.
     schema, registry = tool.parameters, referencing.Registry[Json]()
     validator = jsonschema.validators.validator_for(schema)(schema, registry=registry)
     error = jsonschema.exceptions.best_match(validator.iter_errors(dict(arguments)))

@@ -1,4 +1,4 @@
-"""What an agent's turn is made of: decisions, steps and replies."""
+"""The parts of an agent's turn: decisions, steps and replies."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ class StepError(CoalmError):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the model decided: to call a tool, or to reply to the user. Exactly one of them.
+    """The model's decision: either to call a tool or to reply to the user.
 
     Attributes:
-        thought: Its reasoning, empty where it gave none.
-        call: The tool to call.
-        reply: What to say to the user.
+        thought: Its reasoning; empty if it gave none.
+        call: The call of a tool.
+        reply: The reply to the user.
         more_calls: The further calls of an answer that makes several in parallel.
     """
 
@@ -34,12 +34,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call or reply of the model and what came of it.
+    """One call or reply of the model, and its outcome.
 
     Attributes:
-        response: The model's text as it came; empty for the second of parallel calls and later.
-        decision: What it decided; None where it could not be read.
-        observation: What the tool returned, or what was wrong with the text. Empty for a reply.
+        response: The model's raw text; empty for all parallel calls but the first.
+        decision: The model's decision; None if it could not be read.
+        observation: The result of the tool, or what was wrong with the text. Empty for a reply.
         is_cut: True if the answer reached `max_new_tokens`.
     """
 
@@ -50,7 +50,7 @@ class Step:
 
     @property
     def written(self) -> str:
-        """The model's text up to what only the world or the user may write."""
+        """The model's text up to a field that only the environment or the user may write."""
         return self.response[: react.label_start(self.response)].strip()
 
 
@@ -65,12 +65,12 @@ class AgentTurn:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model is asked.
+    """The prompt of one question to the model.
 
     Attributes:
         messages: The conversation.
-        tools: The functions in OpenAI's form, for an engine that takes tools; None for a form that
-            writes them into the text.
+        tools: The functions in OpenAI's form, for an engine that takes tools. None if the text
+            lists them.
     """
 
     messages: Sequence[Message]
@@ -79,11 +79,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class AgentForm:
-    """A written form: how an agent is prompted and read.
+    """A written form: the prompt of an agent and the reader of its answers.
 
     Attributes:
-        render: Writes the prompt, from the turns so far, what the user says now, and the steps
-            taken since.
+        render: Writes the prompt from the turns so far, the user's new words, and the steps since.
         parse: Reads the model's text. Raises `StepError`.
     """
 

@@ -1,7 +1,7 @@
-"""A thread that runs the calls of one environment, one after the other, with a time limit.
+"""A thread that runs the calls of one environment, one after another, with a time limit.
 
-An environment is built and used in the same thread: SQLite connections ask for it. The thread is
-a daemon, so a tool that never returns does not keep the program from ending.
+An environment is built and used in the same thread, as SQLite connections require. The thread is a
+daemon, so a tool that never returns does not keep the program from ending.
 """
 
 import queue
@@ -24,16 +24,16 @@ class Worker:
     def run(self, job: Callable[[], _R], timeout: float | None) -> _R:
         """Runs a job and returns its result.
 
-        A job that has not begun by then, behind one that hangs, is never begun: what the user was
-        told has failed must not happen later.
+        A job that waits behind a hanging one until its time is over is never started: the user was
+        told that it failed, so it must not happen later.
 
         Args:
-            job: What to run.
-            timeout: Seconds to wait; None for no limit.
+            job: The job.
+            timeout: The most seconds to wait; None for no limit.
 
         Raises:
             TimeoutError: It did not end in time.
-            Exception: What the job raised.
+            Exception: Any error of the job.
         """
         future = self.submit(job)
         try:
@@ -48,7 +48,7 @@ class Worker:
         return future
 
     def stop(self) -> None:
-        """Ends the thread after the job that it runs."""
+        """Ends the thread after its current job."""
         self._jobs.put(None)
 
     def _work(self) -> None:
