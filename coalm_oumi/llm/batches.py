@@ -1,4 +1,4 @@
-"""Asks an engine in this process: what waits at a time is one batch."""
+"""Asks an engine in this process, in batches of all questions that are waiting."""
 # pyright: reportMissingTypeStubs=false
 
 import asyncio
@@ -21,7 +21,7 @@ class BatchEngine:
     """One of Oumi's engines that answers a batch as a whole, in one event loop.
 
     Attributes:
-        at_server: Empty: no answer of this engine is paid for.
+        at_server: Always empty, because no answer of this engine is paid for.
     """
 
     def __init__(self, engine: "BaseInferenceEngine", size: int | None) -> None:
@@ -31,8 +31,8 @@ class BatchEngine:
             engine: Oumi's.
             size: The most questions of a batch; None for an engine that schedules them itself.
         """
-        # The native engine pads each batch to its longest prompt; with the longest first, memory
-        # runs out at once or never.
+        # The native engine pads each batch to its longest prompt. If the longest come first,
+        # memory runs out at once or never.
         self._batches: Batches[Conversation, Generated] = Batches(
             lambda conversations: generate(engine, conversations), size=size, weight=_length
         )
@@ -43,17 +43,17 @@ class BatchEngine:
         return self._batches.open()
 
     async def ask(self, conversation: Conversation) -> Generated:
-        """Returns the answer, with the batch that the question becomes part of."""
+        """Returns the answer, once the question's batch is done."""
         return await self._batches.get(conversation)
 
 
 def generate(
     engine: "BaseInferenceEngine", conversations: Sequence[Conversation]
 ) -> list[Generated]:
-    """Asks one of Oumi's inference engines, all at once.
+    """Asks one of Oumi's inference engines all questions at once.
 
-    An engine that answers a batch as a whole also fails as a whole: then each half is asked alone,
-    so that one question that breaks it (too long for the model) does not break the others.
+    If a batch fails, each half is asked separately, so that a question that breaks the engine, such
+    as one too long for the model, does not break the others.
     """
     result = engine.infer_partial(list(conversations))
     answers = [failed_in_engine(result.failures.get(n)) for n in range(len(conversations))]

@@ -1,7 +1,7 @@
 """Asks a model behind an OpenAI-compatible server: GPT-4o, vLLM, llama.cpp, any base URL.
 
-Requests run side by side up to a bound, failures are retried with back-off, and tokens and cost are
-counted against a budget that is never overrun.
+Requests run concurrently up to a limit, failures are retried with back-off, and tokens and cost are
+counted against a budget that is never exceeded.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class ChatError(CoalmError):
 
 
 class ConnectionLostError(ChatError):
-    """A request of which nobody knows whether the server carried it out."""
+    """A request that the server may or may not have carried out."""
 
 
 class BudgetError(ChatError):
@@ -45,13 +45,13 @@ class Endpoint:
 
     Attributes:
         model: The model's name on the server.
-        base_url: The server, such as `http://127.0.0.1:8000/v1`; OpenAI's, if not given.
-        api_key_env: The environment variable that holds the key. Servers other than OpenAI's are
-            asked without one where it is not set.
-        concurrency: How many requests run at the same time, at most.
-        timeout: Seconds from a request to the last byte of its reply. Then it is tried again.
-        retries: How often a request is tried again after 429, 5xx, a timeout or a broken
-            connection, each time later, or when the server's Retry-After says so.
+        base_url: The server, such as `http://127.0.0.1:8000/v1`. OpenAI's if not given.
+        api_key_env: The environment variable that holds the key. If it is not set, servers other
+            than OpenAI's are asked without a key.
+        concurrency: The most concurrent requests.
+        timeout: The most seconds from a request to the last byte of its reply.
+        retries: How often a request is repeated after 429, 5xx, a timeout or a broken connection,
+            after growing pauses or the server's Retry-After.
         usd_per_million_input: The price of a million prompt tokens, in US dollars.
         usd_per_million_output: The price of a million generated tokens, in US dollars.
     """
@@ -66,7 +66,7 @@ class Endpoint:
     usd_per_million_output: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what no server can be asked with."""
+        """Refuses options that no server can be asked with."""
         if not self.model.strip():
             raise CoalmError("the model's name is empty")
         if self.concurrency < 1 or self.timeout <= 0 or self.retries < 0:
@@ -85,7 +85,7 @@ class Endpoint:
             )
 
     def usd(self, usage: "Usage") -> float | None:
-        """Returns the price of some tokens in US dollars, None where a price is not given."""
+        """Returns the price of some tokens in US dollars, or None if a price is not given."""
         if self.usd_per_million_input is None or self.usd_per_million_output is None:
             return None
         return (
@@ -118,9 +118,9 @@ class Answer:
     """What a model wrote.
 
     Attributes:
-        text: The answer; empty where the model refused.
+        text: The answer; empty if the model refused.
         usage: Its tokens, as the server counts them.
-        finish_reason: `stop`, or why it ended otherwise: `length` says that the text is cut off.
+        finish_reason: `stop`, or another reason: `length` means that the text is cut off.
     """
 
     text: str
@@ -129,7 +129,7 @@ class Answer:
 
 
 class ChatClient:
-    """A client of one endpoint. To be used in one event loop, and closed.
+    """A client of one endpoint. Use it in one event loop, and close it.
 
     Example:
         >>> async with ChatClient(Endpoint("gpt-4o"), max_usd=5) as client:
@@ -146,12 +146,12 @@ class ChatClient:
         """Connects to nothing yet.
 
         Args:
-            endpoint: Where to ask.
-            max_usd: Stop before more than this is spent; None for no limit.
-            used: What earlier runs used of the same budget.
+            endpoint: The endpoint.
+            max_usd: The budget in US dollars; None for no limit.
+            used: The tokens that earlier runs used of the same budget.
 
         Raises:
-            CoalmError: The key is missing, or there is a budget and no price.
+            CoalmError: The key is missing, or there is a budget but no price.
         """
         self.endpoint = endpoint
         self.used = used or Usage()
@@ -165,7 +165,7 @@ class ChatClient:
 
     @property
     def usd(self) -> float | None:
-        """What all tokens so far cost in US dollars, None where the prices are not given."""
+        """The cost of all tokens so far in US dollars; None if the prices are not given."""
         return self.endpoint.usd(self.used)
 
     async def __aenter__(self) -> "ChatClient":
@@ -210,13 +210,13 @@ class ChatClient:
     async def _reservation(
         self, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]
     ) -> AsyncGenerator[None]:
-        """Holds what the request may cost at most until it is known what it did cost."""
+        """Reserves the most that a request may cost, until its cost is known."""
         if self._max_usd is None:
             yield
             return
         most = self.endpoint.most_usd(messages, **sampling)
         async with self._settled:
-            # What others hold is released in part when their answers come.
+            # Other requests release a part of their reservations when their answers arrive.
             while self._reserved and self._spent() + sum(self._reserved) + most > self._max_usd:
                 await self._settled.wait()
             if self._spent() + most > self._max_usd:
@@ -237,7 +237,7 @@ class ChatClient:
 
 
 class Server:
-    """The HTTP side of an endpoint: key, retries and bounds. To be used in one event loop."""
+    """The HTTP side of an endpoint: key, retries and limits. Use it in one event loop."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         """Connects to nothing yet.
@@ -285,15 +285,15 @@ class Server:
         """Sends a request until it is answered, or the retries are used up.
 
         Args:
-            path: After the base URL.
+            path: The path after the base URL.
             method: `GET` or `POST`.
-            retries: Instead of the endpoint's.
-            headers: Others than the key's.
-            max_bytes: The bound of the reply, if it is not the usual one.
+            retries: Overrides the endpoint's.
+            headers: Further headers, besides the key's.
+            max_bytes: Overrides the limit of the reply.
             **content: `json` or `data`, as aiohttp takes them.
 
         Raises:
-            ConnectionLostError: No reply, or a fault of the server, after all retries.
+            ConnectionLostError: No reply, or an error of the server, after all retries.
             ChatError: The server refuses it.
         """
         if self._session is None:
@@ -351,15 +351,16 @@ def read_answer(content: Json, messages: Sequence[Mapping[str, Any]]) -> Answer:
 
     Args:
         content: The response.
-        messages: What it answers. Where a server counts no tokens, they are bounded by bytes.
+        messages: The request's messages. If the server counts no tokens, their bytes bound the
+            number.
 
     Raises:
-        ValueError: It is not one.
+        ValueError: It is not a chat completion.
     """
     try:
         found = completion.read(content, messages)
     except ServerSaysError as error:
         raise ValueError(f"the server says: {error}") from error
-    # Half a surrogate pair, as JSON can hold, can be written nowhere.
+    # Half a surrogate pair, which JSON can hold, cannot be encoded in UTF-8.
     text = found.text.encode("utf-8", "replace").decode("utf-8")
     return Answer(text, found.usage, found.finish_reason)

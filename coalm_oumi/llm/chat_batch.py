@@ -29,7 +29,7 @@ _MAX_RESULT_BYTES = 2 << 30
 """The results of 50,000 requests may come as one file."""
 
 _PAGES = 100
-"""A list of batches that goes on for longer is not read to its end."""
+"""The most pages of the list of batches to read."""
 
 _ENDED = ("completed", "failed", "expired", "cancelled")
 _NAME = "coalm_requests"
@@ -37,7 +37,7 @@ _API = "/v1/chat/completions"
 
 
 class BatchError(ChatError):
-    """A batch that failed as a whole: nothing of it was answered, or is paid for."""
+    """A batch that failed as a whole: none of it was answered or is charged."""
 
 
 class BatchClient:
@@ -48,7 +48,7 @@ class BatchClient:
 
         Args:
             endpoint: Where to ask.
-            poll_seconds: How often to look whether a batch is done.
+            poll_seconds: Seconds between two checks of a batch.
 
         Raises:
             CoalmError: The key is missing.
@@ -68,14 +68,14 @@ class BatchClient:
     async def start(
         self, bodies: Mapping[str, Mapping[str, Json]], *, ended: Collection[str]
     ) -> str:
-        """Starts a batch, or finds the one that the same requests started before.
+        """Starts a batch, or finds one that was started with the same requests.
 
-        So a run that was killed before it could note the batch's id does not pay twice.
+        So a run that was killed before it could record the batch's id does not pay twice.
 
         Args:
             bodies: Each request without the model, by its id.
-            ended: The batches that were collected already. Where one answered none of its
-                requests, the same ones are sent again.
+            ended: The batches that were collected already. If one answered none of its requests,
+                they are sent again.
 
         Returns:
             The batch's id.
@@ -99,7 +99,7 @@ class BatchClient:
         }
         for attempt in range(self._endpoint.retries + 1):
             try:
-                # Not retried unseen: the answer may be lost when the batch is not.
+                # No blind retries: a batch may exist even if the reply to its start was lost.
                 batch = await self._server.request("/batches", json=content, retries=0)
             except ConnectionLostError:
                 if attempt == self._endpoint.retries:
@@ -114,14 +114,14 @@ class BatchClient:
     async def collect(
         self, batch_id: str, progress: Callable[[int], None]
     ) -> Mapping[str, Answer | ChatError]:
-        """Waits for a batch's end and fetches what it answered.
+        """Waits until a batch ends and fetches its answers.
 
         Args:
-            batch_id: As `start` returned it.
-            progress: Told how many requests are done, whenever the batch was looked at.
+            batch_id: The id that `start` returned.
+            progress: Called after each check with the number of finished requests.
 
         Returns:
-            The answer, or what went wrong, of each request that the server says something of.
+            The answer or error of each request that the server lists.
 
         Raises:
             BatchError: The batch failed as a whole.
@@ -149,7 +149,7 @@ class BatchClient:
         return results
 
     def _requests(self, bodies: Mapping[str, Mapping[str, Json]]) -> bytes:
-        """Writes the file of a batch, a request a line."""
+        """Writes the file of a batch, one request per line."""
         lines: list[str] = []
         for key, body in bodies.items():
             request = {"model": self._endpoint.model, **body}
@@ -175,7 +175,7 @@ class BatchClient:
         return None
 
     def _field(self, content: Json, name: str) -> str:
-        """Returns a name that a server gave, which may become part of an address."""
+        """Returns a name from a server's reply if it is safe as a part of an address."""
         value = content.get(name) if is_object(content) else None
         if not isinstance(value, str) or not re.fullmatch(r"[\w.:-]{1,200}", value):
             raise self._server.error(f"the reply has no usable `{name}`")

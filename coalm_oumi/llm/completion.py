@@ -1,4 +1,4 @@
-"""Reads chat completions of servers that differ in what they add, leave out and get wrong."""
+"""Reads chat completions, tolerating what servers add, leave out and get wrong."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ from coalm_oumi.core.usage import Usage
 from coalm_oumi.llm.http import error_of
 
 _TEMPLATE = 64
-"""Tokens that a chat template may add; generous."""
+"""Tokens that a chat template may add, estimated generously."""
 
 _MOST_TOKENS = 10**9
-"""No request has more; a server that counts more is not believed."""
+"""No request has more. A higher count of a server is not believed."""
 
 
 class ServerSaysError(ValueError):
     """A reply with status 200 that holds an error.
 
     Attributes:
-        status: The status that it stands for.
+        status: The HTTP status that it corresponds to.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -50,7 +50,7 @@ def read_body(body: bytes) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call that the model wrote as the API has it: the arguments are JSON text."""
+    """A call in the API's form: the arguments are JSON text."""
 
     id: str
     name: str
@@ -64,13 +64,13 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a server answered.
+    """The answer of a server.
 
     Attributes:
-        text: The answer; empty if there are calls alone.
+        text: The text; empty if there are only calls.
         tool_calls: The calls.
         thoughts: The hidden reasoning, by the key that the server gives it.
-        finish_reason: `stop`, or why it ended otherwise.
+        finish_reason: `stop`, or another reason.
         usage: The tokens that the server counts, or their bounds.
     """
 
@@ -81,7 +81,7 @@ class Completion:
     usage: Usage
 
     def as_json(self) -> dict[str, JsonValue]:
-        """Returns the completion as the API's documentation has it."""
+        """Returns the completion in the documented form of the API."""
         message: dict[str, JsonValue] = {"role": "assistant", "content": self.text}
         if self.tool_calls:
             message["tool_calls"] = [call.as_json() for call in self.tool_calls]
@@ -105,11 +105,11 @@ def read(content: Json, messages: Sequence[Mapping[str, Any]], **more: Json) -> 
 
     Args:
         content: The reply.
-        messages: The request's, for that bound.
-        **more: What else the prompt holds, such as the tools.
+        messages: The request's messages, for that bound.
+        **more: Other parts of the prompt, such as the tools.
 
     Raises:
-        ServerSaysError: It is an error.
+        ServerSaysError: The reply is an error.
         ValueError: It is not a completion.
     """
     if not is_object(content):
@@ -142,7 +142,7 @@ def read(content: Json, messages: Sequence[Mapping[str, Any]], **more: Json) -> 
 
 
 def _usage(content: Json, bound: Usage) -> Usage:
-    """Returns the tokens that a server counts, or the bound if a count is none."""
+    """Returns the tokens that a server counts, or the bound if a count is not a number."""
     counted = content if is_object(content) else {}
 
     def count(name: str, most: int) -> int:

@@ -1,4 +1,4 @@
-"""Why a question has no answer: one classification of what servers and engines say."""
+"""Classifies the errors of servers and engines: why a question has no answer."""
 # pyright: reportMissingTypeStubs=false
 
 import re
@@ -38,13 +38,13 @@ class Cause(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What the model wrote, or why it did not.
+    """The text of a model, or the reason why there is none.
 
     Attributes:
-        text: The text; None if there is none. Native tool calls are the JSON list of Figure 5.
-        usage: Its tokens, as far as the engine counts them.
+        text: The text, or None. Native tool calls are the JSON list of Figure 5.
+        usage: Its tokens, if the engine counts them.
         cause: Why there is no text.
-        error: The same in the engine's words.
+        error: The cause in the engine's words.
         is_cut: True if the engine says that the text reached `max_new_tokens`.
     """
 
@@ -56,10 +56,10 @@ class Generated:
 
 
 def is_too_long(message: str, status: int | None) -> bool:
-    """Returns True if a server's error is that the prompt does not fit the model's context.
+    """Returns True if a server's error means that the prompt exceeds the model's context.
 
     Args:
-        message: Its words, with its code.
+        message: The server's words, with its code.
         status: The HTTP status; None for an engine in this process.
     """
     if status == 413:
@@ -71,7 +71,7 @@ def failed(message: str, status: int | None) -> Generated:
     """Classifies a server's answer that is not a completion.
 
     Args:
-        message: What it says.
+        message: The server's words.
         status: The HTTP status; None if there was no reply.
     """
     if status is not None and is_too_long(message, status):
@@ -86,7 +86,7 @@ def failed(message: str, status: int | None) -> Generated:
 
 
 def failed_in_engine(detail: "FailureDetail | None") -> Generated:
-    """Classifies what Oumi reports of an engine in this process."""
+    """Classifies an error that Oumi reports for an engine in this process."""
     if detail is None:
         return Generated(None, cause=Cause.BROKEN, error="the inference engine gave no answer")
     message = detail.error_message

@@ -1,7 +1,7 @@
-"""One bounded exchange with a server that is not trusted, for every client of this package.
+"""One bounded exchange with an untrusted server, for every client of this package.
 
-A reply is bounded in time and bytes, is never fetched from another host, and holds no key: what a
-server echoes of the request's credentials is masked before anyone reads, prints or records it.
+A reply is bounded in time and bytes, and never comes from another host. If a server echoes the
+request's credentials, they are masked before anything reads, prints or records the reply.
 """
 
 import json
@@ -24,29 +24,29 @@ MAX_REPLY_BYTES = 32 << 20
 """An answer of 100,000 tokens with log probabilities takes less."""
 
 MAX_RETRY_AFTER = 60.0
-"""Seconds that a client sleeps at once because a server says so."""
+"""The most seconds that a client sleeps at once at a server's request."""
 
 PATIENCE_SECONDS = 300.0
-"""A server that asks for a longer pause ends the run, which says when to run it again."""
+"""A longer pause ends the run with a message that says when to run it again."""
 
 _MAX_REDIRECTS = 3
 _CREDENTIALS = ("authorization", "api-key", "x-api-key", "x-goog-api-key")
 _NO_KEYS = {"", "none", "empty", "dummy", "null", "bearer"}
 _MASK = "***"
 _REAL_KEY = 8
-"""Characters that the shortest key of a provider exceeds."""
+"""Every provider's keys are longer than this many characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server sent.
+    """The reply of a server.
 
     Attributes:
         status: The HTTP status.
         body: The content, decompressed, without the credentials of the request.
         retry_after: Seconds after which to ask again, at most `MAX_RETRY_AFTER`; None if the
-            server does not say.
-        final: True if asking again is useless, whatever the status says.
+            server gives none.
+        final: True if asking again is useless, whatever the status is.
     """
 
     status: int
@@ -83,13 +83,13 @@ async def exchange(
         session: From `new_session`.
         method: `GET` or `POST`.
         url: The address.
-        headers: With the credentials, if any.
+        headers: The headers, including credentials.
         seconds: The deadline from the start to the last byte of the reply.
-        max_bytes: A longer reply is cut off and final; `MAX_REPLY_BYTES` if not given.
+        max_bytes: A longer reply is cut off and final. Default: `MAX_REPLY_BYTES`.
         **content: `json` or `data`, as aiohttp takes them.
 
     Raises:
-        aiohttp.ClientError: No connection, or it broke.
+        aiohttp.ClientError: There is no connection, or it broke.
         asyncio.TimeoutError: The reply was not complete in time.
     """
     deadline = time.monotonic() + seconds
@@ -114,7 +114,7 @@ async def exchange(
 
 
 def _redirected(url: str, target: str, status: int, method: str) -> tuple[str, str]:
-    """Returns the next address, or why it is not asked: a key is for one host alone."""
+    """Returns the next address, or why it is not asked: a key is for one host only."""
     following = urljoin(url, target)
     old, new = urlsplit(url), urlsplit(following)
     if (old.scheme, old.hostname, old.port) != (new.scheme, new.hostname, new.port):
@@ -141,7 +141,7 @@ async def _read(response: aiohttp.ClientResponse, sent: Mapping[str, str], max_b
     body = b"".join(pieces)
     encoding = response.headers.get("Content-Encoding", "identity").lower()
     if encoding in ("gzip", "deflate"):
-        # At most one byte more than is allowed is ever unpacked.
+        # At most one byte over the limit is ever decompressed.
         unpacker = zlib.decompressobj(wbits=47)
         try:
             body = unpacker.decompress(body, max_bytes + 1)
@@ -153,7 +153,7 @@ async def _read(response: aiohttp.ClientResponse, sent: Mapping[str, str], max_b
         return _final(422, f"the reply is packed as {encoding[:20]!r}, which was not asked for")
     keys = secrets(sent)
     if response.status == 200:
-        # A word such as `test` stands in for a key on a local server, and in a model's answers.
+        # For local servers, a word such as `test` may replace a key. It also occurs in answers.
         keys = [key for key in keys if len(key) >= _REAL_KEY]
     text = masked(body.decode("utf-8", "replace"), keys)
     reply = Reply(response.status, text.encode("utf-8"))
@@ -184,7 +184,7 @@ def _duration(seconds: float) -> str:
 
 
 def read_retry_after(header: str | None) -> float | None:
-    """Reads a Retry-After header, seconds or a date; None if it says nothing usable."""
+    """Reads a Retry-After header, seconds or a date; None if it is unusable."""
     if not header:
         return None
     try:
@@ -212,9 +212,9 @@ def secrets(headers: Mapping[str, str]) -> list[str]:
 
 
 def masked(text: str, keys: list[str]) -> str:
-    """Replaces keys in a text, also where JSON writes them with escapes.
+    """Masks keys in a text, even if they are written with JSON escapes.
 
-    This is the one redaction: everything that a server sends goes through it.
+    All masking happens here: everything that a server sends goes through this function.
     """
     for key in keys:
         text = text.replace(key, _MASK)
@@ -237,7 +237,7 @@ def public_url(url: str) -> str:
 
 
 def error_text(reply: Reply) -> str:
-    """Returns a server's error on one line: its message, and its code where it gives one.
+    """Returns a server's error on one line: its message, and its code if it has one.
 
     Servers word errors as `{"error": {"message", "code", "type"}}`, `{"error": "text"}`,
     `{"message": "text"}`, `{"detail": "text"}` or `{"detail": [{"msg": "text"}]}`, or as a page.

@@ -1,4 +1,4 @@
-"""Puts questions to a model through Oumi's engines, and records each answer as it comes."""
+"""Asks a model through Oumi's engines, and records each answer as it arrives."""
 # pyright: reportMissingTypeStubs=false
 
 import asyncio
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _R = TypeVar("_R")
 
 PATIENCE = 8
-"""This many failures in a row, or as many as are asked at the same time, end a run."""
+"""A run ends after this many failures in a row, or after as many as it has workers."""
 
 _PROBE = "tools probe"
 PROBE_TOOL: Json = {
@@ -52,15 +52,15 @@ PROBE_TOOL: Json = {
         "parameters": {"type": "object", "properties": {}},
     },
 }
-"""A function that shows, by its tokens in a prompt, that a model sees the functions it is given."""
+"""A function whose tokens in a prompt show that the model sees its functions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of the model.
+    """A question to the model.
 
     Attributes:
-        key: Names the sample, and the turn and step within it if there are several.
+        key: Names the sample and, if there are several, the turn and step within it.
         messages: The conversation so far.
         tools: The functions in OpenAI's form, for the chat template's own tool calling.
     """
@@ -85,21 +85,21 @@ class ServerGoneError(CoalmError):
 class RecordedModel:
     """A model whose raw answers are recorded, so that none is asked for or paid for twice.
 
-    The record is under `<output_dir>/raw`. Its name holds a hash of the model, its weights or
-    what the server says it serves, engine and generation parameters. Each answer stands under its
-    sample and a hash of its prompt. If one of them changes, the question is asked again. An
-    interrupted run resumes with the answers that it has.
+    The record is under `<output_dir>/raw`. Its name contains a hash of the model, its weights (or
+    what the server says that it serves), the engine and the generation parameters. The key of an
+    answer is its sample and a hash of its prompt. If one of these changes, the question is asked
+    again. An interrupted run resumes with the answers that it has.
 
     Independent questions go through `ask`:
 
         >>> with RecordedModel(engine, config, "api_bank.l1") as model:
         ...     texts = model.ask(questions)
 
-    Conversations are coroutines that await `answer`. `run` holds them side by side and yields the
-    result of each when it ends. None waits for another: a server is asked each next question as
-    soon as the conversation's own answer is there, and an engine in this process gets everything
-    that waits as one batch. Other work that takes long (a simulated user on a server, a search)
-    is awaited in the same event loop, or in a thread with `asyncio.to_thread`.
+    Conversations are coroutines that await `answer`. `run` runs them concurrently and yields the
+    result of each when it ends. None waits for another: a server gets a conversation's next
+    question as soon as the previous answer has arrived, and an engine in this process gets all
+    waiting questions as one batch. Other slow work (a simulated user on a server, a search) is
+    awaited in the same event loop, or in a thread with `asyncio.to_thread`.
 
         >>> async def lead(dialogue):
         ...     episode = Episode(dialogue)
@@ -111,15 +111,15 @@ class RecordedModel:
         ...     for result in model.run((lead(d) for d in dialogues), at_once=64):
         ...         journal.append(result.name, result.record)
 
-    The chat template of an engine in this process writes one date, as in training: Llama 3.3's own
-    writes today's, and an answer of yesterday would stand under the same prompt.
+    The chat template of an engine in this process writes the date of training. Llama 3.3's own
+    template writes today's, so the same prompt would differ from yesterday's.
 
-    `run` takes coroutines from the iterable only as they can start. It stops asking, keeps what
-    has come and raises if one of them raises, if a record cannot be written, at Ctrl-C, or if the
-    model no longer answers anything.
+    `run` takes coroutines from the iterable only when they can start. If one of them raises, if a
+    record cannot be written, at Ctrl-C, or if the model no longer answers anything, `run` stops
+    asking, keeps the answers so far, and raises.
 
     Attributes:
-        made_by: What the answers depend on besides their prompts, for records that build on them.
+        made_by: What the answers depend on besides their prompts, for records that use them.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class RecordedModel:
             name: Names the task.
 
         Raises:
-            CoalmError: Another process writes this record, or it cannot be written.
+            CoalmError: Another process is writing this record, or it cannot be written.
         """
         folder = Path(config.output_dir) / "raw"
         self._unreachable = ""
@@ -193,7 +193,7 @@ class RecordedModel:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Closes the record, and says how many answers came from it."""
+        """Closes the record, and logs how many answers came from it."""
         if self._reused:
             logger.info(
                 f"reused {len(self._reused):,} recorded answers of {self._journal.path} (last "
@@ -202,7 +202,7 @@ class RecordedModel:
         try:
             self._journal.close()
         except WriteError:
-            if error is None:  # else the first fault is the one to report
+            if error is None:  # otherwise report the first error
                 raise
 
     def run(
@@ -215,16 +215,16 @@ class RecordedModel:
         """Runs coroutines that await `answer`, and yields the result of each when it ends.
 
         Args:
-            work: The coroutines. A generator is drawn from only as they can start.
-            at_once: The most that are under way at a time; None for all. The engine bounds how
-                many questions are asked at a time.
-            within: Opened in the event loop before the first coroutine starts and closed after the
-                last, such as the client of another server.
+            work: The coroutines. A generator is advanced only when the next one can start.
+            at_once: The most concurrent coroutines; None for all. The engine limits the number of
+                concurrent questions.
+            within: A context, such as the client of another server, that is opened in the event
+                loop before the first coroutine starts and closed after the last.
 
         Raises:
             ServerGoneError: The model no longer answers anything. Recorded answers are kept.
-            WriteError: An answer cannot be recorded. Those before it are kept.
-            KeyboardInterrupt: Ctrl-C. The answers that were under way are kept if they come soon.
+            WriteError: An answer cannot be recorded. Earlier answers are kept.
+            KeyboardInterrupt: Ctrl-C. Answers under way are kept if they arrive soon.
         """
         yield from self._drive(work, at_once, within)
         if self._failed_in_row and not self._answered_here and not self._is_alive():
@@ -242,7 +242,7 @@ class RecordedModel:
         except RuntimeError:
             yield from run
             return
-        with ThreadPoolExecutor(max_workers=1) as pool:  # a notebook has a loop
+        with ThreadPoolExecutor(max_workers=1) as pool:  # a notebook already runs a loop
             yield from pool.submit(list, run).result()
 
     def _run(
@@ -253,7 +253,7 @@ class RecordedModel:
     ) -> Iterator[_R]:
         self._is_unwritable = False
         self._failed_in_row, self._answered_here = 0, 0
-        # Here and not in Oumi's engine, so that a greeting is not asked after all that waits.
+        # Limited here and not in Oumi's engine, so that a greeting need not wait for all others.
         self._slots = asyncio.Semaphore(self._at_once)
         self._may_ask = asyncio.Event()
         self._may_ask.set()
@@ -269,9 +269,9 @@ class RecordedModel:
                         run.stop(self._gone_error())
 
     async def answer(self, question: Question) -> Generated:
-        """Returns the answer to one question, recorded before or asked now.
+        """Returns the answer to one question, from the record or from the model.
 
-        To be awaited in a coroutine that `run` runs.
+        Await it in a coroutine that `run` runs.
 
         Raises:
             ServerGoneError: The model no longer answers anything.
@@ -294,7 +294,7 @@ class RecordedModel:
             )
         async with self._slots:
             await self._may_ask.wait()
-            if self._is_unwritable:  # what is asked now could not be kept
+            if self._is_unwritable:  # a new answer could not be recorded
                 raise asyncio.CancelledError
             generated = await self._backend.ask(question.conversation())
             self._note(generated, is_known=_failure_key(key) in self._journal)
@@ -316,9 +316,9 @@ class RecordedModel:
             raise
 
     def ask(self, questions: Sequence[Question]) -> list[str]:
-        """Returns an answer to each question, recorded before or asked now.
+        """Returns an answer to each question, from the record or from the model.
 
-        What has no answer is treated as in `hold`.
+        Questions without an answer are treated as in `hold`.
 
         Raises:
             CoalmError: The engine failed at some questions. The answers to the others are kept.
@@ -343,14 +343,14 @@ class RecordedModel:
     ) -> Iterator[_R]:
         """Runs coroutines that await `text`, and yields the result of each when it ends.
 
-        A question that the engine refuses, such as a prompt longer than the model's context, has an
-        empty answer and is asked again by the next run. A question at which the engine fails
-        otherwise ends its conversation, and raises an error once all others have ended. If it fails
-        again in the next run, and others do not, it has an empty answer too.
+        A question that the engine refuses, such as a prompt longer than the model's context, gets
+        an empty answer and is asked again by the next run. A question at which the engine fails in
+        another way ends its conversation, and raises an error once all others have ended. If it
+        fails again in the next run, and others do not, it gets an empty answer too.
 
         Args:
             conversations: The coroutines.
-            within: Opened in their event loop, as in `run`.
+            within: A context that is opened in their event loop, as in `run`.
 
         Raises:
             CoalmError: The engine failed at some questions. The answers to the others are kept.
@@ -390,17 +390,17 @@ class RecordedModel:
         return generated.text or ""
 
     def _is_known(self, question: Question) -> bool:
-        """Returns True if an earlier run failed at the question too."""
+        """Returns True if an earlier run also failed at the question."""
         return _failure_key(_key(question)) in self._journal
 
     def check_tools(self) -> None:
         """Refuses a server that leaves out functions which are given as tools.
 
-        The same question is asked with a function and without, once for a record. A server that
+        The same question is asked with and without a function, once per record. A server that
         counts no tokens, or does not answer, is not refused.
 
         Raises:
-            CoalmError: Both prompts have as many tokens: the model would never see a function.
+            CoalmError: Both prompts have the same number of tokens, so the model sees no functions.
         """
         if isinstance(self._backend, BatchEngine) or self._unreachable or _PROBE in self._journal:
             return
@@ -423,7 +423,7 @@ class RecordedModel:
             self._journal.append(_PROBE, {"prompt_tokens": [fewest, most]})
 
     def _note(self, generated: Generated, *, is_known: bool) -> None:
-        """Counts what tells a model that is gone from questions that cannot be answered."""
+        """Counts failures, to tell a model that is gone from questions that cannot be answered."""
         if generated.cause is None:
             self._answered += 1
             self._answered_here += 1
@@ -434,7 +434,7 @@ class RecordedModel:
             self._last_failure = generated
 
     async def _probe(self) -> bool:
-        """Asks something that every model can answer. This alone decides that a model is gone."""
+        """Asks a question that every model can answer. Only this decides that a model is gone."""
         question = Question("probe", [Message(role=Role.USER, content="Hello!")])
         self._may_ask.clear()
         try:
@@ -453,7 +453,7 @@ class RecordedModel:
         )
 
     def _unexplained(self) -> list[tuple[Question, Generated]]:
-        """Returns the failures that an earlier run has not met, and that no context explains."""
+        """Returns the failures that no earlier run had, and that no context length explains."""
         return [
             (question, answer)
             for question, answer in self._failed
@@ -461,7 +461,7 @@ class RecordedModel:
         ]
 
     def _accept_failures(self) -> None:
-        """Lets failures of single questions pass, and no fault of the model as a whole.
+        """Accepts failures of single questions, but not a failure of the model as a whole.
 
         Raises:
             CoalmError: The model is gone, or the engine failed at a question for the first time.
@@ -497,14 +497,14 @@ class _LostError(Exception):
 
 
 def _is_remote(engine: "BaseInferenceEngine") -> "TypeGuard[RemoteInferenceEngine]":
-    """Returns True if answers come one by one, from a server."""
+    """Returns True if answers come from a server, one by one."""
     from oumi.inference import RemoteInferenceEngine
 
     return isinstance(engine, RemoteInferenceEngine)
 
 
 def _recorded(folder: Path, name: str, made: Mapping[str, Json]) -> Iterator[Json]:
-    """Yields what was served when answers of the same run were recorded."""
+    """Yields the served models of earlier records of the same run."""
     for file in sorted(folder.glob(f"{name}.*.jsonl")):
         with contextlib.suppress(ValueError, OSError, AttributeError), file.open("rb") as stream:
             found = json.loads(stream.readline()).get("made_by")
@@ -522,9 +522,9 @@ def _failure_key(key: str) -> str:
 
 
 def made_by(config: "EvaluationConfig") -> dict[str, Json]:
-    """Returns what a model's answers depend on besides the prompt, its weights included.
+    """Returns what a model's answers depend on besides the prompt, including its weights.
 
-    `RecordedModel.made_by` holds what a server serves too.
+    `RecordedModel.made_by` also contains what a server serves.
     """
     model = _plain(dataclasses.asdict(config.model))
     remote = config.inference_remote_params

@@ -1,8 +1,8 @@
-"""Asks a server through Oumi's remote engines, each question for itself, over bounded exchanges.
+"""Asks a server through Oumi's remote engines, one question at a time, over bounded exchanges.
 
-Oumi builds the request, paces and retries it and reads the answer. What Oumi 0.9 leaves open is
-decided in the session that it posts with: the bound of a reply's bytes, redirects, pauses of years,
-keys in errors, and answers that differ from the API's documentation in ways that do no harm.
+Oumi builds, paces and retries the request and reads the answer. The session with which it posts
+adds what Oumi 0.9 lacks: limits on a reply's bytes and on pauses, no redirects to other hosts, no
+keys in errors, and tolerance for harmless differences from the API's documentation.
 """
 # pyright: reportMissingTypeStubs=false
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _MODELS_SECONDS = 10.0
 _STABLE = ("id", "root", "parent", "owned_by", "max_model_len", "meta")
-"""What of a server's model list identifies a model; times and permissions change on each request.
+"""Fields of a server's model list that identify a model; others change with each request.
 """
 
 
@@ -39,7 +39,7 @@ class RemoteEngine:
     """One of Oumi's remote engines, in one event loop.
 
     Attributes:
-        at_server: The tasks whose request is under way. Their answers may be paid for already.
+        at_server: The tasks whose request is under way. Their answers may already be charged.
     """
 
     def __init__(self, engine: "RemoteInferenceEngine") -> None:
@@ -66,7 +66,7 @@ class RemoteEngine:
 
         Args:
             conversation: The question.
-            max_new_tokens: Instead of the recipe's.
+            max_new_tokens: Overrides the recipe's.
         """
         session = self._session.for_conversation(conversation)
         try:
@@ -75,12 +75,12 @@ class RemoteEngine:
             )
         except _FinalError as error:
             return error.generated
-        except ValueError as error:  # Oumi's word for a missing key or address
+        except ValueError as error:  # Oumi's error for a missing key or address
             return Generated(None, cause=Cause.NO_ACCESS, error=str(error))
         except Exception as error:
             if session.last_failure is not None:
                 return session.last_failure
-            # What Oumi cannot convert was answered, and is paid for.
+            # Oumi cannot convert the answer, but it was given and is charged.
             cause = Cause.REFUSED if session.was_answered else Cause.UNASKED
             return Generated(None, cause=cause, error=one_line(error))
         finally:
@@ -103,7 +103,7 @@ def answer_of(conversation: Conversation) -> Generated | None:
 
 
 class _FinalError(RuntimeError):
-    """Ends a request at once: Oumi retries every error but this kind."""
+    """Ends a request at once: Oumi retries every error except this kind."""
 
     def __init__(self, generated: Generated) -> None:
         super().__init__(generated.error)
@@ -111,7 +111,7 @@ class _FinalError(RuntimeError):
 
 
 class _OumisSession:
-    """What Oumi's `_query_api` uses of aiohttp's session, over bounded exchanges."""
+    """The part of aiohttp's session that Oumi's `_query_api` uses, over bounded exchanges."""
 
     def __init__(self, session: aiohttp.ClientSession, at_server: set[asyncio.Task[Any]]) -> None:
         self._session = session
@@ -120,7 +120,7 @@ class _OumisSession:
         self.last_failure: Generated | None = None
 
     def for_conversation(self, conversation: Conversation) -> "_OumisSession":
-        """Returns a session that remembers what became of one conversation."""
+        """Returns a session that remembers the outcome of one conversation."""
         return _OumisSession(self._session, self._at_server)
 
     def post(
@@ -169,7 +169,7 @@ class _OumisSession:
         return _OumisReply(200, body, {})
 
     def _unreadable(self, reason: str) -> "_OumisReply":
-        # Asking again would cost the same again, and mostly give the same.
+        # Asking again would cost the same, and usually give the same result.
         error = f"the reply is not a chat completion: {reason}"
         raise _FinalError(Generated(None, cause=Cause.REFUSED, error=error))
 
@@ -197,7 +197,7 @@ class _Posted:
 
 
 class _OumisReply:
-    """What Oumi's `_query_api` uses of aiohttp's response."""
+    """The part of aiohttp's response that Oumi's `_query_api` uses."""
 
     content_type = "application/json"
 
@@ -238,7 +238,7 @@ async def served_model(engine: "RemoteInferenceEngine", name: str) -> Json:
     except aiohttp.ClientConnectorError as error:
         raise ConnectionError(f"{http.public_url(url)}: {error}") from error
     except (TimeoutError, aiohttp.ClientError):
-        return None  # it may answer questions all the same
+        return None  # it may still answer questions
     if reply.status != 200:
         logger.info(
             f"{http.public_url(url)} does not list what it serves (status {reply.status}): the "

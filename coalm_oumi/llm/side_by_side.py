@@ -1,4 +1,4 @@
-"""Runs coroutines side by side in an event loop for callers outside of one. They stop together."""
+"""Runs coroutines concurrently in an event loop, for callers outside of one. They stop together."""
 # pyright: reportMissingTypeStubs=false
 
 import asyncio
@@ -16,11 +16,11 @@ _R = TypeVar("_R")
 _T = TypeVar("_T")
 
 GRACE_SECONDS = 5.0
-"""Work that is stopped waits so long for the answers under way, since they are paid for."""
+"""Seconds that stopped work waits for the answers under way, because they are paid for."""
 
 
 class SideBySide(Generic[_R]):
-    """Runs coroutines, so many at a time.
+    """Runs coroutines, a given number at a time.
 
     Attributes:
         is_stopping: True once no coroutine may start anything more.
@@ -30,8 +30,8 @@ class SideBySide(Generic[_R]):
         """Starts nothing yet.
 
         Args:
-            work: The coroutines, drawn only as they can start.
-            at_once: The most that are under way at a time; None for all.
+            work: The coroutines, taken only when they can start.
+            at_once: The most concurrent coroutines; None for all.
         """
         self.is_stopping = False
         self._work = work
@@ -49,15 +49,16 @@ class SideBySide(Generic[_R]):
         """Runs all coroutines.
 
         Args:
-            within: Opened in the event loop before the first one starts, closed after the last.
-            at_server: The tasks that wait for a server, at any time. They are stopped last.
+            within: A context that is opened in the event loop before the first one starts, and
+                closed after the last.
+            at_server: The tasks that are waiting for a server. They are stopped last.
 
         Yields:
-            For each coroutine that ended its result, or nothing if it raised.
+            The result of each coroutine that ended without raising.
 
         Raises:
-            BaseException: What the first coroutine that failed raised, what `stop` was given, or
-                KeyboardInterrupt at Ctrl-C, once all have ended.
+            BaseException: The error of the first coroutine that failed, the error that `stop` was
+                given, or KeyboardInterrupt at Ctrl-C, once all have ended.
         """
         self._at_server = at_server
         opened = contextlib.AsyncExitStack()
@@ -95,10 +96,10 @@ class SideBySide(Generic[_R]):
         return self._loop.run_until_complete(coroutine)
 
     def stop(self, error: BaseException, message: str = "") -> None:
-        """Starts nothing more, and gives the answers under way a little time.
+        """Starts nothing more, and waits briefly for the answers under way.
 
         Args:
-            error: What `results` raises in the end, if it is the first.
+            error: The error that `results` will raise, if it is the first.
             message: A warning, with `{}` for the number of answers under way.
         """
         self._first_error = self._first_error or error
@@ -113,7 +114,7 @@ class SideBySide(Generic[_R]):
         self._grace = [self._loop.call_later(GRACE_SECONDS, task.cancel) for task in under_way]
 
     def _start(self) -> bool:
-        """Starts what may start. Returns True if anything is under way."""
+        """Starts all coroutines that can start. Returns True if any is under way."""
         if not self.is_stopping:
             free = None if self._at_once is None else self._at_once - len(self._live)
             for coroutine in itertools.islice(self._work, free):
@@ -123,7 +124,7 @@ class SideBySide(Generic[_R]):
         return bool(self._live)
 
     def _interrupt(self) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second ends the process
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process
         self.stop(
             KeyboardInterrupt(),
             f"stopping; waiting up to {GRACE_SECONDS:g} s for {{}} answers under way (Ctrl-C again "

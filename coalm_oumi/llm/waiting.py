@@ -1,4 +1,4 @@
-"""Carries out in batches what coroutines wait for, in a thread beside their event loop."""
+"""Processes the items that coroutines wait for in batches, in a thread beside the event loop."""
 
 import asyncio
 import sys
@@ -11,11 +11,11 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 _SETTLING_SECONDS = 0.02
-"""A batch begins once nothing has come for so long; one batch takes much longer."""
+"""Seconds without a new item after which a batch starts. A batch takes much longer."""
 
 
 class Batches(Generic[_T, _R]):
-    """Work on several items at a time. What comes meanwhile waits for the next batch.
+    """Work on several items at a time. Items that arrive meanwhile wait for the next batch.
 
     Example:
         >>> lengths = Batches(lambda texts: [len(text) for text in texts])
@@ -34,8 +34,8 @@ class Batches(Generic[_T, _R]):
 
         Args:
             work: Returns a result for each item of a batch.
-            size: The most items of a batch; None for all that wait.
-            weight: The heaviest items come first; None for the order in which they came.
+            size: The most items per batch; None for all that are waiting.
+            weight: Sorts a batch, heaviest items first; None keeps the order of arrival.
         """
         self._work = work
         self._size = size
@@ -44,7 +44,7 @@ class Batches(Generic[_T, _R]):
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
-        """Takes batches while it is open."""
+        """Processes batches while it is open."""
         self._wake = asyncio.Event()
         worker = asyncio.create_task(self._take())
         try:
@@ -53,7 +53,7 @@ class Batches(Generic[_T, _R]):
             worker.cancel()
 
     async def get(self, item: _T) -> _R:
-        """Returns the result of an item, once the batch that it becomes part of is done."""
+        """Returns the result of an item, once its batch is done."""
         future: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         self._wake.set()
@@ -64,7 +64,7 @@ class Batches(Generic[_T, _R]):
             await self._wake.wait()
             self._wake.clear()
             count = 0
-            while count != len(self._waiting):  # others are on their way
+            while count != len(self._waiting):  # more items are arriving
                 count = len(self._waiting)
                 await asyncio.sleep(_SETTLING_SECONDS)
             while self._waiting:
@@ -94,8 +94,8 @@ class Batches(Generic[_T, _R]):
 async def _in_thread(work: Callable[[], _R]) -> _R:
     """Runs work beside the event loop, in a thread that does not keep the process alive.
 
-    So Ctrl-C is heard in the middle of a batch. A thread of Python's own pools would be waited for
-    at the end of the process.
+    So Ctrl-C works in the middle of a batch. At its end, the process would wait for a thread of
+    Python's own pools.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_R] = loop.create_future()

@@ -25,9 +25,9 @@ _PATTERNS = (
     "merges.txt",
     "*.model",
     "chat_template*",
-    "*.py",  # the code of models that bring their own
+    "*.py",  # the code of models that include code
 )
-"""What answers depend on. A README, logs and the state of an optimizer are not among it."""
+"""The files on which answers depend: no README, logs or optimizer state."""
 
 _PIECE = 1 << 22
 
@@ -35,11 +35,11 @@ _PIECE = 1 << 22
 def fingerprint(model: str | None) -> str | None:
     """Returns a hash of a model's folder or file; None for a name on the Hub.
 
-    Every byte is read, which takes seconds for 8B and minutes for 70B, once per process: neither
-    names nor times of files can tell a model that was trained again from the one before it.
+    Every byte is read, once per process, which takes seconds for 8B and minutes for 70B. Names and
+    times of files would not tell a model that was trained again from its predecessor.
 
     Args:
-        model: As a recipe names it.
+        model: The model's name or path, as in a recipe.
     """
     if not model:
         return None
@@ -61,7 +61,7 @@ def _state(file: Path) -> list[str]:
 
 @functools.lru_cache(maxsize=4096)
 def _hash(file: Path, *_: int) -> str:
-    """Hashes a file; the state that the system gives it keeps this process from reading twice."""
+    """Hashes a file, once per process while its size and times stay the same."""
     hashed = hashlib.blake2b(digest_size=20)
     with file.open("rb") as stream:
         while piece := stream.read(_PIECE):
