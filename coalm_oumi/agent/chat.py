@@ -175,7 +175,7 @@ class StreamedAnswer:
     def __init__(self, console: Console) -> None:
         """Prints nothing yet."""
         self._console = console
-        self._waiting = ""
+        self._waiting: str = ""
         self._style: str | None = None
         self._at_start = True
         self._ended = False

@@ -18,7 +18,7 @@ def convert_length(metres: float) -> Json:
 
 
 class NotesHandler(BaseHTTPRequestHandler):
-    """Keeps notes in memory: `AddNote` and `ListNotes`."""
+    """Answers `AddNote` and `ListNotes`."""
 
     def do_POST(self) -> None:
         """Answers one tool call."""
@@ -36,7 +36,8 @@ class NotesHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _answer(self, name: str, arguments: Json) -> Json:
-        notes: list[str] = self.server.notes  # pyright: ignore[reportAttributeAccessIssue]
+        assert isinstance(self.server, NotesServer)
+        notes = self.server.notes
         if name == "AddNote":
             notes.append(str(arguments["text"]))
             return {"status": "success", "notes": len(notes)}
@@ -48,12 +49,14 @@ class NotesHandler(BaseHTTPRequestHandler):
         """Keeps the terminal quiet."""
 
 
-def notes_server(port: int) -> ThreadingHTTPServer:
-    """Returns the endpoint, which is not yet serving."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), NotesHandler)
-    server.notes = []  # pyright: ignore[reportAttributeAccessIssue]
-    return server
+class NotesServer(ThreadingHTTPServer):
+    """The endpoint, which listens on this machine only. It keeps its notes in memory."""
+
+    def __init__(self, port: int) -> None:
+        """Listens. The server answers once `serve_forever` runs."""
+        super().__init__(("127.0.0.1", port), NotesHandler)
+        self.notes: list[str] = []
 
 
 if __name__ == "__main__":
-    notes_server(int(sys.argv[1])).serve_forever()
+    NotesServer(int(sys.argv[1])).serve_forever()

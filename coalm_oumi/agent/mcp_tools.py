@@ -3,6 +3,7 @@
 Oumi's endpoint environment leaves the wire format to a protocol; this is the one of MCP. The client
 is the `mcp` package, which `pip install 'coalm-oumi[mcp]'` adds.
 """
+# pyright: standard
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping

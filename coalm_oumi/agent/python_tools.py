@@ -4,6 +4,7 @@ Oumi's executable environments call `executor(arguments=..., context=...)` and e
 `ToolResult`. Here a tool's `executor` names any function, which gets the arguments by name and
 returns a JSON value.
 """
+# pyright: standard
 
 import contextlib
 import sys

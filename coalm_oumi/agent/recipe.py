@@ -1,6 +1,6 @@
 """Reads a chat recipe: model and engine as in Oumi, environments, and the agent's options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from pydantic import Field
 
 from coalm_oumi.core.compat import finalize
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import Json, is_object
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.wording import first_line, one_line
 from coalm_oumi.files.config import check_file
@@ -52,8 +53,8 @@ def read(file: Path, changes: Sequence[str] = ()) -> tuple[InferenceConfig, Chat
     try:
         loaded = OmegaConf.load(file)
         loaded.merge_with_dotlist(list(changes))  # unlike `merge`, it reaches into lists
-        values = OmegaConf.to_container(loaded, resolve=True, throw_on_missing=True)
-        if not isinstance(values, Mapping):
+        values: Json = OmegaConf.to_container(loaded, resolve=True, throw_on_missing=True)
+        if not is_object(values):
             raise CoalmError(f"{file}: expected a mapping, as in recipes/chat/demo.yaml")
         own = {key: value for key, value in values.items() if key in ChatOptions.model_fields}
         rest = {key: value for key, value in values.items() if key not in own}

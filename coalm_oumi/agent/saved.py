@@ -15,7 +15,7 @@ from oumi.core.configs.params.tool_params import ToolParams
 from coalm_oumi.agent.toolbox import function_of
 from coalm_oumi.agent.turns import AgentTurn, Step
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_object
 from coalm_oumi.data.cra import transcript
 from coalm_oumi.data.cra.dialogue import ApiStep, CraTurn
 from coalm_oumi.files.jsontext import read_json, read_jsonl, write_json, write_jsonl
@@ -130,8 +130,8 @@ def _service(tools: Sequence[ToolParams]) -> Json:
     slots: dict[str, Json] = {}
     for tool in tools:
         for name, schema in tool.parameters.get("properties", {}).items():
-            values = schema.get("enum") if isinstance(schema, Mapping) else None
-            if isinstance(schema, Mapping) and schema.get("type") == "boolean":
+            values = schema.get("enum") if is_object(schema) else None
+            if is_object(schema) and schema.get("type") == "boolean":
                 values = ["True", "False"]
             slots[name] = {
                 "name": name,

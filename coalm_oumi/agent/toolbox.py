@@ -7,7 +7,7 @@ the model, and the conversation continues.
 
 import concurrent.futures
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import jsonschema.exceptions
 import jsonschema.validators
@@ -19,7 +19,7 @@ from oumi.environments.base_environment import BaseEnvironment
 from coalm_oumi.agent.worker import Worker
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.jsontext import Json, dumps, is_object
 from coalm_oumi.core.wording import one_line
 from coalm_oumi.formats.calls import FunctionCall
 
@@ -56,7 +56,7 @@ def function_of(tool: ToolParams) -> Function:
     properties = tool.parameters.get("properties", {})
     required = tuple(tool.parameters.get("required", ()))
     optional = {
-        name: schema.get("default") if isinstance(schema, Mapping) else None
+        name: schema.get("default") if is_object(schema) else None
         for name, schema in properties.items()
         if name not in required
     }
@@ -204,7 +204,11 @@ def check_arguments(tool: ToolParams, arguments: Mapping[str, Json]) -> None:
     # come from servers, which are untrusted.
     schema, registry = tool.parameters, referencing.Registry[Json]()
     validator = jsonschema.validators.validator_for(schema)(schema, registry=registry)
-    error = jsonschema.exceptions.best_match(validator.iter_errors(dict(arguments)))
+    errors = validator.iter_errors(dict(arguments))
+    error = cast(
+        "jsonschema.ValidationError | None",
+        jsonschema.exceptions.best_match(errors),  # pyright: ignore[reportUnknownMemberType]
+    )
     if error is not None:
         place = ".".join(str(part) for part in error.absolute_path)
         where = f"`{tool.id}`, argument `{place}`" if place else f"`{tool.id}`"

@@ -266,7 +266,7 @@ def _path() -> str:
 
 def as_text(stages: Sequence[tuple[str, Stage, str | None]]) -> str:
     """Writes a plan as a script, each stage with its state."""
-    parts = []
+    parts: list[str] = []
     for name, stage, reason in stages:
         state = "done" if reason is None else f"to do: {reason}"
         parts.append(f"# {name}: {state}\n{shlex.join(stage.words)}")

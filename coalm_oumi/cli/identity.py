@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_list, is_object
 from coalm_oumi.core.wording import first_line
 from coalm_oumi.files.config import check_environment, check_file
 from coalm_oumi.files.jsontext import read_json
@@ -127,8 +127,8 @@ def is_plain_folder(path: Path) -> bool:
 def _hashes(manifest: Path) -> Mapping[str, Json]:
     """Returns the hash of each shard that a manifest lists."""
     content = read_json(manifest)
-    hashes = content.get("sha256", {}) if isinstance(content, dict) else {}
-    return hashes if isinstance(hashes, dict) else {}
+    hashes: Json = content.get("sha256") if is_object(content) else None
+    return hashes if is_object(hashes) else {}
 
 
 def damaged_shard(manifest: Path) -> str | None:
@@ -170,7 +170,7 @@ def _named_by_recipes(words: Sequence[str]) -> list[str]:
 
 
 def _changes(words: Sequence[str]) -> list[str]:
-    changes = []
+    changes: list[str] = []
     for place, word in enumerate(words):
         key, equals, value = word.removeprefix("--").partition("=")
         if not re.match(r"\w+([.\[]|$)", key):
@@ -197,10 +197,10 @@ def _recipe(file: Path, changes: Sequence[str]) -> Json:
 
 def _paths(value: Json, key: str = "") -> Iterator[str]:
     """Yields the strings of a recipe that name files or folders on disk."""
-    if isinstance(value, dict):
+    if is_object(value):
         for name, inner in value.items():
             yield from _paths(inner, str(name))
-    elif isinstance(value, list):
+    elif is_list(value):
         for inner in value:
             yield from _paths(inner, key)
     elif isinstance(value, str) and value and key not in _NOT_READ and not value.startswith(HUB):

@@ -1,4 +1,5 @@
 """`coalm overlap`."""
+# pyright: standard
 
 from pathlib import Path
 from typing import Annotated

@@ -29,7 +29,7 @@ def recipes(
     """
     home = resource_dir("recipes")
     suffixes = (".yaml", ".md") if copy else (".yaml",)  # with the READMEs that recipes' heads name
-    chosen = []
+    chosen: list[Path] = []
     for file in sorted(home.rglob("*.*")):
         path = file.relative_to(home)
         wanted = not names or any(name in str(path) for name in names)
@@ -51,7 +51,7 @@ def recipes(
 
 def _head(file: Path) -> str:
     """Returns the first sentence of a recipe's head."""
-    lines = []
+    lines: list[str] = []
     for line in file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("# "):
             break

@@ -3,7 +3,7 @@
 Each function names the behaviour that it works around. Oumi is imported inside the functions,
 because Oumi loads this package during its own imports.
 """
-# pyright: standard, reportPrivateUsage=false, reportMissingTypeStubs=false
+# pyright: standard, reportPrivateUsage=false
 
 import atexit
 import contextlib

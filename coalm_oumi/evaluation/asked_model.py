@@ -1,5 +1,4 @@
 """Checks the model of an evaluation before anything is asked."""
-# pyright: reportMissingTypeStubs=false
 
 from pathlib import Path
 from typing import TYPE_CHECKING

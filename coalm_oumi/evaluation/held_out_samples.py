@@ -1,4 +1,5 @@
 """The held-out samples of a mixture as questions to a model."""
+# pyright: standard
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,4 @@
 """What an evaluation leaves behind: the metrics for Oumi, and every answer for people."""
-# pyright: reportMissingTypeStubs=false
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -6,6 +6,7 @@ Table 3 comes from Hammer's evaluation, which generates through LLaMA-Factory's
 counts characters, so that these values are higher than those of the textbook. Both are here, under
 separate names.
 """
+# pyright: standard
 
 import logging
 from collections.abc import Callable

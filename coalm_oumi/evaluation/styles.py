@@ -2,7 +2,6 @@
 
 A recipe chooses one by name. Each belongs to a form that a decoder of `bfcl-eval` reads.
 """
-# pyright: reportMissingTypeStubs=false
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

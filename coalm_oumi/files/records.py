@@ -1,4 +1,5 @@
 """Reads files of records one by one: a JSON list, JSON Lines or Parquet."""
+# pyright: standard
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -2,6 +2,7 @@
 
 Prompts and recipes are top-level folders of the repository. In a wheel they are inside the package.
 """
+# pyright: standard
 
 import re
 from functools import cache

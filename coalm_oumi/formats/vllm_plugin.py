@@ -1,4 +1,4 @@
-# pyright: reportMissingImports=false
+# pyright: standard, reportMissingImports=false
 """vLLM's tool parser and reasoning parser for CoALM. Imports vLLM, and of this package no Oumi.
 
 Installed beside vLLM, the package registers both: `--tool-call-parser coalm --reasoning-parser

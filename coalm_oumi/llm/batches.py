@@ -1,5 +1,4 @@
 """Asks an engine in this process, in batches of all questions that are waiting."""
-# pyright: reportMissingTypeStubs=false
 
 import asyncio
 from collections.abc import Sequence

@@ -1,5 +1,4 @@
 """Classifies the errors of servers and engines: why a question has no answer."""
-# pyright: reportMissingTypeStubs=false
 
 import re
 from dataclasses import dataclass, field

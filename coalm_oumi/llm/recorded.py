@@ -1,5 +1,4 @@
 """Asks a model through Oumi's engines, and records each answer as it arrives."""
-# pyright: reportMissingTypeStubs=false
 
 import asyncio
 import contextlib

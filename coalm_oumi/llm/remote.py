@@ -4,7 +4,6 @@ Oumi builds, paces and retries the request and reads the answer. The session wit
 adds what Oumi 0.9 lacks: limits on a reply's bytes and on pauses, no redirects to other hosts, no
 keys in errors, and tolerance for harmless differences from the API's documentation.
 """
-# pyright: reportMissingTypeStubs=false
 
 import asyncio
 import json

@@ -1,5 +1,4 @@
 """Runs coroutines concurrently in an event loop, for callers outside of one. They stop together."""
-# pyright: reportMissingTypeStubs=false
 
 import asyncio
 import contextlib

@@ -1,5 +1,4 @@
 """The text of an answer, native tool calls included."""
-# pyright: reportMissingTypeStubs=false
 
 from oumi.core.types.conversation import Message
 

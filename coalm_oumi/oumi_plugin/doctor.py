@@ -14,7 +14,7 @@ import huggingface_hub
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from coalm_oumi.core.finding import Finding
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_list, is_object
 from coalm_oumi.core.wording import one_line
 from coalm_oumi.files.config import read_yaml
 from coalm_oumi.files.resources import HUB
@@ -93,7 +93,7 @@ def _named(recipe: Path) -> tuple[list[str], list[str]]:
         if found.startswith(HUB):
             data.append("/".join(found.removeprefix(HUB).split("@")[0].split("/")[:2]))
     train = _value(_value(_value(content, "data"), "train"), "datasets")
-    for dataset in train if isinstance(train, list) else []:
+    for dataset in train if is_list(train) else []:
         if _value(dataset, "dataset_name") == MIXTURE and not _value(dataset, "dataset_path"):
             data.append(_value(_value(dataset, "dataset_kwargs"), "hub_id") or PUBLISHED)
     return _on_hub(models), _on_hub(data)
@@ -105,15 +105,15 @@ def _on_hub(names: Sequence[Json]) -> list[str]:
 
 
 def _value(content: Json, key: str) -> Json:
-    return content.get(key) if isinstance(content, dict) else None
+    return content.get(key) if is_object(content) else None
 
 
 def _values(content: Json) -> Iterator[str]:
     """Yields every text in a recipe."""
-    if isinstance(content, dict):
+    if is_object(content):
         for value in content.values():
             yield from _values(value)
-    elif isinstance(content, list):
+    elif is_list(content):
         for value in content:
             yield from _values(value)
     elif isinstance(content, str):
@@ -146,7 +146,7 @@ def _registration() -> Finding:
     """Asks a fresh process that imports only Oumi, as the `oumi` command does."""
     run = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True)
     found = [line for line in run.stdout.splitlines() if line.startswith("FOUND ")]
-    names = json.loads(found[0].removeprefix("FOUND ")) if found else []
+    names: list[str] = json.loads(found[0].removeprefix("FOUND ")) if found else []
     own = os.environ.get(VARIABLE)
     if names:
         return Finding(True, f"Oumi finds {len(names)} entries: {', '.join(names)}")

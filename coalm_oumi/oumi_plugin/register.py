@@ -1,4 +1,5 @@
 """The one module that Oumi loads. Importing it registers what this package adds to Oumi."""
+# pyright: reportUnusedImport=false
 
 import importlib
 import importlib.util

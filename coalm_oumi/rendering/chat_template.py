@@ -34,7 +34,7 @@ def pin_template_date(tokenizer: Any) -> None:
     The trainer saves the tokenizer beside the model, and evaluations in this process pin the date
     too, so training and evaluation write the same date.
     """
-    templates = tokenizer.chat_template
+    templates: str | dict[str, str] | None = tokenizer.chat_template
     if isinstance(templates, str):
         tokenizer.chat_template = pin_date(templates)
     elif isinstance(templates, dict):  # such as Cohere's: a template each for chat, tools, RAG

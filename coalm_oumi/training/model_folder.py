@@ -7,6 +7,7 @@ vLLM with Transformers 5.
 from pathlib import Path
 from typing import Any
 
+from coalm_oumi.core.jsontext import is_list, is_object
 from coalm_oumi.files.jsontext import read_json, write_json
 
 
@@ -41,13 +42,13 @@ def _model(config: dict[str, Any]) -> None:
     Transformers 5 writes only `rope_parameters`. 4.57 silently ignores it and uses its default base
     of 10,000, where Llama 3.1 has 500,000.
     """
-    if isinstance(text := config.get("text_config"), dict):
+    if is_object(text := config.get("text_config")):
         _model(text)
     rope = config.get("rope_parameters")
-    if not isinstance(rope, dict):
+    if not is_object(rope):
         return
     # Gemma 3 has two kinds of layers.
-    if isinstance(sliding := rope.get("sliding_attention"), dict):
+    if is_object(sliding := rope.get("sliding_attention")):
         config.setdefault("rope_local_base_freq", sliding["rope_theta"])
     rope = rope.get("full_attention", rope)
     if "rope_theta" in rope:
@@ -67,5 +68,5 @@ def _tokenizer(config: dict[str, Any]) -> None:
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
     if config.get("tokenizer_class") == "PreTrainedTokenizerFast":
         config.setdefault("model_input_names", ["input_ids", "attention_mask"])
-    if isinstance(config.get("extra_special_tokens"), list):
+    if is_list(config.get("extra_special_tokens")):
         config["additional_special_tokens"] = config.pop("extra_special_tokens")

@@ -5,7 +5,7 @@ the options, this is TRL's trainer.
 """
 
 # TRL resolves its public names lazily, which the type checker does not see.
-# pyright: reportPrivateImportUsage=false
+# pyright: standard, reportPrivateImportUsage=false
 
 import itertools
 import os

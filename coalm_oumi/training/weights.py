@@ -1,4 +1,5 @@
 """Writes complete models: an adapter merged into its base, and a base quantised once."""
+# pyright: standard
 
 import math
 import shutil

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from coalm_oumi.agent import chat, recipe
 from coalm_oumi.agent.chat import StreamedAnswer
-from coalm_oumi.agent.example_tools import notes_server
+from coalm_oumi.agent.example_tools import NotesServer
 from coalm_oumi.agent.toolbox import Toolbox, ToolRefusedError, check_arguments
 from coalm_oumi.cli.app import main
 from coalm_oumi.core.errors import CoalmError
@@ -493,7 +493,7 @@ def test_booking_with_multiwoz_databases(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_functions_and_an_endpoint_as_tools():
-    server = notes_server(0)
+    server = NotesServer(0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         file = REPO / "recipes/chat/own_tools.yaml"

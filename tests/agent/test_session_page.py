@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from coalm_oumi.agent.example_tools import notes_server
+from coalm_oumi.agent.example_tools import NotesServer
 from coalm_oumi.cli.app import main
 from tests.agent.test_chat import answering
 from tests.conftest import REPO
@@ -34,7 +34,7 @@ ANSWERS = [
 
 def session(folder: Path) -> str:
     """Returns what the terminal shows."""
-    notes = notes_server(0)
+    notes = NotesServer(0)
     threading.Thread(target=notes.serve_forever, daemon=True).start()
     shown = io.StringIO()
     try:

@@ -1,5 +1,6 @@
 """`coalm cra validate`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +28,13 @@ def validate(
     """Find faulty dialogues (Appendix D)."""
     from coalm_oumi.data.cra import judge as judging
     from coalm_oumi.data.cra import validation
+    from coalm_oumi.data.cra.validate import Dimension
     from coalm_oumi.files.jsontext import write_jsonl
     from coalm_oumi.rendering.terminal import show
 
     cases = validation.read_cases(transcripts, sgd, functions)
     folder = output or transcripts.parent / "validation"
-    questions = {}
+    questions: dict[str, str] = {}
     for case in cases:
         known = [function for variants in case.catalogue.values() for function, _ in variants]
         questions[case.dialogue_id] = judging.question(case.text, known)
@@ -40,11 +42,11 @@ def validate(
         folder / "judge_input.jsonl",
         [{"dialogue_id": name, "request": text} for name, text in questions.items()],
     )
-    judgements = {}
+    judgements: Mapping[str, judging.Judgement] = {}
     if judge:
         judgements = judging.judge(questions, judge, folder / "judgements.jsonl")
     verdicts = validation.check(cases, judgements)
-    agreements = {}
+    agreements: Mapping[Dimension, validation.Agreement] = {}
     if people:
         agreements = validation.agreement(verdicts, validation.read_reviews(people))
     validation.write(folder, cases, verdicts, agreements)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_list
 from coalm_oumi.data.cra import listing, observation
 from coalm_oumi.data.cra.dialogue import ApiStep, CraTurn, Target
 from coalm_oumi.data.cra.evidence import Evidence
@@ -131,7 +131,7 @@ def annotated_turns(
         CoalmError: The record is not annotated as SGD is.
     """
     turns = record.get("turns")
-    if not isinstance(turns, list) or not turns:
+    if not is_list(turns) or not turns:
         raise CoalmError("`turns` is missing or empty")
     try:
         speakers = [turn["speaker"] for turn in turns]
@@ -140,7 +140,7 @@ def annotated_turns(
         dialogue = _Dialogue(
             str(record.get("dialogue_id")), services, listed, max_results, closings
         )
-        made = []
+        made: list[CraTurn] = []
         for number in range(0, len(turns) - 1, 2):
             made.append(_turn(dialogue, turns, number))
         return made
@@ -156,13 +156,14 @@ def _turn(dialogue: _Dialogue, turns: Sequence[Json], number: int) -> CraTurn:
     dialogue.heard.append(user["utterance"])
     said, aims = _acts(dialogue, user), _acts(dialogue, system)
     frame = next((frame for frame in system["frames"] if "service_call" in frame), None)
-    context = {
+    pick = dialogue.pick(number)
+    context: dict[str, Json] = {
         "said": said,
         "aims": aims,
         "topic": dialogue.topic,
         "is_booking": False,
         "function": _active_function(user, dialogue.services),
-        "pick": dialogue.pick(number),
+        "pick": pick,
     }
     if frame is None:
         known = {
@@ -174,7 +175,7 @@ def _turn(dialogue: _Dialogue, turns: Sequence[Json], number: int) -> CraTurn:
         thought = prompts.render("cra_thought_reply", known=known, **context)
         left_out: dict[Target, str] = {}
         is_closing = {act.name for act in aims} <= {"GOODBYE", "REQ_MORE"}
-        if is_closing and context["pick"] % 1000 >= dialogue.closings * 1000:
+        if is_closing and pick % 1000 >= dialogue.closings * 1000:
             left_out = {"response": CLOSING, "decision": CLOSING}
         made = CraTurn(user["utterance"], thought, None, system["utterance"], left_out)
     else:

@@ -47,7 +47,7 @@ class CraTurn:
     thought: str
     api: ApiStep | None
     system: str
-    left_out: Mapping[Target, str] = field(default_factory=dict)
+    left_out: Mapping[Target, str] = field(default_factory=dict[Target, str])
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_list, is_object
 from coalm_oumi.files.jsontext import read_json
 
 _UNITS = (
@@ -124,9 +124,9 @@ class Evidence:
 
     def supports(self, value: Json) -> bool:
         """Returns True if the texts support a value. Of a list or an object, every part must be."""
-        if isinstance(value, dict):
+        if is_object(value):
             return all(map(self.supports, value.values()))
-        if isinstance(value, list):
+        if is_list(value):
             return all(map(self.supports, value))
         if value is None or isinstance(value, bool):
             return True  # no text says these; what they mean is in the argument's name

@@ -193,7 +193,7 @@ class Generation:
         Args:
             retry_failed: Ask again where the last answer could not be read.
         """
-        todo = []
+        todo: list[tuple[str, Request]] = []
         for request in self.requests:
             attempt = self._attempts(request)
             if attempt == 0 or (retry_failed and self._is_failed(request)):
@@ -297,7 +297,7 @@ class Generation:
 
         async with ChatClient(self.endpoint, max_usd=budget) as client:
             await asyncio.gather(*(work() for _ in range(self.endpoint.concurrency)))
-        if isinstance(stopped, BudgetError):
+        if isinstance(stopped, BudgetError):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise BudgetError(
                 f"stopped at ${self.spent:.4f} of ${max_usd:g}, all runs together: the next "
                 f"request to {self.endpoint.model} may cost more than is left; raise "

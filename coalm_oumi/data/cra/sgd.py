@@ -8,7 +8,7 @@ from typing import Literal, cast, get_args
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_list, is_object
 from coalm_oumi.files.jsontext import read_json, read_json_list
 from coalm_oumi.formats.calls import FunctionCall
 
@@ -110,10 +110,10 @@ def identify(record: Json, services: Services) -> tuple[str, Sequence[str]]:
     Raises:
         CoalmError: They are missing or not in the schema.
     """
-    if not isinstance(record, dict) or not isinstance(record.get("dialogue_id"), str):
+    if not is_object(record) or not isinstance(record.get("dialogue_id"), str):
         raise CoalmError("`dialogue_id` is missing")
     used = record.get("services")
-    if not isinstance(used, list) or not used or not all(isinstance(s, str) for s in used):
+    if not is_list(used) or not used or not all(isinstance(s, str) for s in used):
         raise CoalmError("`services` is missing or empty")
     for service in used:
         if service not in services:
@@ -128,7 +128,7 @@ def user_inputs(record: Json) -> list[str]:
         CoalmError: The turns are missing, or an utterance is.
     """
     turns = record.get("turns")
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+    if not is_list(turns) or not all(is_object(turn) for turn in turns):
         raise CoalmError("`turns` is missing or not a list of turns")
     said = [turn.get("utterance") for turn in turns if turn.get("speaker") == "USER"]
     if not said or not all(isinstance(text, str) and text.strip() for text in said):

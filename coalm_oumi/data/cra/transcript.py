@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, unfenced
+from coalm_oumi.core.jsontext import Json, dumps, is_object, unfenced
 from coalm_oumi.data.cra.dialogue import ApiStep, CraTurn
 from coalm_oumi.files.jsontext import read_jsonl
 from coalm_oumi.formats import calls
@@ -95,7 +95,7 @@ def read(file: Path) -> Mapping[str, str]:
     """
     texts: dict[str, str] = {}
     for number, record in read_jsonl(file):
-        if not isinstance(record, dict) or not all(
+        if not is_object(record) or not all(
             isinstance(record.get(name), str) for name in ("dialogue_id", "text")
         ):
             raise CoalmError(f"{file}:{number}: expected the text fields dialogue_id and text")
@@ -171,7 +171,7 @@ def _lines(turn: CraTurn) -> list[str]:
 def _dialogues(text: str) -> list[list[list[Field]]]:
     """Cuts a text into dialogues, turns and fields."""
     heads = [head.start() for head in _DIALOGUE.finditer(text)]
-    dialogues = []
+    dialogues: list[list[list[Field]]] = []
     for start, end in zip([0, *heads], [*heads, len(text)], strict=True):
         heading = _DIALOGUE.match(text, start)
         body = heading.end() if heading else start
@@ -298,7 +298,7 @@ def _arguments(field: Field, number: int) -> Mapping[str, Json]:
             value = calls.parse_literal(body)
         except CallError:
             continue
-        if isinstance(value, dict):
+        if is_object(value):
             return value
     try:
         return calls.parse_python(f"f({text})").arguments

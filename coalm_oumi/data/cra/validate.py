@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_list, is_object
 from coalm_oumi.data.cra import transcript
 from coalm_oumi.data.cra.dialogue import CraTurn
 from coalm_oumi.data.cra.evidence import Evidence, gather
@@ -169,7 +169,7 @@ def _value_fault(
     default = function.optional.get(argument)
     if default is not None and str(value).casefold() == str(default).casefold():
         return None  # what the schema itself says needs no other source
-    if value is None or isinstance(value, list | dict):
+    if value is None or is_list(value) or is_object(value):
         return "argument_type", f"`{argument}` is {type(value).__name__}, expected one value"
     possible = [str(one).casefold() for one in values.get(argument, ())]
     text = str(value).casefold().strip()

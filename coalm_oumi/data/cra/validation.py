@@ -90,7 +90,7 @@ def read_cases(transcripts: Path, folder: Path, scope: str) -> list[CraCase]:
         except CoalmError:
             continue  # of which no transcript can be made
         used[name] = its
-    cases = []
+    cases: list[CraCase] = []
     for name, text in transcript.read(transcripts).items():
         if name not in used:
             raise CoalmError(f"{transcripts}: {name}: no dialogue of this id is in {folder}")

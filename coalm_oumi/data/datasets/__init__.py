@@ -2,6 +2,7 @@
 
 May import `data.mixture` and `data.sources`.
 """
+# pyright: reportUnusedImport=false
 
 # Oumi 0.9 fails with a circular import when `oumi.core.datasets` is the first thing imported of
 # it, which the modules of this package would do.

@@ -1,4 +1,5 @@
 """What the dataset classes share: selecting samples, and tokenising them for the trainer."""
+# pyright: standard
 
 import inspect
 import itertools

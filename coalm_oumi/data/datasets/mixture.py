@@ -1,4 +1,5 @@
 """A prepared CoALM-IT mixture: what `coalm build` wrote, your own file, or the hub's."""
+# pyright: standard
 
 from pathlib import Path
 from typing import Any, cast

@@ -1,4 +1,5 @@
 """The datasets `coalm-oumi/<source>`: raw records through the templates, without a build."""
+# pyright: standard
 
 from pathlib import Path
 from typing import Any

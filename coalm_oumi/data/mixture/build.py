@@ -3,6 +3,7 @@
 Each step leaves its result in `<output_dir>/.build`, so that a build that was killed resumes where
 it stopped. What was built before stays in place until the new mixture is whole.
 """
+# pyright: standard
 
 import random
 import shutil

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import is_list
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import DOMAINS
 from coalm_oumi.data.sources import domain_of, source_names
@@ -14,7 +15,7 @@ from coalm_oumi.files.config import read_config
 
 def _path_list(value: Any) -> Any:
     paths = [value] if isinstance(value, str) else value
-    if not isinstance(paths, list) or not paths or not all(isinstance(p, str) for p in paths):
+    if not is_list(paths) or not paths or not all(isinstance(p, str) for p in paths):
         raise ValueError("expected a path or a list of paths")
     return paths
 

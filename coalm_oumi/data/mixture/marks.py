@@ -3,6 +3,7 @@
 The mixture that the paper's authors published is one. The instruction of each of its sources
 carries a mark, which Figures 4 to 7 show.
 """
+# pyright: standard
 
 import re
 from collections.abc import Mapping, Sequence

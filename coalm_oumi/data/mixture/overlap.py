@@ -4,6 +4,7 @@ Texts are compared as words, lower-cased and without punctuation. A sample overl
 it holds one of its texts whole, or shares 13 words in a row with one: the window of the GPT-3 paper
 (Brown et al., 2020, appendix C).
 """
+# pyright: standard
 
 import hashlib
 import re
@@ -18,7 +19,7 @@ import numpy as np
 from rich.table import Table
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, loads
+from coalm_oumi.core.jsontext import Json, is_list, is_object, loads
 from coalm_oumi.core.sample import TEXT_COLUMNS
 from coalm_oumi.files.jsontext import read_json, read_jsonl, write_json
 from coalm_oumi.files.records import is_json_lines
@@ -239,7 +240,7 @@ def _strings(value: Json) -> Iterator[str]:
         item = stack.pop()
         if isinstance(item, str):
             yield item
-        elif isinstance(item, dict):
+        elif is_object(item):
             stack += item.values()
-        elif isinstance(item, list):
+        elif is_list(item):
             stack += item

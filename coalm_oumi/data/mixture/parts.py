@@ -5,6 +5,7 @@ Arrow file, which is memory-mapped when the mixture is put together, so that nei
 merging ever holds more of the mixture than a few parts. Importing this is cheap, since every
 process that renders does.
 """
+# pyright: standard
 
 import hashlib
 import itertools

@@ -1,4 +1,5 @@
 """Chooses the samples of a run from a table: split, domains, sources and weights."""
+# pyright: standard
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence

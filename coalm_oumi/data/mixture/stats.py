@@ -1,4 +1,5 @@
 """`coalm stats`: Table 1 of a mixture, counted with a tokenizer, beside the paper's."""
+# pyright: standard
 
 import copy
 import io

@@ -1,4 +1,5 @@
 """Reads a mixture: parquet shards and a manifest, or files of your own records."""
+# pyright: standard
 
 import logging
 import re
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from datasets.exceptions import DatasetGenerationError
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import is_object
 from coalm_oumi.core.sample import COLUMNS, TEXT_COLUMNS
 from coalm_oumi.core.wording import counted
 from coalm_oumi.data.sources.alpaca import sample_columns
@@ -82,7 +84,7 @@ def _shards(folder: Path) -> dict[str, list[Path]]:
     """Finds the files of each split in a folder."""
     if (folder / MANIFEST).is_file():
         manifest = read_json(folder / MANIFEST)
-        if isinstance(manifest, dict) and isinstance(manifest.get("shards"), dict):
+        if is_object(manifest) and is_object(manifest.get("shards")):
             return {
                 split: [folder / name for name in names]
                 for split, names in manifest["shards"].items()
@@ -193,7 +195,7 @@ _PROBLEM = "problem"
 def _convert(row: Mapping[str, Any]) -> dict[str, str | None]:
     columns: dict[str, str | None] = dict.fromkeys((*COLUMNS, _PROBLEM))
     try:
-        columns.update(sample_columns(row))
+        columns.update(sample_columns(dict(row)))
     except CoalmError as error:
         columns[_PROBLEM] = str(error)
     return columns

@@ -1,4 +1,5 @@
 """Writes a mixture: parquet shards, a card for the hub, and the manifest last."""
+# pyright: standard
 
 import hashlib
 import io
@@ -10,7 +11,7 @@ import datasets
 from tqdm import tqdm
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_object
 from coalm_oumi.data.mixture.store import CARD, FINDINGS, MANIFEST, SHARD, STAGING
 from coalm_oumi.data.sources import domain_of
 from coalm_oumi.files import hub
@@ -33,7 +34,7 @@ def check_output(folder: Path) -> None:
         raise CoalmError(f"{folder}: is a file; set output_dir to a folder")
     if (folder / MANIFEST).exists():
         manifest = read_json(folder / MANIFEST)
-        ours = isinstance(manifest, dict) and "coalm_oumi" in manifest
+        ours = is_object(manifest) and "coalm_oumi" in manifest
     else:
         ours = bool(_built(folder)) or (folder / STAGING).exists()
     if not ours and any((folder / name).exists() for name in (MANIFEST, CARD)):

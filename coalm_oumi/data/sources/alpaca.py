@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_list, is_object
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import Domain, Sample, columns_of
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
@@ -90,7 +90,7 @@ def sample_columns(record: Json) -> dict[str, str]:
     Raises:
         CoalmError: The record has neither shape, or its target is empty.
     """
-    if not isinstance(record, Mapping):
+    if not is_object(record):
         return columns_of(record)
     if record.get("messages") is not None and record.get("instruction") is None:
         record = {**record, **_from_messages(record["messages"], record.get("tools"))}
@@ -102,7 +102,7 @@ _SPEAKERS: Mapping[str, str] = {"user": "User", "assistant": "System", "tool": "
 
 def _from_messages(messages: Json, tools: Json) -> dict[str, str]:
     """Makes the last assistant turn the target, and what is before it the prompt."""
-    if not isinstance(messages, Sequence) or isinstance(messages, str):
+    if not is_list(messages):
         raise RecordError("`messages` is not a list")
     turns = [_turn(message, number) for number, message in enumerate(messages)]
     targets = [number for number, turn in enumerate(turns) if turn.role == "assistant"]
@@ -132,9 +132,9 @@ def _from_messages(messages: Json, tools: Json) -> dict[str, str]:
 
 def _without_nulls(described: Json) -> Json:
     """Drops fields that are null: Parquet gives every tool the parameters of all the others."""
-    if isinstance(described, Mapping):
+    if is_object(described):
         return {k: _without_nulls(value) for k, value in described.items() if value is not None}
-    if isinstance(described, list):
+    if is_list(described):
         return [_without_nulls(value) for value in described]
     return described
 
@@ -153,7 +153,7 @@ class _Turn:
 
 
 def _turn(message: Json, number: int) -> _Turn:
-    role = message.get("role") if isinstance(message, Mapping) else None
+    role = message.get("role") if is_object(message) else None
     if role not in (*_SPEAKERS, "system", "developer"):
         raise RecordError(f"messages[{number}]: unknown role {role!r}")
     text = _text(message.get("content"), number)
@@ -184,8 +184,8 @@ def _text(content: Json, number: int) -> str:
     if isinstance(content, str):
         return content.strip()
     parts: list[str] = []
-    for part in content if isinstance(content, Sequence) else [content]:
-        text = part.get("text") if isinstance(part, Mapping) else None
+    for part in content if is_list(content) else [content]:
+        text = part.get("text") if is_object(part) else None
         if not isinstance(text, str):
             raise RecordError(f"messages[{number}]: its content is not text")
         parts.append(text)

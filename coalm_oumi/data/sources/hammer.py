@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.jsontext import Json, dumps, is_object
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources.masking import CallRecord, mask
@@ -74,7 +74,7 @@ class Hammer:
         parsed = _parse(record.content)
         file, _, index = record.key.rpartition("/")
         content = _fingerprint(parsed)
-        samples = []
+        samples: list[Sample] = []
         for copy in range(self._options.copies):
             random_ = random.Random(f"{self._options.seed}/{content}/{copy}")
             masked = random_.random() < self._options.masking
@@ -96,7 +96,7 @@ def instruction(tools: Sequence[Mapping[str, Json]]) -> str:
 
 
 def _parse(record: Json) -> CallRecord:
-    query = record.get("query") if isinstance(record, dict) else None
+    query = record.get("query") if is_object(record) else None
     if not isinstance(query, str) or not query.strip():
         raise RecordError("`query` is missing or empty")
     answers = read_calls(record.get("answers"), "answers")

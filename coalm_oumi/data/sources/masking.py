@@ -15,7 +15,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.jsontext import Json, is_object
 from coalm_oumi.formats.calls import FunctionCall
 
 _ALPHABET = string.ascii_letters + string.digits + "_."
@@ -110,7 +110,7 @@ def _is_maskable(
     An answer must repeat it, no other argument may hold it, not even as a part of its text, and
     the query must state it nowhere or as whole words, so that all of it can be replaced.
     """
-    default = description.get("default") if isinstance(description, dict) else None
+    default = description.get("default") if is_object(description) else None
     if isinstance(default, bool) or not isinstance(default, int | float | str) or default == "":
         return False
     arguments = [
@@ -134,7 +134,7 @@ def _values(
 ) -> set[str]:
     """Collects what a new default must not be: every value and word of the record, as text."""
     described = [d for tool in tools for d in tool.get("parameters", {}).values()]
-    values = [d.get("default") for d in described if isinstance(d, dict)]
+    values = [d.get("default") for d in described if is_object(d)]
     values += [value for call in answers for value in call.arguments.values()]
     return {str(value).lower() for value in values} | set(re.findall(r"[\w.]+", query.lower()))
 

@@ -4,11 +4,12 @@ The thoughts come from recorded CRA transcripts where there are any. Elsewhere t
 templates over SGD's own annotations, so that the mixture can be built without an API key.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import Field
 
+from coalm_oumi.core.jsontext import is_object
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import LeftOut, Sample
 from coalm_oumi.data.cra import dialogue as cra
@@ -64,7 +65,7 @@ class Sgd:
         self._path = path
         self._services = raw.read_services(path)
         file = self._options.transcripts
-        self._recorded = transcript.read(file) if file else {}
+        self._recorded: Mapping[str, str] = transcript.read(file) if file else {}
         self._files = raw_files(path, "dialogues_*.json", of="one split of SGD")
         self.size = total_size(self._files)
 
@@ -76,7 +77,7 @@ class Sgd:
         """
         unmatched = set(self._recorded)
         for record in listed(self._files, of="dialogues"):
-            if isinstance(record, Record) and isinstance(record.content, dict):
+            if isinstance(record, Record) and is_object(record.content):
                 unmatched.discard(str(record.content.get("dialogue_id")))
             yield record
         for name in sorted(unmatched):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.jsontext import Json, dumps, is_list, is_object
 from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import LeftOut, Sample
 from coalm_oumi.data.sources.raw import raw_files, total_size
@@ -153,9 +153,9 @@ def _digest(utterance: str) -> str:
 
 def _text(utterance: Json) -> str | None:
     """Returns what the user says; None where the record is not of SNIPS's shape."""
-    pieces = utterance.get("data") if isinstance(utterance, dict) else None
-    if not isinstance(pieces, list) or not all(
-        isinstance(piece, dict) and isinstance(piece.get("text"), str) for piece in pieces
+    pieces = utterance.get("data") if is_object(utterance) else None
+    if not is_list(pieces) or not all(
+        is_object(piece) and isinstance(piece.get("text"), str) for piece in pieces
     ):
         return None
     return _clean("".join(piece["text"] for piece in pieces))
@@ -164,12 +164,12 @@ def _text(utterance: Json) -> str | None:
 def _read(file: Path) -> Iterator[tuple[str, list[Json]]]:
     # One file holds emoji as surrogate pairs, each half written as three bytes.
     content = read_json(file, errors="surrogatepass")
-    if not isinstance(content, dict):
+    if not is_object(content):
         raise CoalmError(f"{file}: expected an object `{{Intent: [...]}}`, as SNIPS has it")
     for intent, records in content.items():
         if intent not in ONTOLOGY:
             raise CoalmError(f"{file}: unknown intent `{intent}`; known are {', '.join(INTENTS)}")
-        if not isinstance(records, list):
+        if not is_list(records):
             raise CoalmError(f"{file}: `{intent}` is not a list of utterances")
         yield intent, records
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coalm_oumi.core.jsontext import Json, loads, unfenced
+from coalm_oumi.core.jsontext import Json, is_list, is_object, loads, unfenced
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
 from coalm_oumi.data.sources.reader import LeftOut, NoOptions, Record, RecordError, Rejected, Source
@@ -93,10 +93,10 @@ class _BreakError(RecordError):
 
 
 def _samples(record: Json, dialogue_id: str) -> Sequence[Sample | LeftOut]:
-    if not isinstance(record, dict) or not isinstance(record.get("system"), str):
+    if not is_object(record) or not isinstance(record.get("system"), str):
         raise RecordError("`system` is missing or is not text")
     raw_turns = record.get("conversations")
-    if not isinstance(raw_turns, list) or not raw_turns:
+    if not is_list(raw_turns) or not raw_turns:
         raise RecordError("`conversations` is missing or empty")
     raw_tools, facts = _read_system(record["system"])
     tools = by_name(read_tools(raw_tools), answers=[])
@@ -182,7 +182,7 @@ def _facts(text: str) -> list[str]:
 
 
 def _speaker(turn: Json) -> str | None:
-    if not isinstance(turn, dict):
+    if not is_object(turn):
         return None
     return _SPEAKERS.get(str(turn.get("from", turn.get("role"))))
 
@@ -318,7 +318,7 @@ def _barred_calls(text: str, tools: Mapping[str, Tool]) -> list[FunctionCall]:
 def _typed(text: str, tool: Tool | None, parameter: str) -> Json:
     """Reads a value that is written without quotes, by the type that the tool declares."""
     described = tool.parameters.get(parameter) if tool else None
-    kind = str(described.get("type")) if isinstance(described, dict) else "string"
+    kind = str(described.get("type")) if is_object(described) else "string"
     if kind.startswith("str"):
         return text
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from coalm_oumi.core.jsontext import Json, loads
+from coalm_oumi.core.jsontext import Json, is_list, is_object, loads
 from coalm_oumi.data.sources.reader import RecordError
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError, FunctionCall
@@ -38,7 +38,7 @@ class Tool:
 
     def _with_optional(self, name: str, described: Json) -> Json:
         """Marks a parameter of a JSON Schema that may be left out, as xLAM marks it."""
-        kind = described.get("type") if isinstance(described, dict) else None
+        kind = described.get("type") if is_object(described) else None
         if name in self.required or not isinstance(kind, str):
             return described
         return {**described, "type": f"{kind}, optional"}
@@ -54,32 +54,32 @@ def read_tools(value: Json) -> list[Tool]:
         RecordError: It is something else.
     """
     tools = _from_text(value, "tools")
-    if not isinstance(tools, list):
+    if not is_list(tools):
         raise RecordError("`tools` does not hold a JSON list")
     return [_tool(tool) for tool in tools]
 
 
 def _tool(described: Json) -> Tool:
-    inner = described.get("function") if isinstance(described, dict) else None
-    if isinstance(inner, dict):  # OpenAI's {"type": "function", "function": {...}}
+    inner = described.get("function") if is_object(described) else None
+    if is_object(inner):  # OpenAI's {"type": "function", "function": {...}}
         described = inner
-    if not isinstance(described, dict) or not isinstance(described.get("name"), str):
+    if not is_object(described) or not isinstance(described.get("name"), str):
         raise RecordError("a tool has no `name`")
     name = described["name"]
     schema = described.get("parameters")
     if schema is None:
         schema = {}
-    if not isinstance(schema, dict):
+    if not is_object(schema):
         raise RecordError(f"the parameters of `{name}` are not an object")
     if _is_schema(schema):
-        parameters = schema.get("properties") or {}
-        required = schema.get("required") or []
+        parameters: Json = schema.get("properties") or {}
+        required: Json = schema.get("required") or []
     else:
         parameters = schema
         required = [key for key, value in parameters.items() if _is_required(value)]
-    if not isinstance(parameters, dict):
+    if not is_object(parameters):
         raise RecordError(f"the properties of `{name}` are not an object")
-    if not isinstance(required, list):
+    if not is_list(required):
         required = []
     return Tool(name, parameters, frozenset(map(str, required)) & set(parameters), described)
 
@@ -89,18 +89,18 @@ def _is_schema(parameters: Json) -> bool:
 
     A parameter may itself be called `type` or `properties`, but its description is an object.
     """
-    if not isinstance(parameters, dict):
+    if not is_object(parameters):
         return False
     kind = parameters.get("type")
     if isinstance(kind, str):
         return kind.lower() in ("object", "dict")
     properties = parameters.get("properties")
-    return isinstance(properties, dict) and all(isinstance(p, dict) for p in properties.values())
+    return is_object(properties) and all(is_object(p) for p in properties.values())
 
 
 def _is_required(described: Json) -> bool:
     """Returns True if xLAM's description of a parameter has neither a default nor `optional`."""
-    if not isinstance(described, dict):
+    if not is_object(described):
         return False
     return "default" not in described and "optional" not in str(described.get("type"))
 
@@ -116,8 +116,8 @@ def read_calls(value: Json, field: str) -> list[FunctionCall]:
         RecordError: It is something else.
     """
     found = _from_text(value, field)
-    records = [found] if isinstance(found, dict) else found
-    if not isinstance(records, list):
+    records = [found] if is_object(found) else found
+    if not is_list(records):
         raise RecordError(f"`{field}` does not hold a JSON list of calls")
     try:
         return [calls.from_record(_call(record)) for record in records]
@@ -126,12 +126,12 @@ def read_calls(value: Json, field: str) -> list[FunctionCall]:
 
 
 def _call(record: Json) -> Json:
-    if not isinstance(record, dict):
+    if not is_object(record):
         return record
     inner = record.get("function")
-    if isinstance(inner, dict):  # OpenAI's {"type": "function", "function": {...}}
+    if is_object(inner):  # OpenAI's {"type": "function", "function": {...}}
         record = inner
-    arguments = record.get("arguments")
+    arguments: Json = record.get("arguments")
     if arguments is None:
         arguments = {}
     if isinstance(arguments, str):

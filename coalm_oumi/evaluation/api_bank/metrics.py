@@ -1,5 +1,4 @@
 """The verdict on one answer to API-Bank, and the metrics over all."""
-# pyright: reportMissingTypeStubs=false
 
 from collections.abc import Sequence
 from dataclasses import dataclass

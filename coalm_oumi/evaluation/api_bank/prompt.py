@@ -3,7 +3,6 @@
 `hammer` is the prompt of Hammer's own evaluation, which the paper used, so it is the default for
 every row of Table 3.
 """
-# pyright: reportMissingTypeStubs=false
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """The evaluation functions that recipes name: importing this module registers them in Oumi."""
+# pyright: standard
 
 from __future__ import annotations
 

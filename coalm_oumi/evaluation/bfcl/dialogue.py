@@ -1,5 +1,4 @@
 """The conversations: calls are executed and their results fed back, as BFCL does it."""
-# pyright: reportMissingTypeStubs=false
 
 from collections.abc import Sequence
 from dataclasses import dataclass

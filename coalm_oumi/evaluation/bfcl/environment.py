@@ -1,5 +1,4 @@
 """The environments of `bfcl-eval`, which cannot live beside Oumi: it wants another numpy."""
-# pyright: reportMissingTypeStubs=false
 
 import json
 import os

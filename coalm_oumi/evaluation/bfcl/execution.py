@@ -1,5 +1,4 @@
 """Executing the calls of conversations, and recording what the web gave."""
-# pyright: reportMissingTypeStubs=false
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,4 @@
 """`style: official`: the package's own handler for a model asks it and reads its answers."""
-# pyright: reportMissingTypeStubs=false
 
 import contextlib
 import difflib

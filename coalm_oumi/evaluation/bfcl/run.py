@@ -1,5 +1,4 @@
 """One evaluation on BFCL: questions, answers, verdicts."""
-# pyright: reportMissingTypeStubs=false
 
 import os
 import random

@@ -1,5 +1,4 @@
 """The loss of a model on held-out targets, where the engine can compute it."""
-# pyright: reportMissingTypeStubs=false
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,4 @@
 """The zero-shot agent of MultiWOZ: the shared forms, over MultiWOZ's tools."""
-# pyright: reportMissingTypeStubs=false
 
 from collections.abc import Mapping, Sequence
 

@@ -1,5 +1,4 @@
 """Leads the dialogues of a run, and keeps each in a journal, so that a killed run resumes."""
-# pyright: reportMissingTypeStubs=false
 
 import contextlib
 from collections.abc import Generator, Mapping, Sequence

@@ -2,7 +2,6 @@
 
 Each goes on as soon as its own answer is there. Batching and concurrency are the engine's.
 """
-# pyright: reportMissingTypeStubs=false
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """The evaluation function that recipes name: importing this module registers it in Oumi."""
+# pyright: standard
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 The world is one of Oumi's environments, registered as `coalm-multiwoz`.
 """
+# pyright: standard
 
 import hashlib
 import re

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from coalm_oumi.core.jsontext import JsonValue, loads_model
+from coalm_oumi.core.jsontext import JsonValue, is_list, is_object, loads_model
 from coalm_oumi.evaluation import results, similarity
 from coalm_oumi.evaluation.failures import Failure, classify
 from coalm_oumi.evaluation.matching import same_call
@@ -167,10 +167,10 @@ def observed_values(observation: str) -> list[str]:
 
 
 def _leaves(value: JsonValue) -> Iterator[str]:
-    if isinstance(value, dict):
+    if is_object(value):
         for inner in value.values():
             yield from _leaves(inner)
-    elif isinstance(value, list):
+    elif is_list(value):
         for inner in value:
             yield from _leaves(inner)
     elif isinstance(value, str) and value.strip():

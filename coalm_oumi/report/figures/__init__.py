@@ -2,6 +2,7 @@
 
 One module per figure or kind of figure; `canvas` holds the shared code.
 """
+# pyright: standard
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,5 @@
 """Shared by the figures: colours, style, and output as PNG and as SVG for the page."""
+# pyright: standard
 
 import html
 import io

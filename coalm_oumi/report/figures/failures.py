@@ -1,4 +1,5 @@
 """Right answers and failures by type (the paper's Figure 3)."""
+# pyright: standard
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,5 @@
 """Dialogue against function calling (the paper's Figure 1)."""
+# pyright: standard
 
 from collections.abc import Sequence
 

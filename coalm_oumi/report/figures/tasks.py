@@ -1,4 +1,5 @@
 """Our runs by task, and general tasks before and after training."""
+# pyright: standard
 
 from collections.abc import Mapping, Sequence
 

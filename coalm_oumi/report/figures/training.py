@@ -1,4 +1,5 @@
 """Loss and learning rate of training runs."""
+# pyright: standard
 
 from collections.abc import Sequence
 

@@ -1,4 +1,5 @@
 """GPUs that a plan may name, and those of this machine."""
+# pyright: standard
 
 from dataclasses import dataclass
 from importlib.resources import files

@@ -140,7 +140,7 @@ def data_size(
         if dataset.dataset_path and stats.is_file():
             measured = read_json(stats)["sources"]
             means |= {row["source"]: row["tokens_per_sample"] for row in measured}
-        weights = kwargs.get("weights") or {}
+        weights: Mapping[str, float] = kwargs.get("weights") or {}
         for (source, domain), count in counts.items():
             is_chosen = domain in (kwargs.get("domains") or [domain]) and source in (
                 kwargs.get("sources") or [source]

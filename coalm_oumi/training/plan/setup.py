@@ -1,8 +1,9 @@
 """The settings of a recipe that decide memory and time, read by Oumi's configuration class."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from coalm_oumi.core.errors import CoalmError
 
@@ -236,7 +237,7 @@ def read_fsdp(config: "TrainingConfig") -> Fsdp:
         )
     if not kwargs.get("fsdp"):
         return Fsdp()
-    own = kwargs.get("fsdp_config") or {}
+    own: Mapping[str, Any] = kwargs.get("fsdp_config") or {}
     strategy = own.get("reshard_after_forward", True)
     if strategy not in _SHARDING and not isinstance(strategy, bool):
         raise CoalmError(

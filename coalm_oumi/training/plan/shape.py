@@ -1,4 +1,5 @@
 """The shape of a model: counted on the meta device, with the LoRA modules that peft adds."""
+# pyright: standard
 
 import copy
 from collections.abc import Mapping, Sequence

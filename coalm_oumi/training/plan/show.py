@@ -1,4 +1,5 @@
 """A plan as text for a terminal, as JSON and as a picture."""
+# pyright: standard
 
 import io
 from collections.abc import Iterator, Sequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json, loads
+from coalm_oumi.core.jsontext import Json, is_object, loads
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.cra.evidence import Evidence
 from coalm_oumi.data.sources import RecordError
@@ -92,7 +92,7 @@ def _from_tool(tool: Tool) -> Function:
         description="",
         required=tuple(name for name in tool.parameters if name in tool.required),
         optional={
-            name: about.get("default") if isinstance(about, dict) else None
+            name: about.get("default") if is_object(about) else None
             for name, about in tool.parameters.items()
             if name not in tool.required
         },

@@ -3,6 +3,7 @@
 TRL calls them with the answers to a batch of prompts and the columns of its dataset. These are the
 columns of a sample, which `coalm-oumi/mixture_grpo` provides.
 """
+# pyright: standard
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

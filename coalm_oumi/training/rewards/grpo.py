@@ -1,4 +1,5 @@
 """The mixture as prompts for reinforcement learning."""
+# pyright: standard
 
 from collections.abc import Sequence
 from typing import Any

@@ -19,6 +19,7 @@ worker reads one JSON request a line and writes one JSON reply a line, or one fo
 A sample is named by its index in the official order of its category. Questions, function
 descriptions, prompts, decoders and checkers are the package's own.
 """
+# pyright: standard
 
 import importlib
 import json

@@ -1,4 +1,5 @@
 """Stands for `eval` in the package's decoder, which computes with it what a model wrote."""
+# pyright: standard
 
 import ast
 import operator

@@ -1,6 +1,6 @@
 """What both versions of the package have in common."""
 
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+# pyright: standard, reportMissingImports=false, reportAttributeAccessIssue=false
 
 from collections.abc import Callable
 from typing import Any

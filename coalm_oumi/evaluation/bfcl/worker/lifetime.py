@@ -1,4 +1,5 @@
 """A process that ends when the one that started it has ended, however that came about."""
+# pyright: standard
 
 import ctypes
 import os

@@ -1,4 +1,5 @@
 """A limit on the time that a piece of work may take."""
+# pyright: standard
 
 import signal
 from collections.abc import Iterator

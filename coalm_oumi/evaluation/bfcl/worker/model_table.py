@@ -4,6 +4,7 @@ The table imports the client of every API vendor, which takes longer than all ch
 checkers look up one flag in it: whether dots of names became underscores. A model's entry is read
 from the table's source, so that only the handler of that model is imported.
 """
+# pyright: standard
 
 import ast
 import importlib

@@ -4,7 +4,7 @@ A handler gets a client that notes what would be sent instead of sending it. So 
 handler's, byte for byte, without the model's weights or tokenizer.
 """
 
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+# pyright: standard, reportMissingImports=false, reportAttributeAccessIssue=false
 
 import copy
 import importlib

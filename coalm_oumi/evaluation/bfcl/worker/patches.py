@@ -3,6 +3,7 @@
 Each replacement was written for one release. `check_release` refuses another one, and each
 replacement refuses a name that the package no longer has, so that none is lost in silence.
 """
+# pyright: standard
 
 import importlib.metadata
 import types

@@ -1,4 +1,5 @@
 """Which calls of a model are executed: the package executes them with `eval`."""
+# pyright: standard
 
 import ast
 import builtins

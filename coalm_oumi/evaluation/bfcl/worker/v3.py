@@ -3,7 +3,7 @@
 A sample is named by its index in the official order of its category: two samples share an id.
 """
 
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+# pyright: standard, reportMissingImports=false, reportAttributeAccessIssue=false
 
 import copy
 from functools import cache

@@ -4,7 +4,7 @@ Beside V3's categories it has agents that search the web or keep a memory. Memor
 conversations that come before the questions: they are the category `<category>_prereq` here.
 """
 
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+# pyright: standard, reportMissingImports=false, reportAttributeAccessIssue=false
 
 import copy
 import importlib

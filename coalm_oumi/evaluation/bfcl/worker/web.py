@@ -1,4 +1,5 @@
 """What a model may fetch: so much, for so long, and from the public internet only."""
+# pyright: standard
 
 import ipaddress
 import socket
