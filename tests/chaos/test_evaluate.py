@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.evaluation.multiwoz.test_multiwoz_run import respond as play
+from tests.evaluation.multiwoz.test_lead import respond as play
 from tests.support.chat_server import ChatServer, Reply, Request, completion
 from tests.support.commands import Command, run
 from tests.support.multiwoz_data import TABLE, TRIP, write_databases
