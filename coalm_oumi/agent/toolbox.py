@@ -190,7 +190,7 @@ def check_arguments(tool: ToolParams, arguments: Mapping[str, Json]) -> None:
         ToolRefusedError: They violate it. The message names the argument and what is expected.
     """
     properties = tool.parameters.get("properties")
-    if isinstance(properties, Mapping):
+    if is_object(properties):
         # JSON Schema allows additional properties, but no tool expects any.
         unknown = [name for name in arguments if name not in properties]
         open_ended = tool.parameters.get("additionalProperties") or tool.parameters.get(
