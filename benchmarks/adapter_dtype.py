@@ -1,13 +1,14 @@
 """Losses of adapters in bfloat16 beside float32: `benchmarks/adapter_dtype.py MODEL MIXTURE`.
 
 MODEL is SmolLM2 135M in bfloat16, such as the demo's (`output/demo/model`), MIXTURE a folder that
-`coalm build` wrote (`output/demo/data`). `recipes/families/coalm_llama3.2_3b.yaml`, with the
-paper's LoRA and learning rate, trains it through `oumi train` on the CPU: once with float32
-adapters, once more with other initial values of the adapters, once with bfloat16 adapters, whose
-optimizer keeps float32 masters. All three see the same samples, of up to 448 tokens, in the same
-order. bfloat16 is within noise if it differs from the first run by no more than the second does.
+`coalm build` wrote (`output/demo/data`). `recipes/families/coalm_llama3.2_3b.yaml`, which has the
+paper's LoRA and learning rate, trains the model through `oumi train` on the CPU: once with float32
+adapters, once with float32 adapters that start from other values, and once with bfloat16 adapters,
+whose optimizer keeps float32 masters. All three see the same samples, of up to 448 tokens, in the
+same order. bfloat16 is within noise if it differs from the first run by no more than the second
+does.
 
-It measures losses and no times: on a CPU the type of the adapters changes the time little.
+It measures losses but no times, because on a CPU the data type of the adapters hardly matters.
 """
 
 import argparse

@@ -2,13 +2,14 @@
 
     python benchmarks/build_mixture.py [--scales 0.02 0.1] [--workers 2] [--rounds 2]
 
-Raw files as large as the published ones times each scale are made from the records that ship with
-the package, each copy with a different number, so that nothing is a duplicate. At each scale they
-are built by one process and by `--workers`, each build a separate command into an empty folder. The
-one that goes first changes with each round. Processor time is that of all its processes, which a
-busy machine changes less than wall time. Memory is the most that the building process and its
-workers held for themselves at once (RssAnon). The last lines print ratios of medians: time of one
-process over that of several, and memory at the largest scale over that at the smallest.
+The raw files are made from the records that ship with the package, each copy with a different
+number, so that nothing is a duplicate. A scale is their size relative to the published files. At
+each scale they are built by one process and by `--workers`, each time by a separate command into an
+empty folder; the side that goes first changes with each round. Processor time is the sum over all
+processes, which a busy machine changes less than wall time. Memory is the most that the building
+process and its workers held for themselves at once (RssAnon). The last lines print ratios of
+medians: time of one process over that of several, and memory at the largest scale over that at the
+smallest.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""How well `coalm cra generate` fills a server, beside what the server can do.
+"""Throughput of `coalm cra generate`, beside the capacity of its server.
 
     python benchmarks/cra_generate.py [--concurrency 64] [--delay 0.5] [--rounds 20]
 
-A server on loopback, a separate process, takes any number of requests and answers each after the
-set delay, as a GPU server with that many slots does. It can answer concurrency / delay requests a
-second. Three sides ask for the same dialogues in one run: the whole command (prompts, journal with
-fsync, budget, progress bar), the bare `openai` client behind a semaphore, and one request after the
-other, as the plain loop of a script does. The last lines print the ratios.
+A server on loopback, in a separate process, takes any number of requests and answers each after
+the given delay, as a GPU server with that many slots does. Its capacity is concurrency / delay
+requests per second. Three sides ask for the same dialogues in one run: the whole command (prompts,
+journal with fsync, budget, progress bar), the bare `openai` client behind a semaphore, and a plain
+loop with one request at a time. The last lines print the ratios.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def dialogues(folder: Path, count: int) -> Path:
 
 
 async def bare_client(url: str, prompts: list, concurrency: int) -> float:
-    """Returns requests a second of the client alone."""
+    """Returns requests per second of the client alone."""
     slots = asyncio.Semaphore(concurrency)
     async with openai.AsyncOpenAI(api_key="none", base_url=url) as client:
 
@@ -125,7 +125,7 @@ async def bare_client(url: str, prompts: list, concurrency: int) -> float:
 
 
 def one_by_one(url: str, prompts: list) -> float:
-    """Returns requests a second of a plain loop."""
+    """Returns requests per second of a plain loop."""
     start = time.perf_counter()
     with openai.OpenAI(api_key="none", base_url=url) as client:
         for messages in prompts:

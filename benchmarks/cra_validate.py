@@ -2,10 +2,10 @@
 
     python benchmarks/cra_validate.py SGD_SPLIT [SGD_SPLIT ...]
 
-The calls that SGD annotates are right: whatever is found there is a false alarm. Then the value of
-each argument in turn is swapped for one of the same argument in another dialogue: what is not
-found there is a miss. A swap by a value that the dialogue mentions too, such as the number of
-another party, counts as a miss, although nothing in the text could tell.
+SGD's annotated calls are right, so every finding there is a false alarm. Then the value of each
+argument in turn is replaced by one of the same argument in another dialogue. A replacement that is
+not found is a miss, even if the dialogue happens to mention the new value and the text could not
+tell.
 """
 
 import argparse

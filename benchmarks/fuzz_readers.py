@@ -3,7 +3,7 @@
     python benchmarks/fuzz_readers.py [--answers 100000] [--seed 0]
 
 Any other exception stops the run and shows the answer. BFCL's own decoder reads them too, in its
-worker. The last lines print how many answers each reader took, how many it refused, and answers a
+worker. The last lines print how many answers each reader accepted and refused, and its answers per
 second.
 """
 

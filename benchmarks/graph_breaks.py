@@ -1,13 +1,13 @@
-"""What stops torch.compile in a LoRA training step: graphs, breaks and recompilations.
+"""Graphs, breaks and recompilations of torch.compile in a LoRA training step.
 
     python benchmarks/graph_breaks.py [--lengths 12]
 
 A narrow Llama with adapters on all linear layers, as in `recipes/coalm_8b.yaml`, runs forward and
 backward over rows of different lengths, once as the padded batch (with a mask) and once as a row of
 several samples (positions start from 0 at each, no mask). TorchDynamo traces it with the backend
-`eager`, which compiles nothing, so this needs neither GPU nor compiler. Counted are the graphs and
-breaks of one pass (`torch._dynamo.explain`), and how often code is compiled for all lengths: by
-layer, which is what compiling by region does, and whole, which is what `torch_compile` does.
+`eager`, which compiles nothing, so this needs neither GPU nor compiler. It counts the graphs and
+breaks of one pass (`torch._dynamo.explain`), and how often code is compiled for all lengths: layer
+by layer, as regional compilation does, and for the whole model, as `torch_compile` does.
 """
 
 import argparse

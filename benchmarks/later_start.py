@@ -4,14 +4,14 @@
 
 MIXTURE is a folder that `coalm build` wrote, TOKENIZER a Transformers folder. A start is a separate
 process, as a rank is. It imports what a trainer imports, opens the training split through its
-dataset class, as a recipe does, and takes a batch of `--batch` samples. Timed is what comes after
-the imports. The stock class is Oumi's Alpaca class over one Parquet file of the same samples.
+dataset class, as a recipe does, and takes a batch of `--batch` samples. Imports are not timed. The
+stock class is Oumi's Alpaca class over one Parquet file of the same samples.
 
-Both classes keep tokens in the cache of `datasets`, and each round gives each side an empty one.
-Its first start there is cold, and its second is warm: that of a resumed run, or of any rank but the
-first. The side that goes first changes with each round. Memory is what the process holds for itself
-(RssAnon), and with the pages of the mapped files, which all ranks share (RSS), both beyond what it
-held after its imports. The last lines print stock over ours, from medians.
+Both classes keep tokens in the cache of `datasets`, and each round gives each side an empty cache.
+The first start with it is cold. The second is warm, like that of a resumed run or of any rank but
+the first. The side that goes first changes with each round. Memory is what the process holds for
+itself (RssAnon), and what it holds with the pages of the mapped files, which all ranks share (RSS),
+both beyond what it held after its imports. The last lines print stock over ours, from medians.
 """
 
 import argparse

@@ -4,22 +4,22 @@
     python benchmarks/launches.py RECIPE.yaml "RECIPE.yaml training.optimizer=adamw_torch"
 
 A step that launches thousands of small kernels takes as long as the host needs to launch them. Each
-recipe, with its changes, runs through the real `oumi train` on the CPU, on a Llama of one and of
-five narrow layers and on short samples: neither width nor length changes which operators run. What
-a layer adds there stands for each further layer of the recipe's model.
+recipe, with its changes, runs through the real `oumi train` on the CPU, with Llamas of one and of
+five narrow layers and with short samples, because neither width nor length changes which operators
+run. The difference per layer is then counted for each layer of the recipe's model.
 
-Counted are operators that compute, as PyTorch dispatches them: no views and no allocations. An
-operator is one kernel; one over a list of tensors (`_foreach_*`, `_fused_*`) takes as many as the
-CUDA kernel splits the list into. The optimizer takes the list form, as it does on a GPU. Triton's
-kernels (Liger; `pip install --no-deps liger-kernel`) are counted and not run. Reads are numbers
-that the host takes from a tensor: on a GPU it waits for each. Those of logging come every
-`logging_steps` steps. Host time is the wall time of other steps of the same run. It has the
-arithmetic of the narrow layers in it and no driver, so it compares recipes, and does not forecast
-another machine.
+Counted are the operators that PyTorch dispatches to compute, without views and allocations. An
+operator is one kernel. An operator over a list of tensors (`_foreach_*`, `_fused_*`) is as many
+kernels as CUDA splits the list into; the optimizer takes this form, as on a GPU. Triton's kernels
+(Liger; `pip install --no-deps liger-kernel`) are counted but not run. Reads are numbers that the
+host takes from a tensor, for each of which it would wait for the GPU; those of logging happen every
+`logging_steps` steps. Host time is the wall time of other steps of the same run. It includes the
+arithmetic of the narrow layers and no driver, so it compares recipes and does not predict another
+machine.
 
-What one process has no use for is left out: FSDP, so the published recipe does not move its weights
-to the CPU and back, in its favour. A row of samples of Table 1's mean length that `max_row_tokens`
-splits counts as so many passes. The ratios are to the first recipe.
+FSDP is left out, because there is one process. So the published recipe does not move its weights to
+the CPU and back, which is in its favour. A row of samples of Table 1's mean length that
+`max_row_tokens` splits counts as one pass per part. The ratios are to the first recipe.
 """
 
 import argparse

@@ -2,9 +2,10 @@
 
     python benchmarks/multiwoz_ceilings.py ../shared/data/multiwoz/multiwoz_2.1_test.json.zip 2.1
 
-Oracles that know the annotated states make, after each turn of the user, every call that the state
-implies. They differ in what they may know and when they may book. Prints the Markdown table of
-docs/multiwoz.md, and the share of turns whose state holds a value that only the operator said.
+After each turn of the user, oracles that know the annotated states make every call that the state
+implies. They differ in what they may know and when they may book. The script prints the Markdown
+table of docs/multiwoz.md, and the share of turns whose state holds a value that only the operator
+said.
 """
 
 import argparse

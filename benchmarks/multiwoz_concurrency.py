@@ -1,4 +1,4 @@
-"""MultiWOZ's dialogues side by side: ours beside one after another, as AutoTOD leads them.
+"""MultiWOZ's dialogues in parallel, beside one at a time as in AutoTOD.
 
     python benchmarks/multiwoz_concurrency.py ARCHIVE DATABASE [--dialogues 256] [--delay 0.5]
 
@@ -7,11 +7,11 @@ server on loopback and run the same agent over the reference users: each turn on
 reply. The server's delays are drawn from a log-normal distribution with that mean (`SPREAD` and
 `SEED` below), so that dialogues which waited for each other would show.
 
-One after another means one live dialogue and one request at a time, which is what AutoTOD's
-`batch_run.py` does; it is measured on `--alone` dialogues. The side that goes first changes with
-each round. "In flight" is the sum of the delays over the wall time: the requests that the server
-held on average. In lockstep is no run, but arithmetic on the same delays: each wave of requests
-takes as long as its slowest. The last lines print ratios of medians of turns per second.
+The other side has one dialogue and one request at a time, as AutoTOD's `batch_run.py`; it is
+measured on `--alone` dialogues. The side that goes first changes with each round. "In flight" is
+the sum of the delays over the wall time: the average number of requests that the server held.
+"Lockstep" is not run but computed from the same delays: each wave of requests takes as long as its
+slowest. The last lines print ratios of medians of turns per second.
 """
 
 import argparse
@@ -63,7 +63,7 @@ class Led:
 
     @property
     def speed(self) -> float:
-        """Turns a second."""
+        """Turns per second."""
         return self.turns / self.seconds
 
     @property
@@ -73,7 +73,7 @@ class Led:
 
     @property
     def in_lockstep(self) -> float:
-        """Turns a second if each wave of requests waited for its slowest."""
+        """Turns per second if each wave of requests waited for its slowest."""
         waves = range(0, len(self.delays), CONCURRENCY)
         return self.turns / sum(max(self.delays[n : n + CONCURRENCY]) for n in waves)
 

@@ -2,9 +2,9 @@
 
     python benchmarks/multiwoz_judges.py ../shared/data/multiwoz
 
-Prints for each metric how often the two agree, and how often one says right and the other wrong.
-Two more agents are judged on the test split: one that repeats what the user says, which should
-inform of nothing, and one that offers another valid place wherever the human operator offered one.
+It prints for each metric how often the two agree, and how often only one of them says right. Two
+more agents are judged on the test split: one that repeats what the user says, and so should get no
+Inform, and one that offers another valid place wherever the human operator offered one.
 """
 
 import argparse

@@ -4,8 +4,8 @@
 
 The folder holds a folder per model with BFCL result files (`{id, result}` per line). The decoders
 are those that bfcl-eval had for these models in August 2024. An answer that a decoder cannot read
-counts as one without calls. Printed per model: the answers, those in which each side reads calls,
-and those on which both read the same.
+counts as one without calls. For each model the script prints the number of answers, the answers in
+which each side reads calls, and those that both sides read alike.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python benchmarks/reader_growth.py [--characters 8000] [--reader native]
 
-A text is a beginning, a unit that is repeated, and an end. Each reader reads it at n, 2n and 4n
-characters. A linear reader takes four times as long at 4n as at n. One line for each reader prints
-its worst text, the three times and the growth from n to 4n; a growth above 8 ends the run with an
+A text consists of a beginning, a repeated unit and an end. Each reader reads it at n, 2n and 4n
+characters. A linear reader takes four times as long at 4n as at n. One line per reader prints its
+worst text, the three times and the growth from n to 4n. A growth above 8 ends the run with an
 error.
 """
 

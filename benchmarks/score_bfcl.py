@@ -1,12 +1,12 @@
-"""Judging answers to BFCL: ours in parallel beside the official `bfcl evaluate`, in one run.
+"""Our parallel judging of BFCL's answers beside the official `bfcl evaluate`, in one run.
 
     python benchmarks/score_bfcl.py [--version v3 | v4] [--seed 0]
 
 Both sides judge the same answers to V3, or to V4 without its vector memory, whose questions need an
-encoder. All conversations are right; of the other answers a third are right and the rest damaged.
+encoder. All conversations are right. Of the other answers a third are right and the rest damaged.
 Each side is measured from the start of its process to the last verdict. The best of three runs
-counts, for wall time and processor time separately: a busy machine changes the latter little. The
-last line prints the ratios, and on how many samples the verdicts differ.
+counts, separately for wall time and processor time, which a busy machine changes little. The last
+line prints the ratios, and the number of samples whose verdicts differ.
 """
 
 import argparse

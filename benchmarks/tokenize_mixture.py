@@ -3,12 +3,12 @@
     python benchmarks/tokenize_mixture.py MIXTURE TOKENIZER [--samples 4000] [--rounds 5]
 
 MIXTURE is a folder that `coalm build` wrote, TOKENIZER a Transformers folder. The mixture's first
-samples are taken, and repeated where it has fewer than asked for. All sides run in one process
-and see the same texts. Ours and stock make the data set that a trainer gets (`to_hf`), each into an
-empty cache; only ours masks the prompt. The
-ceiling is the tokenizer over texts that are already rendered, by the faster of its two batch calls:
-`encode_batch`, which computes offsets as well, and `encode_batch_fast`. The sides take turns, and
-the order is reversed with each round. The last lines print ratios of medians.
+samples are taken, and repeated if it has too few. All sides run in one process and see the same
+texts. Ours and stock make the data set that a trainer gets (`to_hf`), each into an empty cache;
+only ours masks the prompt. The ceiling is the tokenizer over texts that are already rendered, by
+the faster of its two batch calls: `encode_batch`, which also computes offsets, and
+`encode_batch_fast`. The sides take turns, and the order is reversed with each round. The last lines
+print ratios of medians.
 """
 
 import argparse

@@ -4,17 +4,17 @@
     python benchmarks/train_on_gpu.py recipes/coalm_405b.yaml --layers 4   # a share of the model
     python benchmarks/train_on_gpu.py --tiny --steps 6      # a trial on a CPU: speed means nothing
 
-Weights are random, since speed and memory do not depend on their values; shapes are the recipes'
-models', samples are real (`--data`, by default the demo's). A recipe with `q_lora` is quantised by
-`coalm quantize` first. All sides take the paper's loss: on the targets only.
+Weights are random, because speed and memory do not depend on their values. Shapes are those of the
+recipes' models, and samples are real (`--data`, by default the demo's). `coalm quantize` first
+quantises the model of a recipe with `q_lora`. All sides compute the paper's loss, on targets only.
 
 The times leave out loading and the first two steps. Tokens are counted without padding, and read
 from the GPU once, at the end. Peaks are the allocator's (`torch.cuda.max_memory_allocated`), beside
-what the plan says for the longest sample that was trained on, or for the longest row without
-padding that was computed at once; "held" is the most that the caching allocator took from the card,
-beside the plan's sum with its overhead, which has the CUDA context too. The last column is tokens a
-second over those of the first recipe. What one GPU has no use for is left out: Oumi's `fsdp`
-section, so the published 8B does not move its weights to the CPU and back, in its favour.
+the plan's for the longest sample, or the longest row without padding, that was computed at once.
+"held" is the most that the caching allocator reserved, beside the plan's sum with its overhead,
+which includes the CUDA context. The last column is the ratio of tokens per second to the first
+recipe's. Oumi's `fsdp` section is left out, because there is one GPU. So the published 8B does not
+move its weights to the CPU and back, which is in its favour.
 """
 
 import argparse
@@ -161,7 +161,7 @@ def write_model(recipe: Path, folder: Path, options: argparse.Namespace) -> Path
 
 
 def unquantised(folder: Path, name: str) -> Path:
-    """Returns where the model that stands for another lies, before it is quantised."""
+    """Returns the folder of the model that replaces another, before it is quantised."""
     return folder / f"model {name}".replace("/", " ")
 
 

@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Fixtures and paths that several tests share."""
 
 import os
 import subprocess

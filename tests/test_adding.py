@@ -1,4 +1,4 @@
-"""README's section "Adding ...", done in a copy of the repository: what it says is enough."""
+"""Follows README's section "Adding ..." in a copy of the repository."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Every command that a recipe's head, a job or the documentation tells a reader to type."""
+"""Checks every command in recipes' heads, jobs and the documentation."""
 
 import functools
 import itertools

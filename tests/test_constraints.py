@@ -1,4 +1,4 @@
-"""The pinned versions satisfy what is required, and fit each other as far as can be seen offline."""
+"""The pinned versions satisfy all requirements, and each other's as far as known offline."""
 
 import importlib.metadata
 import os

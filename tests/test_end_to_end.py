@@ -1,4 +1,4 @@
-"""The whole line through the real `oumi` commands, on a tiny random Llama."""
+"""The whole chain through the real `oumi` commands, with a tiny random Llama."""
 
 import json
 from pathlib import Path

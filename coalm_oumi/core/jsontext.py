@@ -108,7 +108,7 @@ def nests_deeper(text: str, value: Json, levels: int) -> bool:
 
 
 def unfenced(text: str) -> str:
-    """Returns what stands in a Markdown code fence, where the whole text is one."""
+    """Returns the content of a Markdown code fence if the whole text is one."""
     inside = text.strip()
     opening = _FENCE.match(inside)
     if opening is None or not inside.endswith("```") or len(inside) < opening.end() + 3:

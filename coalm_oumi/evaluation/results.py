@@ -84,8 +84,8 @@ def as_signatures(tools: Sequence[Json]) -> str:
     """Writes the functions of a question, a line each, with the types of their arguments.
 
     Args:
-        tools: Their descriptions, with `parameters` as a JSON Schema or, as Hammer has it, the
-            arguments alone.
+        tools: Their descriptions. `parameters` is a JSON Schema or, in Hammer's form, only the
+            arguments.
     """
     lines: list[str] = []
     for tool in tools:

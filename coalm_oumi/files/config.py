@@ -36,7 +36,7 @@ def read_config(kind: type[T], file: Path, overrides: list[str]) -> T:
         values = OmegaConf.to_container(merged, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise CoalmError(f"{file}: {first_line(error)}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a bad date
         raise CoalmError(f"{file}: not valid YAML: {one_line(error)}") from error
     return kind.read(values, where=str(file))
 
@@ -52,7 +52,7 @@ def read_yaml(file: Path) -> Json:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise CoalmError(f"{file}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, or no UTF-8
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a bad date or bad UTF-8
         raise CoalmError(f"{file}: not valid YAML: {one_line(error)}") from error
 
 
@@ -86,7 +86,7 @@ def check_file(file: Path) -> None:
 
 def _nodes(node: yaml.Node, sizes: dict[int, int], depth: int, file: Path) -> int:
     """Counts a node with everything that it expands to. Each anchor is visited once."""
-    if depth > 100:  # also if an anchor contains itself
+    if depth > 100:  # an anchor may contain itself
         raise CoalmError(f"{file}: nested too deeply")
     if id(node) not in sizes:
         inside: list[yaml.Node] = []

@@ -55,7 +55,7 @@ class FunctionCall:
 
     Attributes:
         name: The function's name, spaces and dots included.
-        arguments: The value of each argument, as JSON has it.
+        arguments: The JSON value of each argument.
     """
 
     name: str

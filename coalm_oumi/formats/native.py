@@ -117,7 +117,7 @@ def _is_call(record: Json) -> bool:
 
 
 def _normalised(record: Json) -> Json:
-    """Returns a call as Figure 5 has it: its name, and its arguments as an object."""
+    """Returns a call in the form of Figure 5: its name, and its arguments as an object."""
     if not is_object(record):
         return record
     if is_object(record.get("function")):  # as OpenAI's API returns it

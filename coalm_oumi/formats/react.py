@@ -1,7 +1,8 @@
 """Reads one answer of an agent that writes ReAct text: calls, or a reply to the user.
 
 Two written forms are asked for: CoALM's (Figures 6 and 7) and AutoTOD's. Models drift from both, so
-whatever has one meaning only is read: a call in JSON or with unquoted values, a Markdown fence, an
+every answer with a single meaning is read: a call in JSON or with unquoted values, a Markdown
+    fence, an
 answer without labels. Everything else is refused with a hint that the model can follow.
 """
 
@@ -80,7 +81,7 @@ REPLY_LABELS = ("system", "ai assistant", "assistant", "response")
 """Fields that the user reads."""
 
 STOP_LABELS = frozenset({"observation", "human", "user", "input"})
-"""Fields that only the world or the user may write. A model that goes on imagines them."""
+"""Fields that only the environment or the user may write. A model that continues makes them up."""
 
 _NO_TOOL = re.compile(r"do i need to use a tool\?\s*no\b[.!]?", re.IGNORECASE)
 _NO_ACTION = re.compile(
@@ -93,7 +94,7 @@ _MARKS = re.compile(r"</?tool_call>|</?tool>|<\|python_tag\|>|\[TOOL_CALLS\]|<fu
 
 
 def label_start(text: str) -> int | None:
-    """Returns where the text continues with what only the world or the user may write, or None."""
+    """Returns where the first field starts that only the environment or the user may write."""
     for mark in _LABEL.finditer(text):
         if mark[1].lower() in STOP_LABELS:
             return mark.start()
@@ -143,7 +144,7 @@ def number_of_actions(text: str) -> int:
 def _fields(text: str) -> dict[str, str]:
     """Returns the first of each labelled field, by its label in lower case.
 
-    The field "" is the text before any label. Reading ends at what only the world may write, at a
+    The field "" is the text before any label. Reading ends at a field of the environment, at a
     second action, and after the reply.
     """
     marks = list(_LABEL.finditer(text))
@@ -210,7 +211,7 @@ def _after_thought(
 def _without_labels(
     text: str, functions: Sequence[Function], titles: Mapping[str, str], hint: str
 ) -> ReactAnswer:
-    """Reads an answer without any label: calls, or else words for the user."""
+    """Reads an answer without labels: calls, or words for the user."""
     if not text:
         raise ReactError(f"the answer is empty; {hint}")
     found = _bare_calls(text, functions, titles)

@@ -121,9 +121,9 @@ class AnswerStream:
     """Takes words and calls out of a stream that has no thought before them.
 
     Words are passed on as they come, without the label `System:`. The first call, or list of calls,
-    is passed on when it is complete: its arguments are known to be JSON only then. What follows it
-    is not read, and neither is a field after the reply or one that only the world may write: the
-    model imagined them.
+    is passed on when it is complete, because only then its arguments are known to be JSON. The text
+    after it is not read, nor is a field after the reply or a field of the environment, which the
+    model made up.
     """
 
     def __init__(self, functions: Sequence[Function], *, may_call: bool = True) -> None:

@@ -347,7 +347,7 @@ def _may_pass(status: int) -> bool:
 
 
 def read_answer(content: Json, messages: Sequence[Mapping[str, Any]]) -> Answer:
-    """Reads a chat completion, as the API's JSON has it.
+    """Reads a chat completion from the API's JSON.
 
     Args:
         content: The response.

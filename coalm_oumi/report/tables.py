@@ -354,7 +354,7 @@ def as_latex(table: Table) -> str:
         return rf"{text}$^\dagger$" if asked else text
 
     is_asked_otherwise = any(cell.asked for row in table.rows for cell in row.cells)
-    otherwise = r" $^\dagger$Asked otherwise than the paper." if is_asked_otherwise else ""
+    otherwise = r" $^\dagger$Asked differently than in the paper." if is_asked_otherwise else ""
     pairs = len(table.columns)
     heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{{_latex(column)}}}" for column in table.columns)
     rules = " ".join(rf"\cmidrule(lr){{{2 * n + 2}-{2 * n + 3}}}" for n in range(pairs))

@@ -54,7 +54,7 @@ class Counting:
         return replace(self._answer(request), until=lambda: place <= self._limit)
 
     def hold_after(self, count: int) -> None:
-        """Answers so many more questions, and keeps those after them waiting."""
+        """Answers this many more questions, and keeps those after them waiting."""
         self._limit = self.count + count
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""Commands on a disk that is full: a real tmpfs, which takes root to mount."""
+"""Commands on a full disk: a real tmpfs, which only root can mount."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The same command twice at once, in one output folder: the second one ends with one line."""
+"""The same command twice at once in one output folder: the second ends with one line."""
 
 import signal
 import sys

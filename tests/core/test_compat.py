@@ -1,4 +1,4 @@
-"""What the package needs of Oumi and its libraries beyond their public interfaces."""
+"""The private parts of Oumi and its libraries on which this package depends."""
 
 import pytest
 

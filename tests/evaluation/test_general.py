@@ -1,4 +1,4 @@
-"""General skills before and after training: lm-harness through `oumi evaluate`, without the hub."""
+"""General skills before and after training: lm-harness through `oumi evaluate`, without the Hub."""
 
 import json
 from pathlib import Path

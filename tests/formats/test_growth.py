@@ -1,4 +1,4 @@
-"""A model that writes the same again and again costs its readers no more than its length."""
+"""If a model repeats itself endlessly, the time of each reader stays linear in the length."""
 
 import contextlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""How plain `oumi` commands come to know this package."""
+"""Plain `oumi` commands find this package."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What data and names hold reaches the terminal escaped, by every way of printing."""
+"""Every way of printing to the terminal escapes control characters in data and names."""
 
 import pytest
 from oumi.cli import main as oumi_main

@@ -31,7 +31,7 @@ def runs(tmp_path: Path) -> Path:
         ("tuned", 0.4, "20260102_000000"),
         ("tuned", 0.1, "20260101_000000"),
     ):
-        # The later run lies in the folder that sorts first.
+        # The later run is in the folder that sorts first.
         folder = tmp_path / f"eval/{model}/custom_{9 - 10 * share:.0f}"
         values = {"joint_goal_accuracy": share, "readable": 1.0, "num_samples": 50,
                   "answers": "answers/state_tracking.jsonl"}  # fmt: skip

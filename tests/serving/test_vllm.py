@@ -1,4 +1,4 @@
-"""`vllm serve` as docs/serving.md has it, asked by OpenAI's client, Oumi and `coalm chat`."""
+"""`vllm serve` as in docs/serving.md, asked by OpenAI's client, Oumi and `coalm chat`."""
 
 import json
 import urllib.request

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that does what a test's script says: answers, delays and faults."""
+"""A real HTTP server on loopback that follows a test's script: answers, delays and faults."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Answers of several qualities: right ones from references, and those systematically damaged."""
+"""Answers of several qualities: right ones from references, and systematically damaged ones."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""What the Hugging Face Hub answers to an upload, on loopback: commits go into a folder."""
+"""Imitates the Hugging Face Hub for uploads, on loopback: commits go into a folder."""
 
 import base64
 import json

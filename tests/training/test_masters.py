@@ -1,4 +1,4 @@
-"""Adapters in bfloat16 learn by float32 masters."""
+"""Adapters in bfloat16 learn with float32 masters."""
 
 import copy
 

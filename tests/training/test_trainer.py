@@ -1,4 +1,4 @@
-"""A batch as one row without padding, through the real `oumi train`: what it loses and learns."""
+"""A batch as one row without padding, through the real `oumi train`: losses and gradients."""
 
 import json
 from pathlib import Path

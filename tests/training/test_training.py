@@ -1,4 +1,4 @@
-"""The recipes train: as they stand, with only the model swapped for a tiny Llama."""
+"""Trains the recipes with only the model replaced by a tiny Llama."""
 
 import json
 import sys

@@ -119,7 +119,7 @@ def annotated_turns(
     """Makes turns from a dialogue's own annotations, with templated thoughts.
 
     Args:
-        record: The dialogue, as SGD has it.
+        record: The dialogue, in SGD's form.
         services: The split's schema.
         listed: The functions that the prompts list, which calls are fitted to; None keeps calls
             as they are annotated.

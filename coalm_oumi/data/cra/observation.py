@@ -11,7 +11,7 @@ from coalm_oumi.data.cra.sgd import Service
 from coalm_oumi.formats.calls import FunctionCall
 
 Turn = Json
-"""A turn of a dialogue, as SGD has it."""
+"""A turn of a dialogue, in SGD's form."""
 
 
 def write(
@@ -34,7 +34,7 @@ def write(
         max_results: How many results to keep at most; None keeps all, with all their fields.
 
     Returns:
-        The list of results. It holds those that the system speaks of until its next call, or else
+        The list of results. It holds those that the system mentions until its next call, or
         the first. Where others are left out, it is an object that says how many there were, as
         the system tells the user: `{"count": 10, "results": [...]}`.
     """

@@ -72,7 +72,7 @@ class Field:
     """One field of a turn, and where its value stands.
 
     Attributes:
-        name: As Table 6 has it; `Thought` for all thoughts.
+        name: The name in Table 6; `Thought` for all thoughts.
         text: The value.
         start: The value's first character in the transcript.
         end: The character after its last.

@@ -61,7 +61,7 @@ class CraFinding:
         kind: What is wrong.
         message: The same for people.
         turn: The turn's number from 1; None where it is none's.
-        start: Where it stands in the transcript: the first character,
+        start: Its place in the transcript: the first character,
         end: and the one after the last.
     """
 

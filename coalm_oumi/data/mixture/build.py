@@ -232,7 +232,7 @@ def _limit(dialogues: np.ndarray, limit: int | None, seed: int) -> Sequence[int]
 def _at_most(
     dialogues: np.ndarray, rows: Sequence[int], most: int | None, seed: int
 ) -> Sequence[int]:
-    """Returns the rows of a seeded choice of whole dialogues with so many samples together.
+    """Returns the rows of a seeded choice of whole dialogues with this many samples in all.
 
     The dialogues are taken in a shuffled order, each if it still fits.
     """

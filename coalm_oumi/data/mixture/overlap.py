@@ -78,7 +78,7 @@ def read_benchmark(name: str, path: Path) -> Benchmark:
     Args:
         name: What to call it.
         path: A `.json`, `.jsonl` or `.zip` file of JSON, or a folder of them. A `.json` file of
-            one record per line, as BFCL has it, is read as well.
+            one record per line, as BFCL's, is read as well.
 
     Raises:
         CoalmError: No such file, or none with text.

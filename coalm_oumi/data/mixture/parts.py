@@ -1,6 +1,6 @@
 """The rendered samples of a source on disk, in parts: what lets a build run parallel and resume.
 
-A part holds the samples of `PART_RECORDS` raw records and is written whole or not at all. It is an
+A part holds the samples of `PART_RECORDS` raw records and is written atomically. It is an
 Arrow file, which is memory-mapped when the mixture is put together, so that neither rendering nor
 merging ever holds more of the mixture than a few parts. Importing this is cheap, since every
 process that renders does.
@@ -62,7 +62,7 @@ def renderer(readers: Mapping[str, Reader], *, workers: int) -> Iterator[Submit]
     """Opens the processes that render parts. One worker is this process itself.
 
     Yields:
-        A function that takes a reader's name, a part's file and its records, and has it written.
+        A function that takes a reader's name, a part's file and its records, and writes the part.
     """
     if workers == 1:
 

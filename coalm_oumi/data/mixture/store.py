@@ -45,7 +45,7 @@ def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
         split: The split asked for.
 
     Returns:
-        The files, and whether they hold that split alone. Where there is no validation split, they
+        The files, and whether they hold only that split. If there is no validation split, they
         hold both, to be cut by dialogue.
 
     Raises:

@@ -118,7 +118,7 @@ def _shard_names(split: str, table: datasets.Dataset) -> list[str]:
 
 
 def _write_shard(file: Path, table: datasets.Dataset) -> None:
-    """Writes samples as one parquet file, whole or not at all."""
+    """Writes samples as one Parquet file, atomically."""
     buffer = io.BytesIO()
     table.to_parquet(buffer)
     write_bytes(file, buffer.getvalue())

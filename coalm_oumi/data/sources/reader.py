@@ -28,7 +28,7 @@ class NoOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One raw record, as it stands in a source's file.
+    """One raw record, as in a source's file.
 
     Attributes:
         where: The file and the record's place in it.

@@ -1,6 +1,6 @@
 """Schema-Guided Dialogue to CRA samples (paper, section 4.1, Figures 6 and 7).
 
-The thoughts come from recorded CRA transcripts where there are any. Elsewhere they come from
+The thoughts come from recorded CRA transcripts if there are any. Otherwise they come from
 templates over SGD's own annotations, so that the mixture can be built without an API key.
 """
 

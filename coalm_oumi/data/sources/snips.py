@@ -165,7 +165,7 @@ def _read(file: Path) -> Iterator[tuple[str, list[Json]]]:
     # One file holds emoji as surrogate pairs, each half written as three bytes.
     content = read_json(file, errors="surrogatepass")
     if not is_object(content):
-        raise CoalmError(f"{file}: expected an object `{{Intent: [...]}}`, as SNIPS has it")
+        raise CoalmError(f"{file}: expected an object `{{Intent: [...]}}`, as in SNIPS")
     for intent, records in content.items():
         if intent not in ONTOLOGY:
             raise CoalmError(f"{file}: unknown intent `{intent}`; known are {', '.join(INTENTS)}")

@@ -26,7 +26,7 @@ class Tool:
     description: Mapping[str, Json]
 
     def flat(self) -> Mapping[str, Json]:
-        """Returns the description as xLAM has it: `parameters` by name, without a JSON Schema."""
+        """Returns the description in xLAM's form: `parameters` by name, without a JSON Schema."""
         schema = self.description.get("parameters")
         if not _is_schema(schema):
             return {**self.description, "parameters": self.parameters}

@@ -27,7 +27,7 @@ class JudgedAnswer:
         word_similarity: The same of words.
         names: Hammer's counts of function names.
         arguments: Hammer's counts of arguments.
-        parsed: The calls; None where there are none to read.
+        parsed: The calls; None if none can be read.
         unreadable: Why not.
         failure: What is wrong; None for exactly the right calls.
     """

@@ -139,7 +139,7 @@ class BfclWorker:
         Args:
             version: The version of the benchmark.
             extras: Whether what it does takes the package's large requirements.
-            encoder: The folder of `ENCODER`, where a hub is out of reach.
+            encoder: The folder of `ENCODER`, if the Hub is unreachable.
             keys: Names of environment variables with the keys of services that it needs.
 
         Raises:
@@ -211,8 +211,8 @@ class BfclWorker:
         the error that an unknown function gives.
 
         Args:
-            steps: Samples, each with its calls as Python text. Searches of the web run side by side
-                where there is nothing else among them.
+            steps: Samples, each with its calls as Python text. If all are searches of the web, they
+                run concurrently.
 
         Yields:
             The place of a step, and what each of its calls gave, as soon as it is done.

@@ -44,10 +44,10 @@ def opening(entry: BfclEntry, style: Style) -> list[Message]:
 def converse(
     asking: Asking, entries: Sequence[BfclEntry]
 ) -> list[tuple[BfclEntry, list[list[Json]]]]:
-    """Holds all conversations side by side. Each goes on as soon as its own answer is there.
+    """Runs all conversations concurrently. Each continues as soon as its answer has arrived.
 
     The loop is that of `inference_multi_turn_prompting` and `inference_multi_turn_FC` of bfcl-eval:
-    a turn goes on as long as its decoder reads calls, and ends at an answer without any.
+    a turn continues while its decoder reads calls, and ends at an answer without any.
 
     Args:
         asking: Who takes part.

@@ -36,7 +36,7 @@ class Executor:
 
     A search of the web costs money and gives something else tomorrow. A resumed run finds
     what it found before, and so asks the model just what it was asked. A search that failed is not
-    recorded, and is tried again by the next run. All other functions give the same again.
+    recorded, and is tried again by the next run. All other functions are deterministic.
     """
 
     def __init__(self, worker: BfclWorker, journal: Journal | None) -> None:

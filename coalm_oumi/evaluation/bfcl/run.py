@@ -148,8 +148,8 @@ def ask(
         version: The version of the benchmark.
         style: How the model is asked.
         names: Categories, or groups of them.
-        num_samples: A seeded choice of so many of each category; None for all. Of
-            `format_sensitivity` so many questions, each in all its forms.
+        num_samples: The size of a seeded choice from each category; None for all. Of
+            `format_sensitivity`, this many questions, each in all its forms.
         encoder: The folder of the model by which a vector memory finds what it holds.
 
     Raises:

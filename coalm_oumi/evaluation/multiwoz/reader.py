@@ -1,7 +1,7 @@
 """The judge that needs no language model: it reads the tool trace and what the agent said.
 
 It answers the questions of `judge.questions`. A venue or train that was booked is known from the
-trace; what the agent told is looked for in its words, as the database has it.
+trace; the facts that the agent told are looked for in its words, spelled as in the database.
 """
 
 import re

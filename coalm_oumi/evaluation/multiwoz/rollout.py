@@ -1,6 +1,6 @@
 """Lets agent and user talk: many dialogues side by side, each in its own world.
 
-Each goes on as soon as its own answer is there. Batching and concurrency are the engine's.
+Each continues as soon as its answer has arrived. The engine batches and limits concurrency.
 """
 
 from collections.abc import Iterator, Sequence

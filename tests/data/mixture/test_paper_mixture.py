@@ -1,4 +1,4 @@
-"""Builds the default mixture from the real files at hand, and projects it to the whole raw data."""
+"""Builds the default mixture from the available real files, and projects it to all raw data."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""xLAM's records as people have them: parsed lists, other schemas, repeats, two tools of one name."""
+"""Variants of xLAM's records: parsed lists, other schemas, repeats, two tools of one name."""
 
 import json
 from pathlib import Path

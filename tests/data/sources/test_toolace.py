@@ -1,4 +1,4 @@
-"""ToolACE's records as people have them: clocks, odd names, other notations, broken turns."""
+"""Variants of ToolACE's records: clocks, odd names, other notations, broken turns."""
 
 import json
 from pathlib import Path

@@ -131,7 +131,7 @@ def test_the_8b_plan():
     assert weights == 2 * 8_030_261_248
 
 
-# Tokens a second of one H100, by benchmarks/train_on_gpu.py in November 2026: samples of 709 tokens on
+# Tokens per second of one H100, by benchmarks/train_on_gpu.py in November 2026: samples of 709 tokens on
 # average, activations recomputed, float32 adapters, TRL's metrics. The packed row was in SDPA's form.
 ON_AN_H100 = {
     "padded_8b": (PADDED, 1023),

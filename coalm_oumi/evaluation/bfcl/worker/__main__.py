@@ -3,7 +3,7 @@
     python -I worker (v3 | v4) RELEASE
 
 Nothing of `coalm_oumi` is installed there, so the files of this folder import each other only. The
-worker reads one JSON request a line and writes one JSON reply a line, or one for each step of
+worker reads one JSON request per line and writes one JSON reply per line, or one for each step of
 `execute` and each batch of `score` as soon as it is done:
 
     {"do": "questions", "category": c}

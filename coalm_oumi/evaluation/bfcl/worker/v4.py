@@ -57,7 +57,7 @@ def _load(category: str, *, hints: bool) -> list[dict[str, Any]]:
 
 @cache
 def references(category: str) -> list[Any]:
-    """Returns the references in the same order: None where there is nothing to compare with."""
+    """Returns the references in the same order: None if there is nothing to compare with."""
     if files.is_relevance_or_irrelevance(category) or files.is_memory_prereq(category):
         return [None] * len(entries(category))
     # By their order, as the package does it: some have ids of another form.
