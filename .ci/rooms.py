@@ -2,9 +2,12 @@
 
 python .ci/rooms.py            # prints it
 python .ci/rooms.py --write    # puts it into CONTRIBUTING.md
-python .ci/rooms.py --check    # exits with 1 if CONTRIBUTING.md shows another one
+python .ci/rooms.py --check    # exits with 1 if CONTRIBUTING.md shows another one, or if a folder's
+                               # `__all__` lacks a module that another folder imports
 """
 
+import ast
+import functools
 import re
 import sys
 from collections import Counter
@@ -37,6 +40,31 @@ def room(module: str) -> str:
     return parts[1] if len(parts) > 1 and parts[1] != "__main__" else ""
 
 
+def not_offered() -> list[str]:
+    """Returns a line for each import across folders of a module that its `__all__` lacks."""
+    graph = grimp.build_graph(PACKAGE)
+    lines: list[str] = []
+    for importer in sorted(graph.modules):
+        for imported in sorted(graph.find_modules_directly_imported_by(importer)):
+            parts = imported.split(".")
+            for depth in range(2, len(parts)):
+                folder = ".".join(parts[:depth])
+                is_outside = importer != folder and not importer.startswith(f"{folder}.")
+                if is_outside and parts[depth] not in offered(folder):
+                    lines.append(f"{importer} imports {imported}: add it to {folder}.__all__")
+    return lines
+
+
+@functools.cache
+def offered(folder: str) -> frozenset[str]:
+    """Returns the names in a folder's `__all__`."""
+    file = PAGE.parent.joinpath(*folder.split("."), "__init__.py")
+    for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__":
+            return frozenset(ast.literal_eval(statement.value))
+    return frozenset()
+
+
 def diagram() -> str:
     """Writes the diagram, fenced for Markdown."""
     lines = ["```mermaid", "flowchart TD"]
@@ -57,6 +85,9 @@ def main() -> int:
         shown = re.findall(r"(\w+) -->\|\d+\| (\w+)", page)
         if sorted(shown) != sorted(re.findall(r"(\w+) -->\|\d+\| (\w+)", drawn)):
             print("CONTRIBUTING.md shows other imports: run python .ci/rooms.py --write")
+            return 1
+        if lines := not_offered():
+            print("\n".join(lines))
             return 1
     else:
         print(drawn)

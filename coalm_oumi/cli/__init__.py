@@ -5,4 +5,4 @@ Heavy imports stay inside these functions, so that `coalm --help` and completion
 May import every other room.
 """
 
-__all__ = ["app", "chains"]
+__all__ = ["app"]

@@ -4,17 +4,4 @@ One folder per benchmark, each with `task.py`, `data.py`, `metrics.py` and a REA
 beside the folders serve several benchmarks. May import every room below it, from `agent` down.
 """
 
-__all__ = [
-    "api_bank",
-    "bfcl",
-    "failures",
-    "held_out",
-    "held_out_samples",
-    "matching",
-    "multiwoz",
-    "options",
-    "react",
-    "results",
-    "similarity",
-    "styles",
-]
+__all__ = ["api_bank", "bfcl", "held_out", "matching", "multiwoz", "options", "react", "results"]

@@ -13,5 +13,6 @@ __all__ = [
     "journal",
     "jsontext",
     "provenance",
+    "records",
     "resources",
 ]

@@ -4,4 +4,4 @@ Pure functions without Oumi, so that a server with only vLLM installed can impor
 `core`.
 """
 
-__all__ = ["calls", "native", "states"]
+__all__ = ["calls", "native", "react", "states", "vllm_plugin"]

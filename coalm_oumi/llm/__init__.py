@@ -3,4 +3,4 @@
 May import `core`, `files`, `formats` and `rendering`.
 """
 
-__all__ = ["chat", "chat_batch", "recorded"]
+__all__ = ["batches", "chat", "chat_batch", "recorded", "text", "waiting"]

@@ -4,4 +4,4 @@ This file is imported before Oumi, so it imports nothing. No other room may impo
 `cli`.
 """
 
-__all__ = ["autoload", "doctor", "extra_deps", "merge_extra_deps", "register"]
+__all__ = ["autoload", "doctor"]

@@ -4,4 +4,4 @@ The prompts are the Jinja files of the top-level `prompts` folder. May import `c
 `formats`.
 """
 
-__all__ = ["markdown", "prompts", "terminal"]
+__all__ = ["chat_template", "coalm_template", "markdown", "prompts", "terminal"]

@@ -3,4 +3,4 @@
 May import every room below it, from `training` down.
 """
 
-__all__ = ["card", "collect", "failures", "figures", "intervals", "page", "paper", "runs", "tables"]
+__all__ = ["card", "failures", "page"]

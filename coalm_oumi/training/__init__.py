@@ -4,4 +4,4 @@ May import every room below it, from `evaluation` down. PyTorch and Transformers
 import, so functions import them after checking their arguments.
 """
 
-__all__ = ["demo_model", "plan", "recipe", "rewards", "weights"]
+__all__ = ["check", "demo_model", "plan", "recipe", "rewards", "trainer", "weights"]

@@ -5,11 +5,12 @@ room of `data`.
 """
 
 __all__ = [
+    "annotation",
     "dialogue",
     "evidence",
     "generate",
     "judge",
-    "rates",
+    "listing",
     "review",
     "sgd",
     "transcript",

@@ -3,4 +3,4 @@
 May import `data.sources`.
 """
 
-__all__ = ["build", "config", "marks", "overlap", "parts", "select", "stats", "store", "write"]
+__all__ = ["build", "config", "marks", "overlap", "select", "stats", "store", "write"]

@@ -26,10 +26,13 @@ __all__ = [
     "Rejected",
     "Source",
     "SourcePath",
+    "alpaca",
     "domain_of",
     "find_source",
     "open_source",
     "read",
+    "registry",
     "render",
     "source_names",
+    "tools",
 ]

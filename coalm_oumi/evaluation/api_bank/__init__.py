@@ -3,4 +3,4 @@
 May import the modules beside the benchmark folders.
 """
 
-__all__ = ["data", "hammer", "metrics", "options", "prompt", "task"]
+__all__ = ["options", "task"]

@@ -5,15 +5,4 @@ installs `bfcl-eval`; `worker` runs there and answers `client`; `dialogue` holds
 and `execution` executes their calls. May import the modules beside the benchmark folders.
 """
 
-__all__ = [
-    "client",
-    "dialogue",
-    "environment",
-    "execution",
-    "official",
-    "run",
-    "task",
-    "v3",
-    "v4",
-    "version",
-]
+__all__ = ["environment", "task", "v3", "v4", "version"]

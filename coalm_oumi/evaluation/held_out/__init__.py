@@ -3,4 +3,4 @@
 May import the modules beside the benchmark folders, and `data`.
 """
 
-__all__ = ["loss", "metrics", "task"]
+__all__ = ["metrics", "task"]

@@ -7,25 +7,4 @@ language model) → `result` and `page` (numbers, transcripts). May import the m
 benchmark folders.
 """
 
-__all__ = [
-    "agent",
-    "context_to_response",
-    "data",
-    "database",
-    "fetch",
-    "judge",
-    "lead",
-    "llm_judge",
-    "models",
-    "options",
-    "page",
-    "reader",
-    "result",
-    "rollout",
-    "second_judge",
-    "state",
-    "task",
-    "user",
-    "values",
-    "world",
-]
+__all__ = ["options", "task", "world"]

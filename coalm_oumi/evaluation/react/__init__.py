@@ -3,4 +3,4 @@
 May import the modules beside the benchmark folders, and `data`.
 """
 
-__all__ = ["data", "metrics", "task"]
+__all__ = ["task"]

@@ -5,15 +5,4 @@
 `show` (table and bars). May import `training.recipe`.
 """
 
-__all__ = [
-    "build",
-    "checks",
-    "gpus",
-    "memory",
-    "schedule",
-    "setup",
-    "shape",
-    "show",
-    "span",
-    "speed",
-]
+__all__ = ["build", "gpus", "schedule", "show"]

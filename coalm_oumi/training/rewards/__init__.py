@@ -3,4 +3,4 @@
 May import `evaluation` and `data`.
 """
 
-__all__ = ["answers", "context", "functions", "grpo", "scores"]
+__all__ = ["functions", "grpo"]
