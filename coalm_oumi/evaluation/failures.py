@@ -55,7 +55,7 @@ def classify(
         expected: The reference.
 
     Returns:
-        The type of failure, or None where the calls are those of the reference, in any order.
+        The type of failure, or None if the calls are those of the reference, in any order.
     """
     if predicted is None:
         return Failure.FORMAT

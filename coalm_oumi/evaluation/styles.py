@@ -66,7 +66,7 @@ class Style:
         ask: Writes the first turn.
         say: Writes a later turn of the user.
         tell: Writes the assistant's step and what its calls gave.
-        official: Writes an answer for BFCL's decoder of this form; empty where it is in no form.
+        official: Writes an answer for BFCL's decoder of this form; empty if it is in no form.
     """
 
     name: str

@@ -66,7 +66,7 @@ def read_native(text: str) -> list[FunctionCall]:
     or null.
 
     Returns:
-        The calls in their order. The list is empty where the model wrote an empty list, or called
+        The calls in their order. The list is empty if the model wrote an empty list, or called
         `no_function`.
 
     Raises:
@@ -100,7 +100,7 @@ def _records_of_whole(value: Json) -> list[Json]:
 
 
 def _records_in_text(value: Json) -> list[Json] | None:
-    """Returns the calls that a value in the middle of a text holds, None where it holds none."""
+    """Returns the calls that a value in the middle of a text holds, None if it holds none."""
     if is_object(value) and is_list(value.get("tool_calls")):
         return value["tool_calls"]
     records = value if is_list(value) else [value]

@@ -1,8 +1,8 @@
 """Turns SGD dialogues into CRA dialogues with a language model (paper, section 4.1, Table 6).
 
-Every answer goes into a journal as soon as it arrives. Whatever stops a run, the next one asks only
-for what the journal lacks. What the journal holds becomes `transcripts.jsonl`, which the `sgd`
-source reads, and `failed.jsonl`, each with its reason.
+Every answer is written to a journal as it arrives. After any interruption, the next run asks only
+for what the journal lacks. Readable answers become `transcripts.jsonl`, which the `sgd` source
+reads, and the others `failed.jsonl`, each with its reason.
 """
 
 import asyncio
@@ -40,26 +40,26 @@ FAILED = "failed.jsonl"
 SUMMARY = "summary.json"
 
 BYTES_PER_TOKEN = 4.0
-"""What an estimate assumes of English text before there are answers to measure."""
+"""The estimate's assumption for English text before there are answers to measure."""
 
 TOKENS_PER_TURN = 100
-"""Likewise: the transcripts that ship with the package have 393 bytes per turn."""
+"""The estimate's assumption for transcripts: those in the package have 393 bytes per turn."""
 
 
 _PATIENCE = 8
-"""This many failures in a row, or a full round of requests, end a run: the server is gone."""
+"""A run ends after this many failures in a row, or a full round: the server is gone."""
 
 _UNREADABLE = 50
-"""This many answers of a run, and none of them readable, end it: the model cannot do the task."""
+"""A run ends after this many answers if none is readable: the model cannot do the task."""
 
 _FIRST_BATCH = 2 * _UNREADABLE
-"""A batch has this many requests until an answer could be read: a batch is paid for as a whole."""
+"""The size of a batch until an answer could be read, because a whole batch is paid for."""
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 class GenerateConfig(Options):
-    """What to generate, as a YAML under `recipes/cra` says it.
+    """The options of a generation, read from a YAML of `recipes/cra`.
 
     Attributes:
         path: A split of SGD: `schema.json` and `dialogues_*.json`.
@@ -67,10 +67,10 @@ class GenerateConfig(Options):
         endpoint: The fields of `coalm_oumi.llm.chat.Endpoint`.
         sampling: Parameters of the chat completions API. `max_tokens` bounds each answer.
         functions: Which functions a prompt lists: `all`, as in Table 6, or `dialogue`.
-        signatures: What a prompt lists of a function: its `required` arguments, as in Table 6, or
-            the optional ones with their defaults as well (`full`).
-        limit: Take a seeded choice of that many dialogues; all, if not given.
-        seed: Seeds the choice.
+        signatures: Which arguments a prompt lists: the `required` ones, as in Table 6, or also the
+            optional ones with their defaults (`full`).
+        limit: The number of dialogues, chosen by the seed; all if not given.
+        seed: The seed of the choice.
     """
 
     path: str
@@ -88,9 +88,9 @@ class Request:
     """One dialogue to generate.
 
     Attributes:
-        dialogue_id: SGD's.
-        prompt: What the model is asked.
-        user_inputs: What the user says in it, turn by turn.
+        dialogue_id: SGD's id.
+        prompt: The prompt.
+        user_inputs: The user's words, turn by turn.
     """
 
     dialogue_id: str
@@ -109,14 +109,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will take, before the first call.
+    """The expected cost of a run, before the first call.
 
     Attributes:
-        requests: How many dialogues will be asked for.
-        done: How many have an answer already.
-        usage: The tokens expected.
-        usd: Their price, None where prices are not given.
-        basis: What the expectation rests on.
+        requests: The number of dialogues to ask for.
+        done: The number of dialogues that have an answer already.
+        usage: The expected tokens.
+        usd: Their price, None if prices are not given.
+        basis: The basis of the estimate.
     """
 
     requests: int
@@ -138,10 +138,10 @@ class Estimate:
 class Generation:
     """The requests of one configuration, and the answers that its journal holds.
 
-    To be used in a `with` statement, which keeps others from the journal.
+    Use it in a `with` statement, which locks the journal.
 
     Attributes:
-        endpoint: Whom to ask.
+        endpoint: The model's endpoint.
         requests: Every dialogue.
         rejected: The SGD records that cannot be asked about, with the reason.
     """
@@ -161,7 +161,7 @@ class Generation:
             made_by={
                 "command": "coalm cra generate",
                 "model": self.endpoint.model,
-                # A longer limit for answers that were cut off is not another run.
+                # A longer limit, for answers that were cut off, continues the same run.
                 "sampling": {k: v for k, v in self._sampling.items() if k not in _LIMITS},
                 "functions": config.functions,
                 "signatures": config.signatures,
@@ -182,16 +182,16 @@ class Generation:
 
     @property
     def spent(self) -> float | None:
-        """US dollars for every answer in the journal, None where prices are not given."""
+        """US dollars for every answer in the journal, None if prices are not given."""
         if self.endpoint.usd(Usage()) is None:
             return None
         return self._spent
 
     def pending(self, *, retry_failed: bool) -> list[tuple[str, Request]]:
-        """Lists what is still to be asked, each under the key of its next attempt.
+        """Lists the open requests, each under the key of its next attempt.
 
         Args:
-            retry_failed: Ask again where the last answer could not be read.
+            retry_failed: Ask again if the last answer could not be read.
         """
         todo: list[tuple[str, Request]] = []
         for request in self.requests:
@@ -201,7 +201,7 @@ class Generation:
         return todo
 
     def estimate(self, *, retry_failed: bool, batch: bool) -> Estimate:
-        """Estimates what asking for the rest will take."""
+        """Estimates the cost of the open requests."""
         todo = self.pending(retry_failed=retry_failed)
         bytes_per_token, per_turn = BYTES_PER_TOKEN, float(TOKENS_PER_TURN)
         answered = [
@@ -236,14 +236,14 @@ class Generation:
         """Asks for what the journal lacks.
 
         Args:
-            max_usd: Stop before more than this is spent, by all runs of this journal together.
-            retry_failed: Ask again where the last answer could not be read.
-            batch: Through the Batch API: half the price, within a day.
-            poll_seconds: How often to look at a batch.
+            max_usd: The budget in US dollars of all runs of this journal together.
+            retry_failed: Ask again if the last answer could not be read.
+            batch: Use the Batch API: half the price, within a day.
+            poll_seconds: Seconds between two checks of a batch.
 
         Raises:
             BudgetError: The budget is used up.
-            ChatError: The server fails lastingly.
+            ChatError: The server keeps failing.
             CoalmError: None of the first answers can be read.
         """
         if not batch and self._batches("started"):
@@ -314,7 +314,7 @@ class Generation:
         bar: "tqdm[NoReturn]",
     ) -> None:
         async with BatchClient(self.endpoint, poll_seconds=poll_seconds) as client:
-            # What a run that was stopped has started is paid for: collect it first.
+            # A batch that an interrupted run has started is paid for: collect it first.
             for batch_id in self._batches("started"):
                 await self._collect(client, batch_id, todo, bar)
             while todo:
@@ -329,7 +329,7 @@ class Generation:
                 self._journal.append(batch_id, {"batch": "started"})
                 self._journal.sync()
                 await self._collect(client, batch_id, todo, bar)
-                for key in chosen:  # what it did not answer is left to the next run
+                for key in chosen:  # the next run asks for what it did not answer
                     todo.pop(key, None)
                 answered = [request for request in chosen.values() if self._last(request)]
                 if todo and (unreadable := self._none_readable(answered)):
@@ -362,7 +362,7 @@ class Generation:
     def _affordable(
         self, todo: Mapping[str, Request], max_usd: float | None, most: int
     ) -> Mapping[str, Request]:
-        """Takes as many requests as one batch and the budget hold, at most `most`."""
+        """Takes as many requests as fit into one batch and the budget, at most `most`."""
         chosen: dict[str, Request] = {}
         usd, size = self.spent or 0.0, 0
         for key, request in todo.items():
@@ -475,7 +475,7 @@ def read_requests(config: GenerateConfig) -> tuple[list[Request], list[str]]:
     """Reads SGD's dialogues and renders their prompts.
 
     Returns:
-        The requests, and what could not be asked about, each with its place and reason.
+        The requests, and the records that cannot be used, each with its place and reason.
 
     Raises:
         CoalmError: The data is missing or not SGD's, or an option is bad.
@@ -511,8 +511,8 @@ def read_turns(text: str, finish_reason: str, user_inputs: Sequence[str]) -> lis
     Args:
         text: The answer.
         finish_reason: Why it ended.
-        user_inputs: What the user was to say. Of several dialogues in one answer, the one that
-            keeps most of it is taken; some models give each of the user's turns a dialogue.
+        user_inputs: The expected words of the user. If an answer has several dialogues, the one
+            that keeps most of them is taken; some models write a dialogue per turn.
 
     Raises:
         TranscriptError: It is not a dialogue in the format of Table 6, was cut off, or is another
@@ -534,7 +534,7 @@ def read_turns(text: str, finish_reason: str, user_inputs: Sequence[str]) -> lis
         return difflib.SequenceMatcher(None, said, wanted, autojunk=False).ratio()
 
     best = max(candidates, key=kept)
-    if not kept(best):  # such as the prompt's own example
+    if not kept(best):  # such as the example in the prompt
         raise TranscriptError(
             "another dialogue: the user says nothing of what was asked for",
             turn=None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from oumi.judges.simple_judge import SimpleJudge
 
 CHUNK = 32
-"""Dialogues judged at a time; what is paid for and not yet in the journal is never more."""
+"""Dialogues judged at a time, and so the most verdicts that are paid for but not yet recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Judgement:
     """A judge's verdict on one dialogue.
 
     Attributes:
-        is_faulty: Whether it found a fault; None where its answer cannot be read.
-        explanation: Why, or the whole answer where it cannot be read.
+        is_faulty: Whether it found a fault; None if its answer cannot be read.
+        explanation: The reason, or the whole answer if it cannot be read.
     """
 
     is_faulty: bool | None
@@ -38,23 +38,24 @@ class Judgement:
 
 
 def question(dialogue: str, functions: Sequence[Function]) -> str:
-    """Renders what the judge is asked about one transcript."""
+    """Renders the judge's prompt for one transcript."""
     return prompts.render("cra_judge", dialogue=dialogue, functions=functions)
 
 
 def judge(questions: Mapping[str, str], recipe: Path, journal: Path) -> Mapping[str, Judgement]:
-    """Has dialogues judged that are not yet.
+    """Asks the judge about the dialogues that have no verdict yet.
 
     Args:
-        questions: What is asked about each dialogue, by its id.
+        questions: The judge's prompt for each dialogue, by its id.
         recipe: Oumi's judge configuration, with `{request}` in its template.
-        journal: Where verdicts are kept, so that none is paid for twice.
+        journal: The file of verdicts, so that none is paid for twice.
 
     Returns:
         The judgements by id, without those that the judge did not answer.
 
     Raises:
-        CoalmError: The recipe is not one, the journal is another judge's, or the judge is gone.
+        CoalmError: The recipe is not a judge's, the journal is another judge's, or the judge is
+            gone.
     """
     from oumi.core.configs import JudgeConfig  # takes seconds, and not every validation asks
     from oumi.judges.simple_judge import SimpleJudge

@@ -1,9 +1,9 @@
 """Fits calls to the functions that a prompt lists (paper, Figure 6).
 
-The paper's prompts list required arguments only, while SGD's calls carry optional ones as well. In
-Figure 6 the user wants events "this weekend", and the call leaves the date out, since `FindEvents`
-is listed without it. Here a call is rewritten in the same way where that is sound, and is no
-target where it is not.
+The paper's prompts list only required arguments, while SGD's calls have optional ones as well. In
+Figure 6 the user wants events "this weekend", and the call leaves out the date, because
+`FindEvents` is listed without it. Here a call is rewritten in the same way if the result is still
+right. Otherwise it is not a target.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,12 +20,12 @@ _INDIFFERENT = "dontcare"
 
 @dataclass(frozen=True, slots=True)
 class ListedCall:
-    """A call as the functions that a prompt lists let it be written.
+    """A call, fitted to the functions that a prompt lists.
 
     Attributes:
         call: The call, with listed arguments only.
         unlisted: The arguments left out whose values the user has given.
-        not_a_target: Why the call must not be learned in this form; None where it may.
+        not_a_target: Why the call must not be learned in this form; None if it may.
     """
 
     call: FunctionCall
@@ -34,7 +34,7 @@ class ListedCall:
 
     @property
     def left_out(self) -> dict[Target, str]:
-        """The samples that are not to be made of the call's turn, each with the reason."""
+        """The samples that must not be made of the call's turn, each with the reason."""
         if self.not_a_target is None:
             return {}
         return {"action": self.not_a_target, "decision": self.not_a_target}
@@ -49,10 +49,10 @@ def fit(
 ) -> ListedCall:
     """Leaves out the optional arguments of a call that a prompt does not list.
 
-    Nothing is lost with an argument that has its default. A search without another argument
-    returns more, and the results show what the user asked for: it stays a target, unless nothing
-    is left to tell it from an earlier call. A booking without it books something else: it is no
-    target.
+    An argument with its default value can be left out without loss. Without another argument, a
+    search returns more results, which include what the user asked for. So it stays a target, unless
+    it then equals an earlier call. A booking without the argument would book something else, so it
+    is not a target.
 
     Args:
         call: The call, with typed arguments.
@@ -98,7 +98,7 @@ def fit_turns(
     for turn in turns:
         service = find_service(services, used, turn.api.call) if turn.api else None
         if turn.api is None or service is None:
-            fitted.append(turn)  # a call of no known function is left to the check of the samples
+            fitted.append(turn)  # a call of an unknown function is left to the check of the samples
             continue
         call = turn.api.call
         typed = FunctionCall(call.name, service.typed(call.arguments))

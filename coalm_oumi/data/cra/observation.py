@@ -1,7 +1,7 @@
 """Writes the results of an annotated SGD call as an observation, cut to what the dialogue needs.
 
-Figures 6 and 7 show one or two results, with the fields that the system speaks of and without the
-arguments of the call. SGD returns up to ten results of some eight fields.
+Figures 6 and 7 show one or two results, with the fields that the system mentions and without the
+arguments of the call. SGD returns up to ten results of about eight fields.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,12 +26,12 @@ def write(
     """Writes results as JSON, with the schema's types.
 
     Args:
-        results: What the call returned.
+        results: The results of the call.
         call: The call.
-        service: The service that returned it.
+        service: The service of the call.
         name: The service's name.
-        later: The system's turns from that of the call on.
-        max_results: How many results to keep at most; None keeps all, with all their fields.
+        later: The system's turns, starting with that of the call.
+        max_results: The most results to keep; None keeps all, with all their fields.
 
     Returns:
         The list of results. It holds those that the system mentions until its next call, or
@@ -53,7 +53,7 @@ def _cut(
 ) -> Mapping[str, Json]:
     """Keeps the values that the system says, and those that differ from what was asked.
 
-    A booking that came as it was asked has neither: then everything that was not asked is kept.
+    A booking that succeeded as asked has neither. Then all values that were not asked are kept.
     """
     kept = {
         name: value
@@ -97,7 +97,7 @@ def _offers(turns: Sequence[Turn]) -> list[Mapping[str, Sequence[str]]]:
 def _spoken_of(
     results: Sequence[Mapping[str, Json]], offers: Sequence[Mapping[str, Sequence[str]]]
 ) -> list[int]:
-    """Finds the positions of the results that offers speak of, in the order of the offers."""
+    """Finds the positions of the results that offers mention, in the order of the offers."""
     found: dict[int, None] = {}
     for offer in offers:
         fitting = [index for index, result in enumerate(results) if _fits(result, offer)]

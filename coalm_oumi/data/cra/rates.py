@@ -8,11 +8,11 @@ from statistics import NormalDist
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many of some were found.
+    """A share with its counts.
 
     Attributes:
-        count: How many were.
-        total: Of how many.
+        count: The number of items found.
+        total: The number of all items.
     """
 
     count: int
@@ -20,7 +20,7 @@ class Rate:
 
     @property
     def value(self) -> float:
-        """The share, 0 of nothing."""
+        """The share; 0 if there are no items."""
         return self.count / self.total if self.total else 0.0
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
@@ -36,13 +36,13 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far one rater finds the faults that another one finds.
+    """The agreement of two raters on faults.
 
     Attributes:
         both: Faults that both found.
         only_first: Faults that only the first found.
         only_second: Faults that only the second found.
-        neither: Where neither found one.
+        neither: Items in which neither found a fault.
     """
 
     both: int
@@ -63,7 +63,7 @@ class Agreement:
 
     @property
     def total(self) -> int:
-        """How many items both rated."""
+        """The number of items that both rated."""
         return self.both + self.only_first + self.only_second + self.neither
 
     @property
@@ -85,7 +85,7 @@ class Agreement:
 
     @property
     def kappa(self) -> float | None:
-        """Cohen's kappa (Cohen, 1960); None where chance alone explains everything."""
+        """Cohen's kappa (Cohen, 1960); None if chance alone explains everything."""
         n = self.total
         if not n:
             return None

@@ -1,7 +1,8 @@
-"""The page on which people validate CRA dialogues, as Appendix D had it done.
+"""The page on which people validate CRA dialogues, as in Appendix D.
 
-It shows a sample of dialogues one at a time. Four questions are answered with yes or no, a fault
-needs a remark, and every answer goes into a journal at once: close the page and resume later.
+It shows a sample of dialogues one at a time. Four questions are answered with yes or no, and a
+fault needs a remark. Every answer is written to a journal at once, so the page can be closed and
+resumed.
 """
 
 import csv
@@ -66,7 +67,7 @@ class Review(BaseModel):
     feedback: str = ""
 
     def problem(self) -> str | None:
-        """Returns why it is not a whole review."""
+        """Returns why the review is incomplete."""
         if self.scores.keys() != QUESTIONS.keys():
             return f"answer all of {', '.join(QUESTIONS)}"
         if not set(self.scores.values()) <= {0, 1}:
@@ -142,7 +143,7 @@ class Reviews:
 def app(reviews: Reviews) -> FastAPI:
     """Returns the web application of a review."""
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    # A page elsewhere must not reach it through another name that resolves to this machine.
+    # A web page must not reach it through another name that resolves to this machine.
     server.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     server.add_middleware(_BoundedBody)
     server.add_middleware(_SafeHeaders)
@@ -173,7 +174,7 @@ def app(reviews: Reviews) -> FastAPI:
             "review": reviews.journal.records.get(case.dialogue_id),
         }
 
-    # Not a plain function: those run in threads, and a journal has one writer.
+    # A coroutine, because plain functions run in threads, and a journal has one writer.
     @server.put("/api/dialogues/{number}")
     async def answer(number: int, review: Review) -> Json:
         case = _case(reviews, number)
@@ -200,7 +201,7 @@ def app(reviews: Reviews) -> FastAPI:
 
 
 def _state(reviews: Reviews) -> Json:
-    """Returns what the page shows beside a dialogue: the questions, what is done, the rates."""
+    """Returns what the page shows beside a dialogue: questions, progress and rates."""
     return {
         "questions": [
             {"name": name, "title": DIMENSIONS[name], "text": text}
@@ -240,7 +241,7 @@ class _SafeHeaders:
 
 
 class _BoundedBody:
-    """Refuses a request that says, or turns out, to be longer than a review."""
+    """Refuses a request that declares to be, or is, longer than a review."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -282,7 +283,7 @@ def _case(reviews: Reviews, number: int) -> CraCase:
 
 
 def _turns(text: str) -> list[list[Json]]:
-    """Cuts a transcript into labelled fields; one without labels where it cannot be read."""
+    """Cuts a transcript into labelled fields; one field without a label if it cannot be read."""
     try:
         blocks = transcript.parse_fields(text)
     except TranscriptError:

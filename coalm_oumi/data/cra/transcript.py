@@ -1,7 +1,7 @@
 """Reads and writes dialogues in the output format of Table 6.
 
-Reading is lenient towards the ways in which models decorate that format, and strict in its result:
-a dialogue whose every turn has every field, in order, with a call that can be made.
+The reader tolerates how models decorate that format, but its result is strict: a dialogue whose
+every turn has every field, in order, with a valid call.
 """
 
 import re
@@ -31,7 +31,7 @@ _FIELD = re.compile(
 )
 _NAMES = {"Name": "API Name", "Input": "API Input", "Result": "API Result"}
 
-# What stands between dialogues and between turns, on a separate line.
+# Separators of dialogues and turns, on a separate line.
 _DIALOGUE = re.compile(
     r"^[ \t]*(?:\#{1,6}[ \t]+|\*\*)?(?:Dialogue|Conversation)[ ]?\#?\d{0,6}[:.]?(?:\*\*)?:?[ \t]*$",
     re.MULTILINE,
@@ -45,7 +45,7 @@ _FENCE = re.compile(r"[ \t]*```[\w-]*[ \t]*")
 _FUNCTION = re.compile(r"[`*\"']*(?P<name>[A-Za-z_][\w.-]*)[ \t]*(?:\(.*\))?[`*\"']*", re.DOTALL)
 _CALL = re.compile(r"(?:[A-Za-z_][\w.-]*)?[ ]?\((?P<inside>.*)\)", re.DOTALL)
 _KEY = re.compile(
-    # No newline in the space before a key: else each of many newlines would look at all the rest.
+    # No newline in the space before a key: otherwise each of many newlines would scan all the rest.
     r"(?:^|,|\n)[ \t\r\f\v]*(?:[-*+][ \t]+)?"
     r"(?P<quote>[\"'`]?)(?P<key>[A-Za-z_][\w.-]*)(?P=quote)\s*[:=]"
 )
@@ -53,12 +53,12 @@ _NOTHING = {"", "none", "n/a", "null", "{}", "()", "[]", "-"}
 
 
 class TranscriptError(CoalmError):
-    """Text that does not keep to the format of Table 6.
+    """Text that is not in the format of Table 6.
 
     Attributes:
-        turn: The turn's number from 1; None where it is none's.
-        start: Where the fault is in the text: its first character,
-        end: and the one after its last.
+        turn: The turn's number, from 1; None if the fault belongs to no turn.
+        start: The first character of the fault in the text.
+        end: The character after its last.
     """
 
     def __init__(self, message: str, *, turn: int | None, start: int, end: int) -> None:
@@ -69,7 +69,7 @@ class TranscriptError(CoalmError):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a turn, and where its value stands.
+    """One field of a turn, and the place of its value.
 
     Attributes:
         name: The name in Table 6; `Thought` for all thoughts.
@@ -126,10 +126,10 @@ def parse(text: str) -> list[CraTurn]:
 
 
 def parse_all(text: str) -> list[list[CraTurn]]:
-    """Reads every dialogue of a text, where headings such as `Dialogue 2:` stand between several.
+    """Reads every dialogue of a text. Headings such as `Dialogue 2:` separate several.
 
     Raises:
-        TranscriptError: As `parse`, but for several dialogues.
+        TranscriptError: As for `parse`, except for several dialogues.
     """
     return [
         [_turn(block, number) for number, block in enumerate(blocks, start=1)]
@@ -141,7 +141,7 @@ def parse_fields(text: str) -> list[list[Field]]:
     """Reads the fields of each turn of one dialogue, with their places.
 
     Raises:
-        TranscriptError: As `parse`, but for what a field holds.
+        TranscriptError: As for `parse`, except for the content of fields.
     """
     blocks = [block for blocks in _dialogues(text) for block in blocks]
     for number, block in enumerate(blocks, start=1):
@@ -150,7 +150,7 @@ def parse_fields(text: str) -> list[list[Field]]:
 
 
 def write(turns: Iterable[CraTurn]) -> str:
-    """Writes turns as Table 6 asks for them. `parse` reads them back."""
+    """Writes turns in the format of Table 6. `parse` reads them back."""
     return "\n\n".join("\n".join(_lines(turn)) for turn in turns)
 
 
@@ -235,7 +235,7 @@ def _is_noise(line: str, lines: Sequence[str]) -> bool:
 
 
 def _check(block: Sequence[Field], number: int) -> Sequence[str]:
-    """Returns the names of the fields that a turn has, all there and in order."""
+    """Returns the names of a turn's fields, after checking that all are present and in order."""
     names = [field.name for field in block]
     order = _WITH_API if any(name.startswith("API") for name in names) else _WITHOUT_API
     wanted = [name.rstrip("12") for name in order]
@@ -292,7 +292,7 @@ def _arguments(field: Field, number: int) -> Mapping[str, Json]:
     text = called["inside"].strip() if called else text
     if text.lower() in _NOTHING:
         return {}
-    # The prompt's own example leaves out the braces around the input.
+    # The example in the prompt leaves out the braces around the input.
     for body in (text, f"{{{text}}}"):
         try:
             value = calls.parse_literal(body)
@@ -313,7 +313,7 @@ def _arguments(field: Field, number: int) -> Mapping[str, Json]:
 
 
 def _loose(text: str) -> Mapping[str, Json]:
-    """Reads `'name': Don and Sherri, count: 2`, as the prompt's own example leaves out quotes."""
+    """Reads `'name': Don and Sherri, count: 2`, without quotes as in the prompt's example."""
     if text.startswith("{") and text.endswith("}"):
         text = text[1:-1].strip()
     keys = list(_KEY.finditer(text))
@@ -340,7 +340,7 @@ def _loose_value(name: str, text: str) -> Json:
 
 
 def _observation(text: str) -> str:
-    """Writes a result as JSON where it can be read, else leaves it as it is."""
+    """Writes a result as JSON if it can be read, and otherwise leaves it as it is."""
     content = unfenced(text).strip()
     for body in (content, f"{{{content}}}"):
         try:

@@ -1,7 +1,7 @@
-"""Finds what is wrong with a CRA dialogue without a person or a model (paper, Appendix D).
+"""Finds faults of a CRA dialogue automatically (paper, Appendix D).
 
-Of the appendix's four dimensions, three can be checked against the schema and the dialogue itself.
-The fourth, reasoning, is for `coalm_oumi.data.cra.judge` and `coalm_oumi.data.cra.review`.
+Three of the appendix's four dimensions are checked against the schema and the dialogue. The fourth,
+reasoning, is left to `coalm_oumi.data.cra.judge` and `coalm_oumi.data.cra.review`.
 """
 
 import re
@@ -19,7 +19,7 @@ from coalm_oumi.data.cra.transcript import Field, TranscriptError
 from coalm_oumi.formats.calls import FunctionCall
 
 Dimension = Literal["format", "undefined_function", "argument_type", "hallucination", "reasoning"]
-"""The four of Appendix D, after the format that lets a dialogue be read at all."""
+"""The format, and the four dimensions of Appendix D."""
 
 DIMENSIONS: Mapping[Dimension, str] = {
     "format": "Format break",
@@ -28,7 +28,7 @@ DIMENSIONS: Mapping[Dimension, str] = {
     "hallucination": "Argument hallucination",
     "reasoning": "Low-quality reasoning and planning",
 }
-"""What people read for each."""
+"""The label of each."""
 
 Kind = Literal[
     "format",
@@ -58,11 +58,11 @@ class CraFinding:
     """One fault.
 
     Attributes:
-        kind: What is wrong.
-        message: The same for people.
-        turn: The turn's number from 1; None where it is none's.
-        start: Its place in the transcript: the first character,
-        end: and the one after the last.
+        kind: The kind of fault.
+        message: A description of the fault.
+        turn: The turn's number, from 1; None if the fault belongs to no turn.
+        start: The first character of the fault in the transcript.
+        end: The character after its last.
     """
 
     kind: Kind
@@ -73,7 +73,7 @@ class CraFinding:
 
     @property
     def dimension(self) -> Dimension:
-        """The dimension of Appendix D that it counts for."""
+        """Its dimension of Appendix D."""
         return DIMENSION_OF[self.kind]
 
 
@@ -85,7 +85,7 @@ def validate(text: str, catalogue: Catalogue) -> list[CraFinding]:
         catalogue: The functions that it may call.
 
     Returns:
-        Every fault, in the order of the text. Of a text that cannot be read, only why.
+        Every fault, in the order of the text. If the text cannot be read, only that.
     """
     try:
         turns, blocks = transcript.parse(text), transcript.parse_fields(text)
@@ -119,7 +119,7 @@ def _call_faults(
     if call.name not in catalogue:
         message = f"`{call.name}` is not a function"
         return [CraFinding("undefined_function", message, number, name.start, name.end)]
-    # Services share names: the call is held against the variant that it fits best.
+    # Services share names: the call is compared with the variant that it fits best.
     found = [
         _variant_faults(turn.api.call, number, arguments, function, values, known)
         for function, values in catalogue[call.name]
@@ -163,12 +163,12 @@ def _value_fault(
     values: Mapping[str, Sequence[str]],
     known: Evidence,
 ) -> tuple[Kind, str] | None:
-    """Returns the first thing wrong with an argument: the later checks rest on the earlier."""
+    """Returns the first fault of an argument: later checks assume that earlier ones passed."""
     if argument not in function.required and argument not in function.optional:
         return "undefined_argument", f"`{function.name}` has no argument `{argument}`"
     default = function.optional.get(argument)
     if default is not None and str(value).casefold() == str(default).casefold():
-        return None  # what the schema itself says needs no other source
+        return None  # a value that the schema gives needs no other support
     if value is None or is_list(value) or is_object(value):
         return "argument_type", f"`{argument}` is {type(value).__name__}, expected one value"
     possible = [str(one).casefold() for one in values.get(argument, ())]
@@ -189,7 +189,7 @@ def _value_fault(
 
 
 def _span(field: Field, argument: str, value: Json) -> tuple[int, int]:
-    """Finds where an argument's value stands; the whole field where it is written otherwise."""
+    """Finds the place of an argument's value; the whole field if it is written differently."""
     named = re.search(rf"(?<![\w]){re.escape(argument)}(?![\w])", field.text)
     if named is None:
         return field.start, field.end

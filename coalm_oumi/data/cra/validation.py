@@ -1,4 +1,4 @@
-"""Validates generated dialogues and says how many are faulty, in the dimensions of Appendix D."""
+"""Validates generated dialogues and counts faulty ones, in the dimensions of Appendix D."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ PAPER_ERROR_RATE = 0.09
 """Of 100 dialogues, by one student (Appendix D)."""
 
 LABELS: Mapping[str, str] = {**DIMENSIONS, "any": "Any of them"}
-"""What people read for the rates."""
+"""The labels of the rates."""
 
 VALIDATION = "validation.jsonl"
 SUMMARY = "summary.json"
@@ -29,7 +29,7 @@ VALID = "valid.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class CraCase:
-    """A transcript and what it is checked against.
+    """A transcript and the functions to check it against.
 
     Attributes:
         dialogue_id: SGD's.
@@ -44,12 +44,12 @@ class CraCase:
 
 @dataclass(frozen=True, slots=True)
 class CraVerdict:
-    """What was found in one dialogue.
+    """The verdict on one dialogue.
 
     Attributes:
         dialogue_id: SGD's.
-        findings: The automatic part.
-        judgement: The judge's; None where none was asked, or it did not answer.
+        findings: The automatic findings.
+        judgement: The judge's; None if none was asked, or it did not answer.
     """
 
     dialogue_id: str
@@ -58,7 +58,7 @@ class CraVerdict:
 
     @property
     def faults(self) -> Mapping[Dimension, bool | None]:
-        """Whether there is a fault, by dimension; None where nothing says so."""
+        """Whether there is a fault, by dimension; None if nothing says so."""
         found = {finding.dimension for finding in self.findings}
         faults: dict[Dimension, bool | None] = {name: name in found for name in DIMENSIONS}
         faults["reasoning"] = self.judgement.is_faulty if self.judgement else None
@@ -88,7 +88,7 @@ def read_cases(transcripts: Path, folder: Path, scope: str) -> list[CraCase]:
         try:
             name, its = sgd.identify(record, services)
         except CoalmError:
-            continue  # of which no transcript can be made
+            continue  # no transcript can be made of it
         used[name] = its
     cases: list[CraCase] = []
     for name, text in transcript.read(transcripts).items():
@@ -105,7 +105,7 @@ def check(cases: Iterable[CraCase], judgements: Mapping[str, Judgement]) -> list
 
     Args:
         cases: The transcripts.
-        judgements: What the judge said, by dialogue; may be empty.
+        judgements: The judge's verdicts by dialogue; may be empty.
     """
     return [
         CraVerdict(
@@ -133,7 +133,7 @@ def rates(faults: Iterable[Mapping[Dimension, bool | None]]) -> Mapping[str, Rat
 
 
 def read_reviews(file: Path) -> Mapping[str, Mapping[Dimension, bool | None]]:
-    """Reads what people found, as `coalm cra review` exports it: faults by dialogue.
+    """Reads the reviews that `coalm cra review` exports: faults by dialogue.
 
     Raises:
         CoalmError: No such file, or a line is something else.
@@ -155,7 +155,7 @@ def read_reviews(file: Path) -> Mapping[str, Mapping[Dimension, bool | None]]:
 def agreement(
     verdicts: Iterable[CraVerdict], reviews: Mapping[str, Mapping[Dimension, bool | None]]
 ) -> Mapping[Dimension, Agreement]:
-    """Compares what was found here with what people found, by dimension."""
+    """Compares these verdicts with those of people, by dimension."""
     pairs: dict[Dimension, list[tuple[bool, bool]]] = {}
     for verdict in verdicts:
         people = reviews.get(verdict.dialogue_id, {})
@@ -181,7 +181,7 @@ def rates_table(found: Mapping[str, Rate]) -> Table:
 
 
 def agreement_table(agreements: Mapping[Dimension, Agreement]) -> Table:
-    """Makes a terminal table of how far the checks agree with people."""
+    """Makes a terminal table of the agreement between checks and people."""
     made = terminal.table(
         "agreement with people", "dialogues", "same", "kappa", "precision", "recall"
     )

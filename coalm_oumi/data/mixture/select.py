@@ -55,7 +55,7 @@ def select(
         table: Samples in columns.
         selection: Which rows.
         place: Names the table in an error.
-        split: `train` or `validation`, cut by dialogue; None where the table is one split already.
+        split: `train` or `validation`, cut by dialogue; None if the table is one split already.
 
     Returns:
         The rows, in the table's order.

@@ -152,7 +152,7 @@ def _digest(utterance: str) -> str:
 
 
 def _text(utterance: Json) -> str | None:
-    """Returns what the user says; None where the record is not of SNIPS's shape."""
+    """Returns what the user says; None if the record is not of SNIPS's shape."""
     pieces = utterance.get("data") if is_object(utterance) else None
     if not is_list(pieces) or not all(
         is_object(piece) and isinstance(piece.get("text"), str) for piece in pieces

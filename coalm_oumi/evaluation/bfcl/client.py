@@ -58,7 +58,7 @@ class BfclEntry:
         prompted: The first turn in BFCL's default prompt mode.
         tools: The functions in OpenAI's form.
         additions: The functions added at a turn, by its index.
-        expected: The reference; None where the right answer is to call, or not to call, anything.
+        expected: The reference; None if the right answer is to call, or not to call, anything.
         kind: How it is asked and judged. A `memory_prereq` is a conversation that others remember,
             and is not judged itself.
         scenario: Whose memory it is about, such as `student`.
@@ -102,7 +102,7 @@ class BfclVerdict:
         category: The sample's category.
         index: Its place there.
         valid: Whether the answer is right.
-        decoded: The calls that the package read; None where it could read none.
+        decoded: The calls that the package read; None if it could read none.
         type: The package's name of the error, empty for a right answer.
         reason: Its explanation.
     """
@@ -195,7 +195,7 @@ class BfclWorker:
             texts: The texts.
 
         Returns:
-            Each text's calls as Python text, None where it has none.
+            Each text's calls as Python text, None if it has none.
 
         Raises:
             CoalmError: The worker failed.

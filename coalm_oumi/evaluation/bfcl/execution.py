@@ -44,7 +44,7 @@ class Executor:
 
         Args:
             worker: Executes.
-            journal: Holds what the web gave; None where no sample searches it.
+            journal: Holds what the web gave; None if no sample searches it.
         """
         self._worker = worker
         self._journal = journal

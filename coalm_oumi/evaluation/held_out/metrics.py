@@ -13,7 +13,7 @@ def joint_goal_accuracy(
     """The share of turns whose whole state, domain and every slot, is right.
 
     Args:
-        predicted: One state per turn; None where the answer could not be read.
+        predicted: One state per turn; None if the answer could not be read.
         expected: The true states, as many.
 
     Returns:
@@ -29,7 +29,7 @@ def slot_f1(
     """Micro-averaged precision, recall and F1 over (domain, slot, value) triples.
 
     Args:
-        predicted: One state per turn; None where the answer could not be read.
+        predicted: One state per turn; None if the answer could not be read.
         expected: The true states, as many.
 
     Returns:

@@ -48,7 +48,7 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MultiwozVerdict:
-    """How one domain of one dialogue went. None where the goal has nothing of the kind.
+    """How one domain of one dialogue went. None if the goal has nothing of the kind.
 
     Attributes:
         inform: The venue, train or taxi is what the goal asks for.

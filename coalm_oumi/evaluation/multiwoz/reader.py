@@ -71,7 +71,7 @@ class Transcript:
 
     Attributes:
         turns: What user and agent said in each turn.
-        bookings: What the agent booked; None where no trace of that was kept.
+        bookings: What the agent booked; None if no trace of that was kept.
     """
 
     turns: Sequence[tuple[str, str]]

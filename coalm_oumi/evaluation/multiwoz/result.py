@@ -88,7 +88,7 @@ class JudgedDialogue:
         record: What was said and done.
         answers: What the deterministic judge read, by domain.
         verdicts: What follows from that, by domain.
-        llm_answers: What the language model read; None where none was asked.
+        llm_answers: What the language model read; None if none was asked.
         llm_verdicts: What follows from that; domains that it could not answer are left out.
         inform_success: The context-to-response metrics, by their suffix: `c2r` counts a reference
             number that the agent's booking returned, `c2r_official` as the official evaluator does.
@@ -174,7 +174,7 @@ def judge_record(
         dialogue: The goal and the reference dialogue.
         record: What was said and done.
         database: The public databases.
-        llm_answers: What a language model read, by domain; None where none was asked.
+        llm_answers: What a language model read, by domain; None if none was asked.
     """
     bookings = [Booking(**booking) for booking in record["bookings"]]
     records = DialogueRecords(database, bookings)
@@ -252,7 +252,7 @@ def summarise(judged: Sequence[JudgedDialogue], *, with_states: bool) -> dict[st
 
 
 class VerdictRecord(results.AnswerRecord):
-    """The record of a dialogue, with its metrics; None where the goal asks for nothing of them."""
+    """The record of a dialogue, with its metrics; None if the goal asks for nothing of them."""
 
     inform: bool | None
     success: bool | None

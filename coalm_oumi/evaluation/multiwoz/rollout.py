@@ -29,7 +29,7 @@ class Rollout:
         turns: What was said and done.
         bookings: What was booked.
         usage: The tokens of the agent.
-        error: Why it broke off; empty where it came to its end.
+        error: Why it broke off; empty if it came to its end.
     """
 
     dialogue: Dialogue

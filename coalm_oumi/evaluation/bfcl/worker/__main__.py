@@ -59,7 +59,7 @@ def questions(category: str) -> list[dict[str, Any]]:
 
 
 def read(form: str, texts: list[str]) -> list[list[str] | None]:
-    """Returns the calls that are executed at each step, None where it is a message."""
+    """Returns the calls that are executed at each step, None if it is a message."""
     return [package.read(form, text) or None for text in texts]
 
 

@@ -54,7 +54,7 @@ class Decoded:
 
 
 def decode(read: Callable[..., Any], text: str, *more: Any) -> Any:
-    """Returns what a decoder of the package reads, or None where it can read nothing."""
+    """Returns what a decoder of the package reads, or None if it can read nothing."""
     try:
         return read(text, *more)
     except Exception:  # the package's own runners take any exception for an unreadable answer

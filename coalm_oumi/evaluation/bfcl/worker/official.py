@@ -156,7 +156,7 @@ class _Talk:
         """Takes an answer: a text, or `{content, tool_calls}` of a chat API.
 
         Returns:
-            `result`, as the package's result files hold it, and `calls`, None where it has none.
+            `result`, as the package's result files hold it, and `calls`, None if it has none.
         """
         self._parsed = parse(self.handler, answer)
         result = self._parsed["model_responses"]
@@ -230,7 +230,7 @@ def parse(found: Any, answer: Any) -> dict[str, Any]:
 
 
 def decode_execute(found: Any, result: Any) -> list[str] | None:
-    """Returns the calls that a result holds, None where the decoder reads none."""
+    """Returns the calls that a result holds, None if the decoder reads none."""
     more = {}
     if "has_tool_call_tag" in inspect.signature(found.decode_execute).parameters:
         more["has_tool_call_tag"] = False

@@ -84,7 +84,7 @@ def execute(entry: dict[str, Any], call: str) -> str:
 
 
 def read(form: str, text: str) -> list[str] | None:
-    """Returns the calls that are executed at a step, None where the decoder reads none."""
+    """Returns the calls that are executed at a step, None if the decoder reads none."""
     return common.decode(common.decoder(form).decode_execute, text)
 
 

@@ -167,7 +167,7 @@ ACTIONS: dict[str, Any] = {"check": check, "recall": recall, "keep": keep}
 
 
 def read(form: str, text: str) -> list[str] | None:
-    """Returns the calls that are executed at a step, None where the decoder reads none."""
+    """Returns the calls that are executed at a step, None if the decoder reads none."""
     return common.decode(common.decoder(form).decode_execute, text, False)
 
 
