@@ -27,6 +27,9 @@ _PASSED_ON = re.compile(
 """What a process there is told of this one's environment variables. Keys stay here, since it
 handles what a model wrote, but for those that it is given."""
 
+_COMPILES = sys.version_info >= (3, 13)
+"""The package wants numpy 1.26, of which there are no wheels for Python 3.13: pip compiles it."""
+
 _REQUIREMENTS = (
     "import importlib.metadata, json; print(json.dumps(importlib.metadata.requires('bfcl_eval')))"
 )
@@ -36,7 +39,7 @@ def python(version: Version, *, extras: bool = False) -> Path:
     """Returns the interpreter of a version's environment, installed by the first call.
 
     It is in the user's cache folder. The first run takes about a minute, and 620 MB for V3 or
-    700 MB for V4.
+    700 MB for V4. On Python 3.13 it takes about ten, and a C compiler.
 
     Args:
         version: The version of the benchmark.
@@ -54,7 +57,8 @@ def python(version: Version, *, extras: bool = False) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not complete.exists():
-            logger.info(f"Installing {release} into {folder} (once, a minute or two)")
+            duration = "ten minutes, since numpy is compiled" if _COMPILES else "a minute or two"
+            logger.info(f"Installing {release} into {folder} (once, {duration})")
             shutil.rmtree(folder, ignore_errors=True)
             try:
                 _install(version, interpreter)
@@ -115,9 +119,10 @@ def _run(version: Version, *command: str | Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        compiler = ". numpy 1.26 needs a C compiler here; Python 3.12 does not" if _COMPILES else ""
         raise CoalmError(
             f"bfcl-eval {version.release} cannot be installed into an isolated environment: "
             f"`{' '.join(map(str, command))}` ended with {''.join(last)}; pip must reach a package "
-            "index on the first run"
+            f"index on the first run{compiler}"
         )
     return done.stdout
