@@ -31,6 +31,7 @@ from coalm_oumi.data.mixture.config import load_config
 from coalm_oumi.files.jsontext import read_jsonl
 from coalm_oumi.formats.calls import FunctionCall
 from tests.conftest import REPO
+from tests.support import PATIENCE
 from tests.support.chat_server import ChatServer, Reply, Request, completion, failure
 from tests.support.multiwoz_data import write_databases
 
@@ -250,7 +251,7 @@ def test_ctrl_c_in_a_terminal(tmp_path: Path):
             os.execv(sys.executable, [sys.executable, "-c", script, "chat", "-c", str(file)])
         until(terminal, "You: ")
         os.write(terminal, b"One\n")
-        assert asked.wait(30)
+        assert asked.wait(PATIENCE)
         os.write(terminal, b"\x03")
         assert "stopped; this turn is forgotten" in until(terminal, "You: ")
         os.write(terminal, b"Two\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO
+from tests.support import PATIENCE
 
 CHILDREN = """
 import os, sys, time
@@ -38,8 +39,8 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, sign: int):
     children = [int(number) for number in process.stdout.readline().split()]
     assert children
     os.kill(process.pid, sign)
-    process.wait(timeout=10)
-    deadline = time.monotonic() + 5
+    process.wait(timeout=PATIENCE)
+    deadline = time.monotonic() + PATIENCE
     while any(_is_running(child) for child in children):
         assert time.monotonic() < deadline, "a worker outlives its parent"
         time.sleep(0.05)

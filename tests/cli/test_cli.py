@@ -12,6 +12,7 @@ import pytest
 from coalm_oumi.cli.app import main
 from coalm_oumi.files.resources import resolve
 from tests.conftest import run
+from tests.support import PATIENCE
 
 
 def test_build_and_its_summary(repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -111,7 +112,7 @@ def test_an_interrupted_build_prints_no_traceback(repo: Path, tmp_path: Path, wo
     shutil.copytree(resolve("samples:snips"), raw)
     file = raw / "train_GetWeather_full.json"
     utterance = json.loads(file.read_text())["GetWeather"][0]
-    file.write_text(json.dumps({"GetWeather": [utterance] * 50_000}))
+    file.write_text(json.dumps({"GetWeather": [utterance] * 200_000}))
     process = subprocess.Popen(
         [sys.executable, "-m", "coalm_oumi", "build", "-c", repo / "recipes/data/demo.yaml",
          f"output_dir={tmp_path / 'out'}", f"sources.snips.path={raw}",
@@ -122,7 +123,7 @@ def test_an_interrupted_build_prints_no_traceback(repo: Path, tmp_path: Path, wo
     while process.poll() is None and not list(tmp_path.glob("out/.build/parts-*/snips-0/*")):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "Traceback" not in error
 

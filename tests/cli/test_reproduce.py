@@ -14,6 +14,7 @@ import yaml
 from coalm_oumi.cli import chains as reproduce
 from coalm_oumi.core.errors import CoalmError
 from tests.conftest import REPO, run
+from tests.support import PATIENCE
 
 CHAINS = sorted((REPO / "recipes/reproduce").glob("*.yaml"))
 MADE_BEFORE = {
@@ -174,7 +175,7 @@ def test_a_killed_chain_goes_on(tmp_path: Path, how: signal.Signals):
         process.terminate()
     else:
         os.killpg(process.pid, how)
-    process.wait(timeout=60)
+    process.wait(timeout=PATIENCE)
     child = Path(f"/proc/{pid.read_text()}")
     assert not child.exists() or "zombie" in (child / "status").read_text()
     assert not second.exists()

@@ -24,6 +24,7 @@ from oumi.inference import NativeTextInferenceEngine, RemoteInferenceEngine
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.llm.recorded import Question, RecordedModel
 from tests.conftest import REPO
+from tests.support import PATIENCE
 from tests.support.chat_server import ChatServer, Reply, Request, completion, failure
 
 
@@ -216,7 +217,7 @@ def test_answers_that_came_before_a_kill_are_not_paid_for_twice(tmp_path: Path):
 
     with ChatServer(respond) as server:
         process = subprocess.Popen([sys.executable, "-c", ASK, server.url, tmp_path], cwd=REPO)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while sum(len(f.read_bytes().splitlines()) for f in tmp_path.glob("raw/*.jsonl")) < 1 + 5:
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support import PATIENCE
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -119,7 +121,7 @@ class ChatServer:
 
     def __enter__(self) -> "ChatServer":
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:

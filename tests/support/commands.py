@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import REPO
+from tests.support import PATIENCE
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["coalm_oumi.cli.app", "coalm_oumi.oumi_plugin.register"])
@@ -39,13 +40,13 @@ class Command:
         """What it has printed so far."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+    def wait_until(self, condition: Callable[[], bool]) -> None:
         """Waits for something that happens while the run goes on.
 
         Raises:
             AssertionError: The run ended first, or took too long.
         """
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE
         while not condition():
             assert self._process.is_alive(), f"it ended first:\n{self.output}"
             assert time.monotonic() < deadline, f"it took too long:\n{self.output}"
@@ -56,9 +57,9 @@ class Command:
         assert self._process.pid is not None
         (os.killpg if group else os.kill)(self._process.pid, sign)
 
-    def wait(self, seconds: float = 60) -> int | None:
+    def wait(self) -> int | None:
         """Returns the exit code; that of a process which a signal ended is negative."""
-        self._process.join(seconds)
+        self._process.join(PATIENCE)
         assert not self._process.is_alive(), f"it hangs:\n{self.output}"
         return self._process.exitcode
 

@@ -25,6 +25,7 @@ from coalm_oumi.data.sources import domain_of, open_source
 from coalm_oumi.data.sources import read as read_samples
 from coalm_oumi.llm.chat import BudgetError, ChatError
 from tests.conftest import REPO
+from tests.support import PATIENCE
 from tests.support.chat_server import BatchApi, ChatServer, Reply, Request, completion, failure
 
 SAMPLES = REPO / "coalm_oumi/data/samples"
@@ -226,7 +227,7 @@ def killed_until_done(
     for _ in range(kills):
         before = len(server.requests)
         process = subprocess.Popen(make(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while len(server.requests) < before + 4 and time.monotonic() < deadline:
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)

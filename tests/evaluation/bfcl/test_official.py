@@ -38,7 +38,7 @@ from coalm_oumi.evaluation.bfcl.v4 import V4
 from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.files.journal import Journal
 from coalm_oumi.llm.recorded import Question
-from tests.support import official_bfcl
+from tests.support import PATIENCE, official_bfcl
 
 LOCAL = "bfcl_eval.model_handler.local_inference"
 FC_V4 = (
@@ -331,7 +331,7 @@ def test_judging_processes_end_with_a_killed_worker():
             time.sleep(0.05)
         assert found
         os.kill(process.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while any(Path(f"/proc/{pid}").exists() for pid in found):
             assert time.monotonic() < deadline, "a judging process outlived its worker"
             time.sleep(0.05)

@@ -18,7 +18,7 @@ from coalm_oumi.evaluation.bfcl.client import BfclEntry, BfclWorker
 from coalm_oumi.evaluation.bfcl.execution import ExecutedStep, Executor
 from coalm_oumi.evaluation.bfcl.v4 import V4, columns
 from coalm_oumi.files.journal import Journal
-from tests.support import official_bfcl
+from tests.support import PATIENCE, official_bfcl
 from tests.support.damage import answers_of_all_qualities, right_answer
 from tests.support.official_bfcl import Engine, Officially, run_task
 
@@ -371,7 +371,7 @@ def test_an_answer_that_cannot_be_judged_is_wrong_and_the_others_are_judged(entr
     rows = [json.dumps([index, text]) for text in texts]
     folder = Path(run.__file__).with_name("worker")
     command = [official_bfcl.installed(V4), "-I", "-c", JUDGE, folder, V4.release, *rows]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)
     verdicts = json.loads(done.stdout.splitlines()[-1])
     assert [verdict["valid"] for verdict in verdicts] == [False, False, True]
     assert verdicts[1]["type"] == "checker:failed" and "crashed" in verdicts[1]["reason"]
