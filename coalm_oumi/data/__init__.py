@@ -1,4 +1,4 @@
-"""From raw file to training tokens: `sources` → `mixture` → `datasets`, and CRA dialogues in `cra`.
+"""From raw files to training tokens: `sources` → `mixture` → `datasets`; CRA dialogues in `cra`.
 
 `samples` holds small raw files in each source's format. May import `core`, `files`, `formats`,
 `rendering` and `llm`.

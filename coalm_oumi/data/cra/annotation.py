@@ -1,8 +1,8 @@
-"""Makes CRA turns from SGD's own annotations: calls, results and dialogue acts are in the data.
+"""Makes CRA turns from SGD's annotations, which contain calls, results and dialogue acts.
 
-The thoughts come from templates (`prompts/cra_thought_*.jinja`), so no API key is needed. They say
-what the user has said in the turn, name the function but none of its arguments, and agree with the
-observation.
+The thoughts come from templates (`prompts/cra_thought_*.jinja`), so no API key is needed. They
+restate what the user said in the turn, name the function but none of its arguments, and agree with
+the observation.
 """
 
 import hashlib
@@ -23,22 +23,22 @@ from coalm_oumi.rendering import prompts
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FLAG = re.compile(r"^(?:has|is|are|serves|offers|good for|allows) ")
-"""What the name of a slot with a yes or no begins with, such as `has_wifi`."""
+"""The beginnings of names of yes-or-no slots, such as `has_wifi`."""
 
 _UNNAMED = re.compile(r"date|time|number|count|size|price|fare|rent|phone|passengers|travelers")
-"""Slots whose values say nothing of what a conversation is about."""
+"""Slots whose values do not tell what a conversation is about."""
 
 _DETAILS = re.compile(
     r"(?<=\w)(?<!^search)(?<!^look) (?:in|at|by|with|to|from|for|on|and|based|between|using) .*",
     re.IGNORECASE,
 )
-"""What follows the object of a function's description: "Find a restaurant" ends before it."""
+"""Words after the object of a function's description: "Find a restaurant" ends before them."""
 
 NOTHING_TELLS_THE_DAY = "the thought says what day it is, which nothing in the prompt tells"
 
 
 _ORDER = {"INFORM_INTENT": 0, "INFORM": 1, "THANK_YOU": 3, "GOODBYE": 3}
-"""How acts of one turn are ordered; those that are not named here go between."""
+"""The order of the acts of one turn. Acts that are not listed go in the middle."""
 
 CLOSING = "a closing turn beyond the share of them that is kept"
 
@@ -50,7 +50,7 @@ class Detail:
     Attributes:
         slot: The slot's name as words.
         value: The value as the speaker says it.
-        canonical: The value as calls and results have it.
+        canonical: The value in calls and results.
         is_flag: Whether the value is a yes or no.
     """
 
@@ -65,9 +65,9 @@ class Act:
     """One dialogue act of a turn, for the templates.
 
     Attributes:
-        name: SGD's name of it, such as `INFORM`.
-        details: The slots that it is about.
-        goal: What the function that it is about does, as words; empty if it is about none.
+        name: SGD's name, such as `INFORM`.
+        details: Its slots.
+        goal: What its function does, in words; empty if it has none.
     """
 
     name: str
@@ -77,17 +77,17 @@ class Act:
 
 @dataclass(slots=True)
 class _Dialogue:
-    """What has happened so far.
+    """The state of a dialogue so far.
 
     Attributes:
         name: The dialogue's id, which seeds the choice of phrases.
         services: The split's schema.
         listed: The functions that the prompt lists; None for all, with all their arguments.
-        max_results: How many results an observation keeps; None for all.
+        max_results: The most results that an observation keeps; None for all.
         closings: The share of closing turns to make samples of.
         heard: Everything that was said and observed.
-        calls: The calls so far, as they were written.
-        topic: What was offered, chosen or booked last.
+        calls: The calls so far, as written.
+        topic: The last thing that was offered, chosen or booked.
     """
 
     name: str
@@ -121,14 +121,14 @@ def annotated_turns(
     Args:
         record: The dialogue, in SGD's form.
         services: The split's schema.
-        listed: The functions that the prompts list, which calls are fitted to; None keeps calls
-            as they are annotated.
-        max_results: How many results of a call an observation keeps; None for all.
-        closings: The share of the turns to make samples of in which the system only says goodbye
-            or asks for more.
+        listed: The functions that the prompts list, to which calls are fitted; None keeps calls
+            as annotated.
+        max_results: The most results of a call that an observation keeps; None for all.
+        closings: The share of samples to make of turns in which the system only says goodbye or
+            asks for more.
 
     Raises:
-        CoalmError: The record is not annotated as SGD is.
+        CoalmError: The record is not annotated like SGD.
     """
     turns = record.get("turns")
     if not is_list(turns) or not turns:
@@ -238,7 +238,7 @@ def _called_turn(
 
 
 def _listed_call(dialogue: _Dialogue, service: Service, frame: Json) -> ListedCall:
-    """Reads a call as the prompt's functions let it be written, and notes it."""
+    """Reads a call, fits it to the prompt's functions, and records it."""
     method = frame["service_call"]["method"]
     if method not in service.functions:
         raise CoalmError(f"`{method}` is not a function of {frame['service']}")
@@ -265,7 +265,7 @@ def _acts(dialogue: _Dialogue, turn: Json) -> list[Act]:
             if action["slot"] and action["slot"] not in ("intent", "count"):
                 found += _details(action, service)
     acts = [Act(name, found, goal) for (name, goal), found in details.items()]
-    # The templates say the first two only: what the user wants, then the details, then thanks.
+    # The templates use only the first two: what the user wants, then the details, then thanks.
     return sorted(acts, key=lambda act: _ORDER.get(act.name, 2))
 
 
@@ -320,10 +320,10 @@ def _wordings(user: Json, service: str) -> Mapping[str, Sequence[str]]:
 def _unclear_dates(
     dialogue: _Dialogue, call: FunctionCall, wordings: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str]]:
-    """Finds the dates of a call that what was heard does not give in full.
+    """Finds the dates of a call that nothing heard so far gives in full.
 
     Returns:
-        For each, how the user put it (empty if the user did not), and the date.
+        For each, the user's words for it (empty if there are none), and the date.
     """
     known = Evidence()
     for text in dialogue.heard:
@@ -343,7 +343,7 @@ def _unclear_dates(
 def _differences(
     call: FunctionCall, results: Sequence[Mapping[str, Json]], service: Service
 ) -> list[tuple[str, Json, Json]]:
-    """Compares a call with its first result: the argument, what was asked, and what came."""
+    """Compares a call with its first result: the argument, the asked value and the result's."""
     if not results:
         return []
     first = service.typed(results[0])

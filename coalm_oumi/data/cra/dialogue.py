@@ -1,4 +1,4 @@
-"""The turns of a CRA dialogue, and the samples that they give (paper, Figures 6 and 7)."""
+"""The turns of a CRA dialogue, and their samples (paper, Figures 6 and 7)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.rendering import prompts
 
 Target = Literal["action", "response", "decision"]
-"""What a sample trains: Figure 6, Figure 7, or the agent's own choice between the two."""
+"""The skill of a sample: Figure 6, Figure 7, or the choice between the two."""
 
 PAPER_TARGETS: tuple[Target, ...] = ("action", "response")
 
 
 @dataclass(frozen=True, slots=True)
 class ApiStep:
-    """What the agent does between a user's turn and its response when it needs an API.
+    """The agent's call of an API between a user's turn and its response.
 
     Attributes:
         call: The action.
@@ -33,14 +33,14 @@ class ApiStep:
 
 @dataclass(frozen=True, slots=True)
 class CraTurn:
-    """One user's turn, and the agent's way to its response.
+    """One turn of the user, with the agent's steps and response.
 
     Attributes:
-        user: What the user says.
+        user: The user's words.
         thought: Thought1, the reasoning about the user's words.
         api: The API step, if one is taken.
         system: The response.
-        left_out: The samples that are not to be made of the turn, each with the reason.
+        left_out: The samples that must not be made of the turn, each with the reason.
     """
 
     user: str
@@ -56,7 +56,7 @@ class CraDialogue:
 
     Attributes:
         dialogue_id: Names it.
-        functions: What the agent may call in it.
+        functions: The functions that the agent may call.
         turns: Its turns, in order.
     """
 
@@ -70,18 +70,17 @@ def samples(
 ) -> Iterator[Sample | LeftOut]:
     """Yields the samples of a dialogue, turn by turn.
 
-    A turn with an API step gives an `action` sample (Figure 6), every turn a `response` sample
-    (Figure 7). A `decision` sample, which is beyond the paper, gives the model the user's turn
-    alone: its target is the thought, and then the action or the response.
+    A turn with an API step gives an `action` sample (Figure 6), and every turn gives a `response`
+    sample (Figure 7). A `decision` sample, which the paper does not have, shows only the user's
+    turn, and its target is the thought, followed by the action or the response.
 
     Args:
         dialogue: The dialogue.
-        targets: Which kinds of samples to make.
+        targets: The kinds of samples to make.
 
     Yields:
-        The samples; `LeftOut` in place of a sample that must not be made. One reason is checked
-        here: a call whose function or argument the sample's own prompt does not list is never a
-        target.
+        The samples, or `LeftOut` for a sample that must not be made. One reason is checked here: a
+        target must not call a function or argument that the sample's prompt does not list.
     """
     history: list[str] = []
     for turn in dialogue.turns:
@@ -114,10 +113,10 @@ def samples(
 
 
 def call_fault(call: FunctionCall, functions: Sequence[Function]) -> str | None:
-    """Checks a call against the functions that a prompt lists, and returns what is wrong with it.
+    """Checks a call against the functions that a prompt lists, and returns its fault.
 
-    A call is right if one of the listed functions has its name, all its arguments, and no
-    required argument that it lacks.
+    A call is right if one of the listed functions has its name and all its arguments, and it has
+    all required arguments of that function.
     """
     variants = [function for function in functions if function.name == call.name]
     if not variants:

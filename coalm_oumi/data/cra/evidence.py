@@ -73,17 +73,17 @@ _BARE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What texts mention, normalised. The sum of two is what both mention.
+    """The words, numbers, dates and times that texts mention, normalised. `|` joins two.
 
     Attributes:
         words: The words, folded.
         runs: The texts as runs of words, for phrases.
         numbers: The numbers, in digits or words.
-        times: Times of day in minutes; both halves of the day where none is said.
+        times: Times of day in minutes; both halves of the day if none is said.
         dates: Dates as year (None if not said), month and day.
         days: Days of the month.
         weekdays: Days of the week, 0 for Monday.
-        relative: Whether days are named from today, which no calendar here can resolve.
+        relative: Whether days are named relative to today, which cannot be resolved here.
     """
 
     words: frozenset[str] = frozenset()
@@ -96,7 +96,7 @@ class Evidence:
     relative: bool = False
 
     def __or__(self, other: "Evidence") -> "Evidence":
-        """Returns what both mention."""
+        """Joins what two texts mention."""
         return Evidence(
             **{
                 field.name: getattr(self, field.name) | getattr(other, field.name)
@@ -123,13 +123,13 @@ class Evidence:
         )
 
     def supports(self, value: Json) -> bool:
-        """Returns True if the texts support a value. Of a list or an object, every part must be."""
+        """Returns True if the texts support a value, or every part of a list or an object."""
         if is_object(value):
             return all(map(self.supports, value.values()))
         if is_list(value):
             return all(map(self.supports, value))
         if value is None or isinstance(value, bool):
-            return True  # no text says these; what they mean is in the argument's name
+            return True  # no text says these; the argument's name tells their meaning
         text = str(value)
         return (
             self._says(text)
@@ -143,7 +143,7 @@ class Evidence:
         return word in self.words or any(_akin(word, other) for other in self.words)
 
     def supports_flag(self, name: str) -> bool:
-        """Returns True if a yes or no of that name, such as `serves_alcohol`, was a topic."""
+        """Returns True if a yes-or-no slot of that name, such as `serves_alcohol`, was a topic."""
         words = [word for word in _words(name.replace("_", " ")) if word not in _IGNORED]
         topics = [
             *words,
@@ -159,7 +159,7 @@ class Evidence:
         if any(phrase in run for run in self.runs):
             return True
         if all(word[0].isdigit() for word in words) or words[0][0].isdigit():
-            return False  # numbers, dates, times and addresses have to be said as they are
+            return False  # numbers, dates, times and addresses must be said literally
         initials = "".join(word[0] for word in words)
         if len(initials) > 1 and initials in self.words:
             return True
@@ -213,7 +213,7 @@ def gather(texts: Iterable[str]) -> Evidence:
 
 @cache
 def _synonyms() -> Mapping[str, Mapping[str, Sequence[str]]]:
-    """What people say for values and flags of SGD's schema: `pizza` for `Italian`."""
+    """Returns synonyms for values and flags of SGD's schema: `pizza` for `Italian`."""
     return read_json(Path(__file__).with_name("synonyms.json"))
 
 
@@ -229,7 +229,7 @@ def _words(text: str) -> list[str]:
 
 
 def _akin(left: str, right: str) -> bool:
-    """Returns True if two words are forms of one: `concert`, `concerts`; `italian`, `italy`."""
+    """Returns True if two words have one stem: `concert`, `concerts`; `italian`, `italy`."""
     if left.rstrip("s") == right.rstrip("s"):
         return True
     shorter = min(len(left), len(right))

@@ -1,4 +1,4 @@
-"""Reads Schema-Guided Dialogue as it is published: what CRA dialogues are made from."""
+"""Reads the published Schema-Guided Dialogue, from which CRA dialogues are made."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ Scope = Literal["all", "dialogue"]
 """Which functions a prompt lists: all services', as in Figure 6, or the dialogue's services'."""
 
 Signatures = Literal["required", "full"]
-"""What a prompt lists of a function: its required arguments, as the paper, or the optional too."""
+"""Which arguments a prompt lists: the required ones, as in the paper, or all."""
 
 Kind = Literal["integer", "boolean", "string"]
 """The type of a slot's values."""
@@ -25,7 +25,7 @@ TODAY = "2019-03-01"
 """The day on which all of SGD's dialogues take place: the date that its calls give for "today"."""
 
 _COUNT = re.compile(r"(?:the )?(?:number|amount) of |party size\b", re.IGNORECASE)
-"""How the schema describes a slot that counts, such as `Number of days in the reservation`."""
+"""The schema's description of a slot that counts, as in `Number of days in the reservation`."""
 
 _INTEGER = re.compile(r"0|[1-9]\d{0,14}")
 
@@ -62,7 +62,7 @@ Variant = tuple[Function, Mapping[str, Sequence[str]]]
 """A function, and the possible values of its categorical arguments."""
 
 Catalogue = Mapping[str, Sequence[Variant]]
-"""What may be called, by name. Services share names: SGD has two functions `FindBus`."""
+"""The callable functions, by name. Services share names: SGD has two functions `FindBus`."""
 
 
 def check_scope(scope: str) -> Scope:
@@ -225,7 +225,7 @@ def _service(record: Json) -> Service:
 
 
 def _kind(slot: Json) -> Kind:
-    """Reads the type of a slot from its possible values, or else from its description."""
+    """Reads the type of a slot from its possible values, or from its description."""
     values = slot["possible_values"]
     if values and set(values) <= {"True", "False"}:
         return "boolean"

@@ -1,4 +1,4 @@
-"""What the dataset classes share: selecting samples, and tokenising them for the trainer."""
+"""The base of the dataset classes: selects samples, and tokenises them for the trainer."""
 # pyright: standard
 
 import inspect
@@ -42,10 +42,10 @@ TooLong = Literal["drop", "error"]
 class SampleDataset(BaseSftDataset):
     """Samples in Alpaca columns, each a conversation whose loss falls on the target only.
 
-    The token ids that reach the trainer come with labels, so a recipe takes the collator
-    `text_with_padding`. A sample longer than `max_length` (without it the tokenizer's own
-    `model_max_length`, which is the recipe's) is dropped or is an error; it is never cut. The date
-    that the tokenizer's chat template writes is pinned, and saved with the tokenizer.
+    The trainer gets token ids with labels, so a recipe with padding sets the collator
+    `text_with_padding`. A sample longer than `max_length` (by default the tokenizer's
+    `model_max_length`, which is the recipe's) is dropped or raises an error; it is never cut. The
+    date that the tokenizer's chat template writes is pinned, and saved with the tokenizer.
     """
 
     default_dataset = None
@@ -70,20 +70,20 @@ class SampleDataset(BaseSftDataset):
         Args:
             domains: Keep only these of `tod`, `la`, `cra` (the ablations of Table 5).
             sources: Keep only these sources, such as `snips`.
-            weights: How often an epoch sees each sample of a source. 1 where not given; 0.5 takes
-                a seeded half, 2 takes every sample twice.
-            validation_fraction: The share of dialogues held out for `split: validation` where the
-                data has no such split. The training recipe and the evaluation must
-                say the same share and seed.
+            weights: How often an epoch sees each sample of a source; 1 if not given. 0.5 takes a
+                seeded half, 2 takes every sample twice.
+            validation_fraction: The share of dialogues held out for `split: validation` if the
+                data has no such split. The training recipe and the evaluation must set the same
+                share and seed.
             seed: Seeds the split and the weights.
             max_length: The longest sample, in tokens. A recipe whose rows have no padding needs
-                it, because Oumi's own `model.model_max_length` makes the trainer pad.
+                it, because Oumi's `model.model_max_length` makes the trainer pad.
             too_long: What to do with a longer sample: `drop` or `error`.
-            completion_mask: Mark the target by a column `completion_mask` in place of `labels`.
-                TRL packs samples with the first, and drops the second.
-            include_system_prompt: Send the system prompt of Oumi's own Alpaca datasets ("Below is
-                an instruction that describes a task ..."). Inference has to send it as well.
-            **oumi: What Oumi passes to a dataset: path, split, tokenizer and so on.
+            completion_mask: Mark the target with a column `completion_mask` instead of `labels`.
+                TRL packs samples with the former, and drops the latter.
+            include_system_prompt: Send the system prompt of Oumi's Alpaca datasets ("Below is an
+                instruction that describes a task ..."). Inference must send it as well.
+            **oumi: Oumi's arguments of a dataset: path, split, tokenizer and so on.
 
         Raises:
             CoalmError: An unknown option, bad data, or no sample left.
@@ -106,7 +106,7 @@ class SampleDataset(BaseSftDataset):
 
     @abstractmethod
     def _read(self) -> tuple[datasets.Dataset, bool]:
-        """Returns the samples, and whether they are those of `self.split` alone."""
+        """Returns the samples, and whether they are only those of `self.split`."""
 
     def _place(self) -> str:
         """Names the data in an error."""
@@ -114,7 +114,7 @@ class SampleDataset(BaseSftDataset):
 
     @override
     def _load_data(self) -> pd.DataFrame:
-        # Oumi types its data as a data frame. An Arrow table serves the same calls and stays on
+        # Oumi's type for data is a data frame. An Arrow table supports the same calls and stays on
         # disk, so that a rank does not hold the whole mixture in memory.
         table, is_split = self._read()
         data = Path(self.dataset_path) if self.dataset_path else None
@@ -221,7 +221,7 @@ class SampleDataset(BaseSftDataset):
         return encoded
 
     def _streamed(self) -> datasets.IterableDataset:
-        """Tokenises batch by batch as the trainer reads: the same rows, and nothing is cached."""
+        """Tokenises batch by batch as the trainer reads: the same rows, without a cache."""
         return (
             self.samples.to_iterable_dataset()
             .with_format("arrow")
@@ -266,10 +266,10 @@ class SampleDataset(BaseSftDataset):
         )
 
     def _fingerprint(self) -> str:
-        """Names the cached tokens. Whatever changes them must change it.
+        """Names the cached tokens. Everything that changes them must change the name.
 
-        The trial prompts stand for the Alpaca template, the chat template, and a date in it that
-        cannot be pinned.
+        The trial prompts cover the Alpaca template, the chat template, and a date in it that cannot
+        be pinned.
         """
         tokenizer = cast(Any, self._tokenizer)
         users = [user_message("Trial instruction", text) for text in ("Trial input", "")]

@@ -1,4 +1,4 @@
-"""A prepared CoALM-IT mixture: what `coalm build` wrote, your own file, or the hub's."""
+"""A prepared mixture: one that `coalm build` wrote, your own file, or the published CoALM-IT."""
 # pyright: standard
 
 from pathlib import Path
@@ -26,7 +26,7 @@ NAME = "coalm-oumi/mixture"
 
 @register_dataset(NAME)
 class MixtureDataset(SampleDataset):
-    """The whole mixture: what `coalm build` wrote, your own records, or the published one.
+    """A mixture that `coalm build` wrote, your own records, or the published mixture.
 
     Example:
         A recipe's part::
@@ -35,7 +35,7 @@ class MixtureDataset(SampleDataset):
               train:
                 datasets:
                   - dataset_name: coalm-oumi/mixture
-                    dataset_path: data/coalm_it   # without it: the published one, from the hub
+                    dataset_path: data/coalm_it   # default: the published one, from the Hub
                     dataset_kwargs: {domains: [tod, la]}
                 collator_name: text_with_padding
 
@@ -63,7 +63,7 @@ class MixtureDataset(SampleDataset):
 
         Args:
             dataset_name: The name that a recipe gives it.
-            hub_id: The data set to take from the hub where no `dataset_path` is given.
+            hub_id: The data set to take from the Hub if no `dataset_path` is given.
             strict: Stop at the first record that is not a sample, instead of leaving it out.
             **options: Those of `SampleDataset`.
         """
@@ -85,11 +85,11 @@ class MixtureDataset(SampleDataset):
         return read_samples(files, strict=self._strict), is_split
 
     def _from_hub(self, split: str) -> tuple[datasets.Dataset, bool]:
-        """Loads a data set from the hub.
+        """Loads a data set from the Hub.
 
         Returns:
-            The samples, and True if they are those of the split alone: the data set has a
-            validation split, which nothing needs to be held out for.
+            The samples, and True if they are only those of the split, because the data set has a
+            validation split and nothing needs to be held out.
         """
         check_split(split)
         try:

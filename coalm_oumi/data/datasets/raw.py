@@ -22,8 +22,8 @@ PREFIX = "coalm-oumi/"
 class RawDataset(SampleDataset):
     """Samples rendered from a source's raw files.
 
-    It is registered as `coalm-oumi/<name>` for every source, those of other packages included: the
-    name of the dataset says which source to read.
+    It is registered as `coalm-oumi/<name>` for every source, including those of other packages. The
+    name of the dataset selects the source.
     """
 
     @reported_by_oumi

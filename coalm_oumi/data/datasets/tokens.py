@@ -14,7 +14,7 @@ IGNORE_INDEX = -100
 _ROUND_TRIP = 'Action: f({"a": [1, 2]})\nThe <s> is  text.'
 
 VERSION = 2
-"""Part of the name of cached tokens. Raise it when `encode` gives different tokens; a test
+"""Part of the name of cached tokens. Raise it when `encode` returns different tokens. A test
 compares its tokens with recorded ones."""
 
 
@@ -24,7 +24,7 @@ class Encoded:
 
     Attributes:
         input_ids: Prompt, target and end-of-turn token.
-        prompt_length: How many of these are the prompt's, which carries no loss.
+        prompt_length: The number of tokens of the prompt, which carries no loss.
     """
 
     input_ids: list[int]
@@ -49,17 +49,17 @@ def encode(
 ) -> list[Encoded]:
     """Tokenises a batch of one-turn conversations.
 
-    The prompt is tokenised as the chat template writes it for generation, and the target apart from
-    it, so that training sees the token boundary that inference sees. The sequence ends with the
-    token that ends the assistant's turn; what a chat template writes after it is never generated.
-    White space around a target is not learned: some templates cut it off. The text of a special
-    token in a target, such as `<s>` or `<|eot_id|>`, stays text.
+    The prompt is tokenised as the chat template writes it for generation, and the target
+    separately, so that training sees the same token boundary as inference. The sequence ends with
+    the token that ends the assistant's turn, because what a chat template writes after it is never
+    generated. White space around a target is not learned, because some templates cut it off. If a
+    target contains the text of a special token, such as `<s>` or `<|eot_id|>`, it stays text.
 
     Args:
         tokenizer: A tokenizer with a chat template.
-        users: What the user says, one text per sample.
-        targets: What the assistant answers, one text per sample.
-        systems: A system prompt per sample; none if not given.
+        users: The user's messages, one per sample.
+        targets: The assistant's answers, one per sample.
+        systems: The system prompts, one per sample; None for no system prompts.
 
     Raises:
         CoalmError: The chat template does not keep prompt and target apart, or does not close
@@ -78,10 +78,10 @@ def encode(
 
 
 def _check_round_trip(tokenizer: Any) -> None:
-    """Checks that tokens give the text back that they were made from.
+    """Checks that decoding gives back the encoded text.
 
-    Transformers 5 rebuilds a tokenizer by the class that its folder names. DeepSeek V3's names
-    Llama's, whose rules lose its spaces.
+    Transformers 5 rebuilds a tokenizer from the class that its folder names. DeepSeek V3's folder
+    names Llama's class, whose rules lose its spaces.
     """
     (ids,) = _tokenize(tokenizer, [_ROUND_TRIP], only_text=True)
     text = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
@@ -94,9 +94,9 @@ def _check_round_trip(tokenizer: Any) -> None:
 
 
 def _tokenize(tokenizer: Any, texts: Sequence[str], *, only_text: bool = False) -> list[list[int]]:
-    """Tokenises texts as they are.
+    """Tokenises texts without templates.
 
-    The fast tokenizer's own batch call computes no offsets and no masks, which nobody needs here.
+    The fast tokenizer's own batch call leaves out offsets and masks, which are not needed here.
 
     Args:
         tokenizer: The tokenizer.

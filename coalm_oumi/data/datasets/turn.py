@@ -1,4 +1,4 @@
-"""How a tokenizer's chat template writes the assistant's turn, found by a trial conversation."""
+"""Finds out by a trial conversation how a chat template writes the assistant's turn."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from coalm_oumi.core.wording import one_line
 
 _USER = "What does the Trial user ask?"
 _TARGET = "This is the Trial answer: {'a': 1}."
-"""Text that no template writes itself, and that templates which change case would change."""
+"""Text that no template contains, and that a template which changes case would change."""
 
 _EMPTY_THOUGHT = re.compile(r"<think>\s*</think>")
 _OPEN_THOUGHT = re.compile(r"<think>\s*$")
@@ -20,8 +20,8 @@ def generation_prompt(tokenizer: Any, user: str, system: str = "") -> str:
 
     Args:
         tokenizer: A tokenizer with a chat template.
-        user: What the user says.
-        system: A system prompt; none if empty.
+        user: The user's message.
+        system: A system prompt; empty for none.
 
     Raises:
         CoalmError: There is no chat template, or it cannot write a plain conversation.
@@ -37,7 +37,7 @@ def end_of_turn(tokenizer: Any) -> list[int]:
 
     Two differences between the prompt and the whole conversation are allowed, because the model
     reads the prompt at inference and nothing else. White space before the target (Mistral, Llama 2)
-    is left out. So is an empty block of thoughts (Qwen3): the model learns to answer at once.
+    is left out. So is an empty thinking block (Qwen3): the model learns to answer at once.
 
     Returns:
         The added tokens right after the target, white space aside: `<|im_end|>`, or Cohere's

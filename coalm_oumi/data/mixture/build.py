@@ -1,7 +1,7 @@
 """Builds CoALM-IT from raw sources: render, split by dialogue, interleave, write.
 
-Each step leaves its result in `<output_dir>/.build`, so that a build that was killed resumes where
-it stopped. What was built before stays in place until the new mixture is whole.
+Each step leaves its result in `<output_dir>/.build`, so that a killed build resumes where it
+stopped. The previous mixture stays in place until the new one is complete.
 """
 # pyright: standard
 
@@ -41,12 +41,12 @@ def build(config: BuildConfig, *, workers: int = 1) -> Path:
     """Builds a mixture, or resumes a killed build of the same configuration.
 
     Args:
-        config: What to build.
-        workers: How many processes render. The result does not depend on it.
+        config: The configuration.
+        workers: The number of rendering processes. The result does not depend on it.
 
     Returns:
-        The folder written: shards of each split, `README.md`, a card for the hub, and
-        `manifest.json`, last. An earlier build there is replaced.
+        The folder of the mixture: shards of each split, `README.md` (a card for the Hub), and
+        `manifest.json`, which is written last. An earlier build there is replaced.
 
     Raises:
         CoalmError: There is no worker, a source cannot be read, a record is bad in strict mode, a
@@ -106,8 +106,8 @@ class _Rendered:
     Attributes:
         table: The samples with their digests, source after source, memory-mapped.
         rows: Which rows each source has.
-        rejected: What gave no sample, by source.
-        left_out: How many samples each source left out on purpose, by reason.
+        rejected: The records without a sample, by source.
+        left_out: The number of samples that each source left out on purpose, by reason.
     """
 
     table: datasets.Dataset
@@ -118,13 +118,13 @@ class _Rendered:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What goes where.
+    """The rows of each split.
 
     Attributes:
         rows: The rows of each split, in order.
-        counts: How many each split has of each source.
-        duplicates: How many samples of each source were dropped as duplicates.
-        left_out: How many samples of each source the configuration leaves out, by reason.
+        counts: The number of samples of each source in each split.
+        duplicates: The number of samples of each source that were dropped as duplicates.
+        left_out: The number of samples of each source that the configuration leaves out, by reason.
     """
 
     rows: Mapping[str, list[int]]
@@ -209,7 +209,7 @@ def _plan(rendered: _Rendered, config: BuildConfig) -> _Plan:
         if not any(chosen.values()) and (split == "train" or fraction > 0):
             raise CoalmError(
                 f"{config.output_dir}: the {split} split would be empty with validation_fraction="
-                f"{fraction:g} and so few samples. Take more dialogues, set another "
+                f"{fraction:g} and so few samples. Use more dialogues, set another "
                 "validation_fraction, or set validation_fraction=0 to hold none out"
             )
     return _Plan(

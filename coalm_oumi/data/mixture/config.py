@@ -1,4 +1,4 @@
-"""What `coalm build` reads from a YAML under `recipes/data`."""
+"""The configuration of `coalm build`, from a YAML such as those of `recipes/data`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,12 +28,10 @@ class SourceConfig(Options):
     """One source of the mixture.
 
     Attributes:
-        path: The raw file or folder, or a list of them. One that starts with `samples:` is among
-            the small raw files that ship with the package, one that starts with `hub:` on the
-            Hugging Face Hub.
-        limit: Take a seeded choice of that many dialogues; all, if not given.
-        max_samples: Take a seeded choice of dialogues with at most that many samples together; all,
-            if not given.
+        path: The raw file or folder, or a list of them. `samples:` at the start means the small raw
+            files that ship with the package, `hub:` the Hugging Face Hub.
+        limit: The number of dialogues, chosen by the seed; all if not given.
+        max_samples: The most samples, in whole dialogues chosen by the seed; all if not given.
         options: The source's own options, which its module defines.
     """
 
@@ -48,7 +46,7 @@ class BuildConfig(Options):
 
     Attributes:
         output_dir: The folder to write.
-        sources: Which sources, by name.
+        sources: The sources, by name.
         without: Domains to leave out: the ablations of Table 5.
         seed: Seeds the split, the limits and the interleaving.
         validation_fraction: The share of dialogues held out, by dialogue.
@@ -67,8 +65,8 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
     """Reads a build's YAML.
 
     Args:
-        file: The YAML. `${oc.env:NAME}` in it is the environment variable's value.
-        overrides: Changes of the form `seed=1`, as Oumi takes them.
+        file: The YAML. `${oc.env:NAME}` stands for the value of an environment variable.
+        overrides: Changes of the form `seed=1`, as in Oumi.
 
     Raises:
         CoalmError: No such file, an unknown key or source, or a value of the wrong type.

@@ -1,7 +1,7 @@
-"""Tells the samples of a mixture apart that has no columns but instruction, input and output.
+"""Recognises the sources of samples with only the columns instruction, input and output.
 
-The mixture that the paper's authors published is one. The instruction of each of its sources
-carries a mark, which Figures 4 to 7 show.
+The mixture that the paper's authors published has only these. The instructions of each source have
+a mark, which Figures 4 to 7 show.
 """
 # pyright: standard
 
@@ -16,7 +16,7 @@ from coalm_oumi.core.digest import digest_of_text
 from coalm_oumi.core.sample import Domain
 
 ORIGIN_COLUMNS = ("source", "domain", "dialogue_id")
-"""The columns that say where a sample comes from."""
+"""The columns that give a sample's origin."""
 
 UNKNOWN = "unknown"
 """The source and domain of a row that carries no mark."""
@@ -89,10 +89,10 @@ def origin(instruction: str, text: str) -> tuple[str, str]:
 
 
 def first_user_turn(instruction: str, text: str) -> str:
-    """Returns what the user says first in a sample's conversation.
+    """Returns the first user turn of a sample's conversation.
 
-    All samples that were cut from one conversation share it, whatever their history. It is the
-    whole input where no line says who speaks.
+    All samples that were cut from one conversation share it, whatever their history. If no line
+    names a speaker, it is the whole input.
     """
     _, _, history = instruction.partition(_HISTORY)
     found = _USER_TURN.search(f"{history}\n{text}")

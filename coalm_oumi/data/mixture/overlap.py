@@ -1,7 +1,7 @@
-"""`coalm overlap`: does a mixture hold text of the benchmarks' test sets (section 4.2 says none)?
+"""`coalm overlap`: does a mixture contain text of benchmarks' test sets? Section 4.2 says no.
 
-Texts are compared as words, lower-cased and without punctuation. A sample overlaps a benchmark when
-it holds one of its texts whole, or shares 13 words in a row with one: the window of the GPT-3 paper
+Texts are compared as words, lower-cased and without punctuation. A sample overlaps a benchmark if
+it contains a whole text of it, or shares 13 words in a row with one, the window of the GPT-3 paper
 (Brown et al., 2020, appendix C).
 """
 # pyright: standard
@@ -29,7 +29,7 @@ WINDOW = 13
 """Words in a row that count as shared text."""
 
 MIN_EXACT = 5
-"""A text of fewer words, such as a greeting, says nothing when it is met whole."""
+"""Shorter texts, such as a greeting, do not count as overlap."""
 
 _WORD = re.compile(r"\w+")
 _BASE = np.uint64(0x9E3779B97F4A7C15)
@@ -41,7 +41,7 @@ class Benchmark:
 
     Attributes:
         name: Its name.
-        texts: How many texts it has, of `MIN_EXACT` words or more.
+        texts: The number of its texts with at least `MIN_EXACT` words.
         exact: For each length below `WINDOW`, the hashes of its texts of that length, sorted. A
             longer text is found by its windows.
         windows: The hashes of every `WINDOW` words in a row, sorted.
@@ -55,14 +55,14 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What a mixture shares with one benchmark.
+    """The overlap of a mixture with one benchmark.
 
     Attributes:
         benchmark: The benchmark's name.
-        texts: How many texts of it were looked for.
-        exact: How many samples hold a short text whole.
-        windows: How many samples share `WINDOW` words in a row.
-        examples: The first sample indices of either kind.
+        texts: The number of its texts.
+        exact: The number of samples that contain a whole short text.
+        windows: The number of samples that share `WINDOW` words in a row.
+        examples: The indices of the first samples of either kind.
     """
 
     benchmark: str
@@ -73,10 +73,10 @@ class Overlap:
 
 
 def read_benchmark(name: str, path: Path) -> Benchmark:
-    """Collects every text of a benchmark's files, whatever fields they stand in.
+    """Collects every text of a benchmark's files, from all fields.
 
     Args:
-        name: What to call it.
+        name: The benchmark's name.
         path: A `.json`, `.jsonl` or `.zip` file of JSON, or a folder of them. A `.json` file of
             one record per line, as BFCL's, is read as well.
 
@@ -124,14 +124,14 @@ def find(
 
     Args:
         table: The samples.
-        benchmarks: What to look for.
-        workers: How many processes look.
+        benchmarks: The benchmarks.
+        workers: The number of processes.
 
     Returns:
         One result per benchmark.
 
     Raises:
-        CoalmError: Two benchmarks have one name.
+        CoalmError: Two benchmarks have the same name.
     """
     names = [benchmark.name for benchmark in benchmarks]
     if len(set(names)) != len(names):

@@ -1,4 +1,4 @@
-"""The rendered samples of a source on disk, in parts: what lets a build run parallel and resume.
+"""The rendered samples of a source on disk, in parts, so that builds run in parallel and resume.
 
 A part holds the samples of `PART_RECORDS` raw records and is written atomically. It is an
 Arrow file, which is memory-mapped when the mixture is put together, so that neither rendering nor
@@ -32,7 +32,7 @@ from coalm_oumi.files.records import is_whole_arrow
 PART_RECORDS = 128
 
 DIGEST = "digest"
-"""The column of a part that two samples share when they say the same."""
+"""The column of a part with the digest of a sample's text, equal for duplicates."""
 
 _SCHEMA = pa.schema(
     [(field.name, pa.string()) for field in fields(Sample)] + [(DIGEST, pa.binary())]
@@ -46,7 +46,7 @@ class Part:
     """A part that is on disk.
 
     Attributes:
-        file: Where.
+        file: The file.
         read: How many bytes of its source were read up to its end.
     """
 
@@ -100,9 +100,9 @@ def parts(name: str, reader: Reader, folder: Path, submit: Submit, *, ahead: int
     Args:
         name: The reader's name.
         reader: The source.
-        folder: Where its parts are.
-        submit: What `renderer` yields.
-        ahead: How many parts are rendered before the first of them is asked for.
+        folder: The folder of its parts.
+        submit: The function that `renderer` yields.
+        ahead: The number of parts to render ahead.
 
     Raises:
         CoalmError: A file is not of the source's shape.
@@ -121,12 +121,12 @@ def parts(name: str, reader: Reader, folder: Path, submit: Submit, *, ahead: int
 
 
 def rejected(part: Part) -> list[Rejected]:
-    """Reads which records of a part gave no sample."""
+    """Reads the records of a part without a sample."""
     return [Rejected(*item) for item in _metadata(part, _REJECTED)]
 
 
 def left_out(part: Part) -> "Counter[str]":
-    """Reads how many samples of a part were left out on purpose, by reason."""
+    """Reads the number of samples of a part that were left out on purpose, by reason."""
     return Counter(_metadata(part, _LEFT_OUT))
 
 
@@ -164,12 +164,12 @@ def write_part(reader: Reader, file: Path, records: Sequence[Record | Rejected])
 
 
 _readers: Mapping[str, Reader] = {}
-"""What a rendering process was started with."""
+"""The arguments with which a rendering process was started."""
 
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Holds Ctrl-C back; processes started meanwhile never see it, and leave it to this one."""
+    """Defers Ctrl-C. Processes that are started meanwhile ignore it, and leave it to this one."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

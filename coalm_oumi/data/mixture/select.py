@@ -29,14 +29,14 @@ def in_validation(dialogue_id: str, *, fraction: float, seed: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which samples of a table a run reads.
+    """The samples of a table that a run reads.
 
     Attributes:
         domains: The domains to keep; None keeps all.
         sources: The sources to keep; None keeps all.
-        weights: How often each sample of a source occurs; 1 where not given.
-        validation_fraction: The share of dialogues that `validation` holds.
-        seed: Seeds the split and the fractional weights.
+        weights: How often each sample of a source occurs; 1 if not given.
+        validation_fraction: The share of dialogues in `validation`.
+        seed: The seed of the split and of fractional weights.
     """
 
     domains: Sequence[str] | None = None
@@ -53,7 +53,7 @@ def select(
 
     Args:
         table: Samples in columns.
-        selection: Which rows.
+        selection: The selection.
         place: Names the table in an error.
         split: `train` or `validation`, cut by dialogue; None if the table is one split already.
 
@@ -121,9 +121,9 @@ def _split_mask(
 
 
 def _dialogue_ids(table: datasets.Dataset, place: str) -> Iterable[str]:
-    """Returns what names each row's dialogue: its prompt, where the data has no such column.
+    """Returns the name of each row's dialogue; if there is no such column, the row's prompt.
 
-    So a prompt that own data repeats is held out with all its answers, or with none.
+    So if your own data repeats a prompt, it is held out with all its answers, or with none.
     """
     if "dialogue_id" in table.column_names:
         return column(table, "dialogue_id", place)

@@ -23,7 +23,7 @@ from coalm_oumi.files.jsontext import write_json
 from coalm_oumi.rendering import terminal
 
 PUBLISHED_SAMPLES = {"snips": 13_084, "hammer": 202_500, "toolace": 13_819, "sgd": 82_236}
-"""The samples of the published mixture by its data card on the hub: 311,639 together.
+"""The samples of the published mixture according to its card on the Hub: 311,639 in all.
 
 Table 1 prints 13,028 for SNIPS, whose standard training split has 13,084 utterances.
 """
@@ -39,7 +39,7 @@ NOTES = {
         "functions' signatures, and on the thoughts."
     ),
 }
-"""What explains a difference to Table 1, by source."""
+"""Explanations of differences from Table 1, by source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ class SourceStats:
 
     Attributes:
         source: The source, or `total`.
-        samples: How many samples.
-        tokens: How many tokens in all, instruction, input and output together.
+        samples: The number of samples.
+        tokens: The number of tokens of all instructions, inputs and outputs.
         over_window: The share of samples over the context window, in [0, 1]. The chat template adds
-            some tokens to each, which are not counted here.
+            a few tokens to each, which are not counted here.
     """
 
     source: str
@@ -71,13 +71,13 @@ def count_tokens(path: Path, tokenizer: Any, *, workers: int = 1) -> dict[str, n
     Args:
         path: The mixture's folder or file.
         tokenizer: A Transformers tokenizer.
-        workers: How many processes count.
+        workers: The number of processes.
 
     Returns:
         For each source, the length of each of its samples in tokens.
 
     Raises:
-        CoalmError: No such mixture, or it does not say its samples' sources.
+        CoalmError: There is no such mixture, or it has no column `source`.
     """
     table = with_origin(read_all(path), str(path))
     if "source" not in table.column_names:

@@ -1,4 +1,4 @@
-"""Reads a mixture: parquet shards and a manifest, or files of your own records."""
+"""Reads a mixture: Parquet shards and a manifest, or files of your own records."""
 # pyright: standard
 
 import logging
@@ -23,17 +23,17 @@ from coalm_oumi.files.records import SUFFIXES, read_records
 MANIFEST = "manifest.json"
 CARD = "README.md"
 STAGING = ".build"
-"""Where a build keeps what it has done so far."""
+"""The folder of an unfinished build."""
 
 FINDINGS = ("stats.json", "stats.png", "overlap.json")
-"""What was found out about a mixture after it was built."""
+"""Files that other commands write about a mixture after it was built."""
 SPLITS = ("train", "validation")
 
 SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d{{5}}\.parquet(\..*)?")
-"""What a build calls its shards, finished or not."""
+"""The names of a build's shards, finished or not."""
 
 _log = logging.getLogger("oumi")
-"""Oumi's own logger: a run keeps its lines beside the model."""
+"""Oumi's logger, whose lines a run saves beside the model."""
 
 
 def split_files(path: Path, split: str) -> tuple[Sequence[Path], bool]:
@@ -156,7 +156,7 @@ def _read_records(files: Sequence[Path], place: str, *, strict: bool) -> dataset
 
 
 def as_samples(table: datasets.Dataset, place: str, *, strict: bool = False) -> datasets.Dataset:
-    """Returns a table's samples: the table as it is where every row is one.
+    """Returns a table's samples, which is the table itself if every row is a sample.
 
     Otherwise an input that is null or absent becomes empty text, chat messages become columns, and
     rows that are not samples are left out with a warning.
@@ -211,7 +211,7 @@ def _report(rejected: Sequence[str], place: str, *, kept: int, strict: bool) -> 
     """Warns of records that are not samples.
 
     Raises:
-        CoalmError: It is strict and there is one, or no record is left.
+        CoalmError: There is one in strict mode, or no record is left.
     """
     if rejected and (strict or not kept):
         raise CoalmError(rejected[0])
@@ -227,7 +227,7 @@ def _report(rejected: Sequence[str], place: str, *, kept: int, strict: bool) -> 
 
 
 _SHOWN = 5
-"""How many records a warning names."""
+"""The number of records that a warning names."""
 
 
 def check_columns(table: datasets.Dataset, place: str) -> None:

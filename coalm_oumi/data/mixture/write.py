@@ -1,4 +1,4 @@
-"""Writes a mixture: parquet shards, a card for the hub, and the manifest last."""
+"""Writes a mixture: Parquet shards, a card for the Hub, and the manifest last."""
 # pyright: standard
 
 import hashlib
@@ -48,18 +48,18 @@ def write_mixture(
     *,
     key: str,
 ) -> None:
-    """Writes a mixture, which replaces one that a build wrote before.
+    """Writes a mixture, which replaces one that an earlier build wrote.
 
-    The shards are staged first, and those that a killed run has staged under the same key are kept.
-    Then the old mixture makes way for the new one, whose manifest comes last: a folder without it
+    The shards are staged first, and shards that a killed run staged under the same key are kept.
+    Then the new mixture replaces the old one. The manifest is written last, so a folder without it
     is known to be unfinished.
 
     Args:
-        folder: Where to write: shards for each split that is not empty, `README.md`, and
+        folder: The folder for the shards of each split that is not empty, `README.md` and
             `manifest.json`.
         splits: The samples of each split.
-        manifest: What the manifest says, but for the shards.
-        key: Another key for other samples.
+        manifest: The content of the manifest, without the shards.
+        key: Identifies the samples.
 
     Raises:
         CoalmError: The folder holds something else.
@@ -96,10 +96,10 @@ def write_mixture(
 
 
 def push(folder: Path, repository: str) -> str:
-    """Sends what a build wrote, and nothing else of its folder, to the Hugging Face Hub.
+    """Pushes the files that a build wrote, and no others, to the Hugging Face Hub.
 
     Raises:
-        CoalmError: The hub refuses it or cannot be reached.
+        CoalmError: The Hub refuses it or cannot be reached.
     """
     shards = read_json(folder / MANIFEST)["shards"]
     names = [name for group in shards.values() for name in group]
@@ -108,7 +108,7 @@ def push(folder: Path, repository: str) -> str:
         repository,
         kind="dataset",
         files=[CARD, MANIFEST, *FINDINGS, *names],
-        stale=["*.parquet"],  # the shards of a larger mixture sent before
+        stale=["*.parquet"],  # the shards of a larger mixture that was pushed before
         message="CoALM-IT, built with coalm-oumi",
     )
 

@@ -1,4 +1,4 @@
-"""What a source consists of: typed options, and a reader that renders raw records into samples."""
+"""The parts of a source: typed options, and a reader that renders raw records into samples."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A raw record that gave no sample.
+    """A raw record without a sample.
 
     Attributes:
         where: The file and the record's place in it.
@@ -61,7 +61,7 @@ class Rejected:
 
 
 class RecordError(CoalmError):
-    """A raw record that is not what its source should hold. It becomes a `Rejected`."""
+    """A raw record that does not have its source's form. It becomes a `Rejected`."""
 
 
 class Reader(Protocol):
@@ -74,7 +74,7 @@ class Reader(Protocol):
     size: int
 
     def records(self) -> Iterator[Record | Rejected]:
-        """Yields the raw records, holding no more than one file's at a time.
+        """Yields the raw records, holding those of at most one file at a time.
 
         Raises:
             CoalmError: A file is not of the source's shape.
@@ -85,7 +85,7 @@ class Reader(Protocol):
         """Renders one record. Pure: the same record gives the same samples.
 
         Raises:
-            CoalmError: The record is not what the source should hold.
+            CoalmError: The record does not have the source's form.
         """
         ...
 
@@ -94,7 +94,7 @@ class Reader(Protocol):
 class Source:
     """A kind of raw data that `coalm build` and the dataset classes can read.
 
-    A module offers its source as a constant `SOURCE`. `registry` says where it is looked for.
+    A module offers its source as the constant `SOURCE`, which `registry` finds.
 
     Attributes:
         domain: The skill that its samples train.
@@ -126,7 +126,7 @@ def render(reader: Reader, record: Record | Rejected) -> Sequence[Sample | LeftO
 
 
 def read(reader: Reader) -> Iterator[Sample | Rejected]:
-    """Yields all samples of a source in order, and the records that gave none."""
+    """Yields all samples of a source in order, and the records without a sample."""
     for record in reader.records():
         rendered = render(reader, record)
         if isinstance(rendered, Rejected):

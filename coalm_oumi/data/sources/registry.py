@@ -1,4 +1,4 @@
-"""Finds sources by name: the modules of this folder, and those that other packages offer.
+"""Finds sources by name: the modules of this folder, and the sources of other packages.
 
 Another package offers a source through an entry point whose value is a `Source`::
 
@@ -95,7 +95,7 @@ def _load(point: EntryPoint) -> Source:
     where = f"source `{point.name}` (entry point {point.value} of the group `{GROUP}`)"
     try:
         source = point.load()
-    except Exception as error:  # a package of somebody else, which may raise anything
+    except Exception as error:  # another package may raise anything
         raise CoalmError(f"{where}: cannot be imported: {type(error).__name__}: {error}") from error
     if not isinstance(source, Source):
         raise CoalmError(
@@ -113,8 +113,8 @@ def open_source(name: str, path: Path, options: Mapping[str, Any]) -> Reader:
         options: The source's own options, as a recipe gives them.
 
     Raises:
-        CoalmError: There is no such source, it has no such option, or an option has the wrong
-            type; else as the reader.
+        CoalmError: There is no such source, it has no such option, an option has the wrong type,
+            or the reader refuses the path.
     """
     source = find_source(name)
     return source.reader(path, source.options.read(options, where=f"source {name}"))

@@ -30,14 +30,14 @@ class SgdOptions(Options):
             These dialogues take their turns from there.
         functions: Which functions a prompt lists: those of all services, as in Figure 6, or only
             those of the dialogue's services.
-        signatures: What a prompt lists of a function: its required arguments, as in Figure 6, or
-            the optional ones with their defaults as well (`full`).
-        max_results: How many results of a call an observation keeps at most; null keeps all. Only
-            those are kept that the system speaks of, and it names three at once at most.
-        closings: The share of the turns to make samples of in which the system only says goodbye or
-            asks for more. They are an eighth of all turns and nearly the same everywhere.
-        targets: Which samples a turn gives: `action` (Figure 6), `response` (Figure 7), and, beyond
-            the paper, `decision`, whose target is the thought with the action or the response.
+        signatures: Which arguments a prompt lists: the required ones, as in Figure 6, or also the
+            optional ones with their defaults (`full`).
+        max_results: The most results of a call that an observation keeps; null keeps all. Only
+            results that the system mentions are kept, and it names at most three at once.
+        closings: The share of samples to make of turns in which the system only says goodbye or
+            asks for more. These are an eighth of all turns and nearly the same everywhere.
+        targets: The samples of a turn: `action` (Figure 6), `response` (Figure 7), and `decision`,
+            which the paper does not have: its target is the thought with the action or response.
     """
 
     transcripts: SourcePath | None = None

@@ -58,8 +58,8 @@ class SnipsOptions(Options):
     """The options of the source `snips`.
 
     Attributes:
-        intents: Keep only these intents, in the data and in the instruction's list. Fewer make a
-            shorter prompt.
+        intents: Keep only these intents, in the data and in the instruction's list. Fewer intents
+            make a shorter prompt.
     """
 
     intents: Sequence[str] = INTENTS
@@ -71,8 +71,8 @@ class Snips:
     The 13,784 utterances of `train_<Intent>_full.json` are the 13,084 of the standard training
     split, which CoALM-IT's card counts (Table 1 prints 13,028), and the 700 of the standard test
     set. Utterances of the test set are left out, and so are those of `validate_<Intent>.json` in
-    the same folder, whatever their case, spacing and punctuation. Some stand in the training split
-    as well as in the test set, so that 13,000 are left, of which 12,885 are distinct.
+    the same folder, ignoring case, spacing and punctuation. Some are in the training split as well
+    as in the test set, so that 13,000 are left, of which 12,885 are distinct.
     """
 
     def __init__(self, path: Path, options: SnipsOptions | None = None) -> None:

@@ -71,7 +71,7 @@ SOURCE = Source("la", ToolAce)
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """One turn, as the samples write it.
+    """One turn, in the form of the samples.
 
     Attributes:
         speaker: `User`, `System` or `Observation`.
@@ -85,7 +85,7 @@ class _Turn:
 
 
 class _BreakError(RecordError):
-    """A turn after which a conversation cannot be used. `reason` is what the manifest counts."""
+    """A turn after which a conversation cannot be used. The manifest counts its `reason`."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(detail or reason)
@@ -212,7 +212,7 @@ def _turn(turn: Json, tools: Mapping[str, Tool]) -> _Turn:
 
 
 def _counted_as(problem: str) -> str:
-    """Returns the words that the manifest counts a problem under."""
+    """Returns the words under which the manifest counts a problem."""
     if problem.startswith("`"):  # it names a function or an argument
         return "a call of a function or an argument that is not declared"
     return problem

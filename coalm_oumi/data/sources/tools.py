@@ -1,4 +1,4 @@
-"""Descriptions of tools and calls of them, as the sources of function calling write them."""
+"""Tool descriptions and calls in the forms of the function-calling sources."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Tool:
     Attributes:
         name: Its name.
         parameters: The description of each parameter, by name.
-        required: The parameters that a call must give, by the description.
+        required: The parameters that a call must have, according to the description.
         description: The record's whole description of the tool, without OpenAI's wrapper.
     """
 
