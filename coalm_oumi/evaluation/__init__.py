@@ -1,4 +1,4 @@
-"""Benchmarks: what is asked of the model, and how its answers are judged.
+"""Benchmarks: their questions to the model, and the judging of its answers.
 
 One folder per benchmark, each with `task.py`, `data.py`, `metrics.py` and a README. The modules
 beside the folders serve several benchmarks. May import every room below it, from `agent` down.

@@ -49,7 +49,7 @@ def _check_output(config: "EvaluationConfig", label: str) -> None:
             known = _names(model.get("model_name"), model.get("adapter_model"))
             has_result = label in result["results"]
         except (CoalmError, AttributeError, KeyError, TypeError):
-            continue  # a kill or a full disk left it in pieces: there is no result to overwrite
+            continue  # damaged by a kill or a full disk, so there is no result to overwrite
         if has_result and known != asked:
             raise CoalmError(
                 f"{config.output_dir}: holds the results of {' + '.join(known)} for {label}; write "

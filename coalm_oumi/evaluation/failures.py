@@ -1,4 +1,4 @@
-"""What is wrong with calls: the types of failure that `coalm errors` counts."""
+"""The types of failure that `coalm errors` counts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,37 +9,37 @@ from coalm_oumi.formats.calls import FunctionCall
 
 
 class Failure(StrEnum):
-    """The first thing that is wrong with an answer, in the order of reading it."""
+    """The first fault of an answer, in the order of these types."""
 
     FORMAT = "format"
-    """Not a list of calls in the form asked for."""
+    """Not a list of calls in the requested form."""
 
     OVER_CALLING = "over-calling"
-    """More calls than asked for, or a call where none is."""
+    """Too many calls, or a call although none was expected."""
 
     MISSING_CALL = "missing call"
-    """Fewer calls than asked for."""
+    """Too few calls."""
 
     WRONG_FUNCTION = "wrong function"
-    """As many calls as asked for, one of another function."""
+    """The right number of calls, but one of a wrong function."""
 
     WRONG_ARGUMENT = "wrong argument"
     """An argument is missing, is not one of the function's, or has another value."""
 
     WRONG_TYPE = "wrong type"
-    """Every value reads as expected, but one has another type: "85" for 85."""
+    """Every value is as expected, but one has another type: "85" for 85."""
 
     WRONG_STATE = "wrong state"
-    """Calls of several turns left the environment in another state, or found something else."""
+    """The calls of a conversation led to another state or to other results."""
 
     WRONG_ANSWER = "wrong answer"
-    """What an agent says in the end is not, or not all, of what was asked for."""
+    """The agent's final answer is wrong or incomplete."""
 
     WRONG_VENUE = "wrong venue"
     """The agent of a dialogue names no venue, train or taxi that satisfies the goal."""
 
     WRONG_BOOKING = "wrong booking"
-    """All was found and answered, and not booked as the goal asks."""
+    """Everything was found and answered, but not booked as the goal asks."""
 
     BROKEN_OFF = "broken off"
     """The dialogue did not finish."""

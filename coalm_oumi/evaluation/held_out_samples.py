@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutAnswer:
-    """A sample and what the model wrote for it."""
+    """A sample and the model's answer."""
 
     sample: Sample
     response: str
 
 
 class HeldOut(TaskOptions):
-    """Which held-out samples a task asks, as `eval_kwargs.data` of a recipe says it.
+    """The held-out samples of a task, from `eval_kwargs.data` of a recipe.
 
     Attributes:
         dataset_path: The mixture, or your own records.
         domains: Only these domains; None for those that the task scores.
         sources: Only these sources; None for all.
-        validation_fraction: As in training, where the data has no validation split.
-        seed: As in training.
-        name: What to call the task's result, where one evaluation asks several mixtures.
+        validation_fraction: The training's value, if the data has no validation split.
+        seed: The training's value.
+        name: The name of the task's result, if one evaluation asks several mixtures.
     """
 
     dataset_path: str
@@ -83,7 +83,7 @@ class HeldOut(TaskOptions):
 
 
 _OWN = {"source": "own", "domain": "tod"}
-"""The columns of records of your own that have three columns only."""
+"""The columns of your own records if they have only three."""
 
 
 def ask(
@@ -118,7 +118,7 @@ def record(
     failure: Failure | None = None,
     parts: results.Parts | None = None,
 ) -> results.AnswerRecord:
-    """Returns what is written of an answer to a sample of a mixture."""
+    """Returns the record of an answer to a sample of a mixture."""
     sample = answer.sample
     found: results.AnswerRecord = {
         "dialogue_id": sample.dialogue_id,

@@ -1,4 +1,4 @@
-"""Function calls against references: the match of their syntax trees, whatever their order."""
+"""Compares function calls with references: a match of syntax trees, in any order."""
 
 from collections.abc import Sequence
 
@@ -25,8 +25,8 @@ def same_call(left: FunctionCall, right: FunctionCall) -> bool:
 def ast_match(predicted: Sequence[FunctionCall], expected: Sequence[FunctionCall]) -> bool:
     """Returns True if two lists hold the same calls, in any order.
 
-    Stricter than the AST checker of BFCL, which accepts several values and folds case and
-    punctuation of text: here the reference is the one right answer.
+    This is stricter than BFCL's AST checker, which accepts several values and ignores case and
+    punctuation of text. Here the reference is the only right answer.
     """
     rest = list(expected)
     for call in predicted:

@@ -1,7 +1,7 @@
 """The options of a task in `eval_kwargs.data`.
 
-Oumi takes every parameter of an evaluation function as required, so the optional ones are fields of
-one mapping.
+Oumi requires every parameter of an evaluation function, so optional settings are fields of a single
+mapping.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,12 +39,12 @@ _EXAMINE = "coalm_examine"
 def takes(
     options: type[TaskOptions], examine: Callable[[Any], str] | None = None
 ) -> Callable[[_Function], _Function]:
-    """Notes on an evaluation function what `eval_kwargs.data` may hold, for `coalm check`.
+    """Marks an evaluation function with the options of `eval_kwargs.data`, for `coalm check`.
 
     Args:
-        options: The fields.
-        examine: Reads what the options name, without a model, and returns one line about it. It
-            raises a `CoalmError` where the task would.
+        options: The class of options.
+        examine: Reads the data that the options name, without a model, and returns one line about
+            it. It raises a `CoalmError` if the task would.
     """
 
     def note(function: _Function) -> _Function:
@@ -63,10 +63,10 @@ def check(function: Callable[..., Any], values: Mapping[str, Any]) -> str | None
         values: The recipe's `eval_kwargs.data`.
 
     Returns:
-        One line about what the task will ask; None if the function notes nothing on it.
+        One line about the task's questions; None if the function has no such mark.
 
     Raises:
-        CoalmError: An option is wrong, or what it names cannot be read.
+        CoalmError: An option is wrong, or the data cannot be read.
     """
     options: type[TaskOptions] | None = getattr(function, _OPTIONS, None)
     if options is None:

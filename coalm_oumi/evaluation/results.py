@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: the metrics for Oumi, and every answer for people."""
+"""The results of an evaluation: the metrics for Oumi, and every answer for readers."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from oumi.core.evaluation.evaluation_result import EvaluationResult
 
 Parts = dict[str, tuple[float, float]]
-"""What one answer adds to the numerator and the denominator of each metric.
+"""One answer's contribution to the numerator and denominator of each metric.
 
-A record keeps it as `parts`, and the report draws confidence intervals from it.
+A record keeps it as `parts`, from which the report computes confidence intervals.
 """
 
 
@@ -33,21 +33,21 @@ class AnswerRecord(TypedDict):
     """A line of a task's file of answers. A task may add metrics of the one answer.
 
     Attributes:
-        input: What was asked.
+        input: The question.
         target: The reference.
-        response: What the model wrote.
+        response: The model's text.
         correct: Whether the answer is right.
         unreadable: Why the answer cannot be read; None if it can.
         dialogue_id: Names the sample.
-        source: Where the sample comes from: a source of the mixture, or a category.
-        offered: The functions or slots that the question lists, for people to look at.
+        source: The sample's source in the mixture, or its category.
+        offered: The functions or slots that the question lists, for readers.
         prompt: The messages that the model got.
         parsed: The calls that were read.
         failure: A `Failure`; None for a right answer.
         reason: Why the answer is wrong, in the benchmark's words.
-        parts: `Parts`, where metrics are more than shares of right answers.
-        turns: Of a whole dialogue, how many turns have a state.
-        turns_right: In how many of these the state is right.
+        parts: `Parts`, if metrics are more than shares of right answers.
+        turns: The number of turns with a state, for a whole dialogue.
+        turns_right: The number of these turns whose state is right.
     """
 
     input: str
@@ -81,7 +81,7 @@ def as_json(calls: Sequence[FunctionCall]) -> list[dict[str, JsonValue]]:
 
 
 def as_signatures(tools: Sequence[Json]) -> str:
-    """Writes the functions of a question, a line each, with the types of their arguments.
+    """Writes the functions of a question, one per line, with the types of their arguments.
 
     Args:
         tools: Their descriptions. `parameters` is a JSON Schema or, in Hammer's form, only the
@@ -104,7 +104,7 @@ def share_correct(records: Sequence[AnswerRecord]) -> float:
 
 
 def shares(parts: Iterable[Parts]) -> dict[str, float]:
-    """Returns each metric over all answers; 0 where its denominator is."""
+    """Returns each metric over all answers; 0 if its denominator is 0."""
     totals: dict[str, tuple[float, float]] = {}
     for of_answer in parts:
         for name, (part, whole) in of_answer.items():
@@ -126,13 +126,13 @@ def write(
     """Writes the answers, and returns the metrics under a label that tells tasks apart.
 
     Args:
-        label: The task, and what tells it from others of its kind.
+        label: The task, with what distinguishes it from others of its kind.
         metrics: Shares in [0, 1].
         config: Oumi's; the answers go to `answers/<label>.jsonl` under its `output_dir`.
         records: The answers, at least one.
-        version: The task's, raised when numbers may move: those of others are not comparable.
+        version: The task's version. Scores of different versions are not comparable.
         templates: The prompt templates that the task renders.
-        data: The mixture that it asks, if any.
+        data: The mixture from which it takes its questions, if any.
     """
     file = Path("answers") / f"{file_name(label)}.jsonl"
     # A model may write 1e999, and JSON has no infinity.

@@ -2,9 +2,8 @@
 
 Table 3 comes from Hammer's evaluation, which generates through LLaMA-Factory's
 `predict_with_generate`; the four numbers are those of its `ComputeSimilarity`
-(`src/llamafactory/train/sft/metric.py`). Its cutting is that of a Chinese segmenter, and its BLEU-4
-counts characters, so that these values are higher than those of the textbook. Both are here, under
-separate names.
+(`src/llamafactory/train/sft/metric.py`). It segments text as Chinese, and its BLEU-4 counts
+characters, so these values are higher than the textbook's. Both are here, under different names.
 """
 # pyright: standard
 
@@ -17,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """How near one text is to its reference, each in percent.
+    """The similarity of a text to its reference, each value in percent.
 
     Attributes:
         rouge_1: F-score of single tokens.
@@ -35,10 +34,10 @@ class Similarity:
 def llama_factory(text: str, reference: str) -> Similarity:
     """Compares as LLaMA-Factory does: `jieba` tokens, `rouge_chinese`, BLEU-4 of characters.
 
-    Equals its `ComputeSimilarity` on each sample, rounding to four digits included.
+    The result equals its `ComputeSimilarity` on each sample, including the rounding to four digits.
     """
     segment, rouge, bleu = _jieba(), _rouge_chinese(), _bleu()
-    # Tokens that are white space fall out here, as they do there: the scorer splits at spaces.
+    # White-space tokens are lost here, as there, because the scorer splits at spaces.
     tokens, expected = " ".join(segment(text)), " ".join(segment(reference))
     if tokens.split() and expected.split():
         (scores,) = rouge(tokens, expected)

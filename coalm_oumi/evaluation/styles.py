@@ -1,4 +1,4 @@
-"""Prompt styles: how a model is told its functions, and how the calls in its answer are read.
+"""Prompt styles: each writes functions into a prompt, and reads the calls of an answer.
 
 A recipe chooses one by name. Each belongs to a form that a decoder of `bfcl-eval` reads.
 """
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from oumi.core.inference import BaseInferenceEngine
 
 Form = Literal["json", "bracket"]
-"""How BFCL's result files hold the answers: Figure 5's list, or `[func(a=1)]`."""
+"""The forms of answers in BFCL's result files: Figure 5's list, or `[func(a=1)]`."""
 
 TEMPLATES = ("alpaca", "api_bank_query", "hammer", "query", "tool_results")
-"""Those that any style renders."""
+"""The templates that the styles render."""
 
 
 class ChatRecord(TypedDict):
-    """A message as the benchmarks have it."""
+    """A message in the benchmarks' form."""
 
     role: str
     content: str
@@ -60,12 +60,12 @@ class Style:
     """One way to ask and to read.
 
     Attributes:
-        name: What recipes call it.
+        name: Its name in recipes.
         form: The form of its answers.
         native: Whether the functions are given as tools, to the chat template or the API.
         ask: Writes the first turn.
         say: Writes a later turn of the user.
-        tell: Writes the assistant's step and what its calls gave.
+        tell: Writes the assistant's step and the results of its calls.
         official: Writes an answer for BFCL's decoder of this form; empty if it is in no form.
     """
 
@@ -82,7 +82,7 @@ def by_name(name: str) -> Style:
     """Returns a style.
 
     Raises:
-        CoalmError: There is none of that name.
+        CoalmError: No style has that name.
     """
     if name not in STYLES:
         raise CoalmError(f"unknown prompt style {name!r}; use one of {', '.join(STYLES)}")
@@ -107,7 +107,7 @@ def _step(answer: str, results: Sequence[Message]) -> list[Message]:
 def flat_function(function: FunctionRecord) -> dict[str, Json]:
     """Describes a function of BFCL as xLAM and Figure 5 do: its parameters without a schema.
 
-    One that is described so already, as those of API-Bank are, stays as it is.
+    A function that already has this form, as API-Bank's, stays as it is.
     """
     schema = function["parameters"]
     if not isinstance(schema.get("properties"), dict):
@@ -240,7 +240,7 @@ STYLES: Mapping[str, Style] = {
 
 
 def check_engine(style: Style, config: "EvaluationConfig") -> None:
-    """Refuses a native style where the engine takes no tools.
+    """Refuses a native style if the engine takes no tools.
 
     Raises:
         CoalmError: The engine takes none.
@@ -255,13 +255,13 @@ def check_engine(style: Style, config: "EvaluationConfig") -> None:
 
 
 def check_template(style: Style, engine: "BaseInferenceEngine") -> None:
-    """Refuses a native style where a local model's chat template leaves the functions out.
+    """Refuses a native style if a local model's chat template leaves out the functions.
 
     The same question is rendered with and without a function. A server renders by itself:
     `RecordedModel.check_tools` asks it.
 
     Raises:
-        CoalmError: Both prompts are the same: the model would never see a function.
+        CoalmError: Both prompts are the same, so the model would never see a function.
     """
     tokenizer = getattr(engine, "_tokenizer", None)
     if not style.native or tokenizer is None:

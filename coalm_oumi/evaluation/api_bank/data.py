@@ -21,7 +21,7 @@ SHA256: Mapping[str, str] = {
     "apibank_l1.json": "b6c129cd887da3e1965479bdbe56170adc0d315567c6a716a7c493de26887f19",
     "apibank_l2.json": "7476f8a5a514c64498de6ae0f457b0b342ba3571d08a556447dafad8d0be6544",
 }
-"""Both levels as Hammer's evaluation has them, by their hash."""
+"""The files of Hammer's evaluation for both levels, with their hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class ApiBankEntry:
 
 
 def locate(path: str) -> Path:
-    """Returns a file of questions, fetched from Hammer's repository if it is one of those there.
+    """Returns a file of questions, downloaded from Hammer's repository if necessary.
 
     Args:
-        path: A file, or `apibank_l1.json` or `apibank_l2.json` for the one of that repository.
+        path: A file, or `apibank_l1.json` or `apibank_l2.json` for the file of that repository.
 
     Raises:
-        CoalmError: There is no such file, and it cannot be fetched.
+        CoalmError: There is no such file, and it cannot be downloaded.
     """
     file = Path(path)
     if file.exists() or path not in SHA256:

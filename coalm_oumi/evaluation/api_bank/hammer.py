@@ -11,7 +11,7 @@ from coalm_oumi.formats.calls import FunctionCall
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many were written, expected and right.
+    """The numbers of items written, expected and right.
 
     Attributes:
         predicted: Written by the model.
@@ -32,7 +32,7 @@ class Counts:
         )
 
     def scores(self) -> tuple[float, float, float]:
-        """Returns precision, recall and F1, each 0 where nothing is right."""
+        """Returns precision, recall and F1, each 0 if nothing is right."""
         if not self.correct:
             return 0.0, 0.0, 0.0
         precision, recall = self.correct / self.predicted, self.correct / self.expected
@@ -45,11 +45,11 @@ NOTHING = Counts(0, 0, 0)
 def count(text: str, expected: Sequence[FunctionCall]) -> tuple[Counts, Counts]:
     """Counts names and arguments of one answer as Hammer's `evaluation/evaluate.py` does.
 
-    Kept from there, right or not: an unreadable answer counts as one wrong call; an empty list
-    counts as none; a name may be matched more often than the reference has it; of several
-    references of that name the first with a right argument counts; values are compared as Python
-    text and empty ones left out; a pair of calls that both have no argument counts one right
-    argument and none written.
+    These peculiarities are kept, to give the same numbers. An unreadable answer counts as one wrong
+    call, and an empty list as none. A name may be matched more often than it occurs in the
+    reference. If several references have that name, the first with a right argument counts. Values
+    are compared as Python text, and empty ones are left out. If both calls have no argument, this
+    counts as one right argument and none written.
 
     Args:
         text: What the model wrote.
@@ -75,7 +75,7 @@ def count(text: str, expected: Sequence[FunctionCall]) -> tuple[Counts, Counts]:
 def _read(text: str) -> list[dict[str, Any]] | None:
     """Reads the calls of an answer, or returns None.
 
-    Hammer's script stops with a trace at a call without a mapping of arguments. Here the answer
+    Hammer's script stops with a traceback at a call without a mapping of arguments. Here the answer
     counts as unreadable.
     """
     try:

@@ -44,8 +44,8 @@ class JudgedAnswer:
 def judge(text: str, entry: ApiBankEntry) -> JudgedAnswer:
     """Compares an answer with the reference, written as Figure 5's list.
 
-    A Markdown fence around the whole answer is not compared: Hammer's references have one, CoALM's
-    have none, and a model should not win or lose by it.
+    A Markdown fence around the whole answer is not compared. Hammer's references have one and
+    CoALM's targets have none, which should not change a score.
     """
     bare, reference = unfenced(text).strip(), calls.to_json(entry.expected)
     try:
@@ -65,7 +65,7 @@ def judge(text: str, entry: ApiBankEntry) -> JudgedAnswer:
 
 
 def metrics(judged: Sequence[JudgedAnswer]) -> dict[str, float]:
-    """Returns the metrics over all answers, in [0, 1]: a hundredth of what Table 3 prints."""
+    """Returns the metrics over all answers, in [0, 1], where Table 3 prints percent."""
     found = {
         f"{prefix}{name}": fmean(getattr(getattr(one, field), name) for one in judged) / 100
         for prefix, field in (("", "similarity"), ("word_", "word_similarity"))
@@ -90,7 +90,7 @@ class ApiBankRecord(results.AnswerRecord):
 def as_record(
     entry: ApiBankEntry, prompt: Sequence[Message], text: str, judged: JudgedAnswer
 ) -> ApiBankRecord:
-    """Returns what is written of an answer for people to look at."""
+    """Returns the record of an answer for readers."""
     return {
         "dialogue_id": entry.id,
         "source": "api_bank",

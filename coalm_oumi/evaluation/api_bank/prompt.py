@@ -1,7 +1,7 @@
-"""How a question of API-Bank is put to a model: the prompt of each style.
+"""The prompts of API-Bank's questions in each style.
 
-`hammer` is the prompt of Hammer's own evaluation, which the paper used, so it is the default for
-every row of Table 3.
+`hammer` is the prompt of Hammer's evaluation, which the paper used, so it is the default for every
+row of Table 3.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from coalm_oumi.formats.calls import CallError
 from coalm_oumi.rendering import prompts
 
 TEMPLATES = ("alpaca", "api_bank_conversation", "api_bank_hammer", "api_bank_input", "hammer")
-"""Those that the styles render."""
+"""The templates that the styles render."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ApiBankStyle:
     """One way to ask a question of API-Bank.
 
     Attributes:
-        name: What recipes call it.
+        name: Its name in recipes.
         native: True if the functions go to the chat template or the API as tools.
         ask: Writes the messages for the model.
         read: Returns the answer in Figure 5's form, or "" if it cannot be read.
@@ -62,7 +62,7 @@ _REPLY_WITH_SPACE = ("api_bank/apibank_l1/263", "AI: Sure, let me check.\n")
 
 
 def _hammer(entry: ApiBankEntry) -> list[Message]:
-    """Writes the prompt of Hammer's evaluation, to the byte.
+    """Writes the prompt of Hammer's evaluation, byte for byte.
 
     Rendering strips white space at the end. The two newlines there are part of Hammer's prompt.
     """

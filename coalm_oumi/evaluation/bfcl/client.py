@@ -1,4 +1,4 @@
-"""Talks to the worker in the environment of `bfcl-eval`, a JSON line each way."""
+"""Talks to the worker in the environment of `bfcl-eval`, with one JSON line each way."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ TIMEOUT = 600.0
 """Seconds for one reply. The slowest is a batch of verdicts on answers that cannot be judged."""
 
 ENCODER = "all-MiniLM-L6-v2"
-"""The model by which the package's vector memory finds what it holds."""
+"""The model that encodes texts for the package's vector memory."""
 
 
 Kind = Literal["single_turn", "multi_turn", "web_search", "memory", "memory_prereq"]
@@ -35,8 +35,8 @@ class Addition:
     """Functions that a turn of the category "missing functions" adds.
 
     Attributes:
-        prompt: What the user says, with the functions' descriptions.
-        short_prompt: What the user says where the functions are given as tools.
+        prompt: The user's message with the functions' descriptions.
+        short_prompt: The user's message if the functions are given as tools.
         tools: All functions from here on, in OpenAI's form.
     """
 
@@ -96,7 +96,7 @@ class BfclEntry:
 
 @dataclass(frozen=True, slots=True)
 class BfclVerdict:
-    """What the package's checker found.
+    """The verdict of the package's checker.
 
     Attributes:
         category: The sample's category.
@@ -138,7 +138,7 @@ class BfclWorker:
 
         Args:
             version: The version of the benchmark.
-            extras: Whether what it does takes the package's large requirements.
+            extras: Whether the package's large requirements are needed.
             encoder: The folder of `ENCODER`, if the Hub is unreachable.
             keys: Names of environment variables with the keys of services that it needs.
 
@@ -215,7 +215,7 @@ class BfclWorker:
                 run concurrently.
 
         Yields:
-            The place of a step, and what each of its calls gave, as soon as it is done.
+            The place of a step and the result of each of its calls, as soon as it is done.
 
         Raises:
             CoalmError: The worker failed.
@@ -251,7 +251,7 @@ class BfclWorker:
         return self._request("describe", model=model)
 
     def ask(self, model: str, entries: Sequence[BfclEntry]) -> list[Json]:
-        """Returns what the handler of a model sends first for each sample.
+        """Returns the first request of a model's handler for each sample.
 
         Args:
             model: The model's name in the package's table.
@@ -297,7 +297,7 @@ class BfclWorker:
         self._request("check", class_name=class_name)
 
     def recall(self, entry: BfclEntry) -> BfclEntry:
-        """Returns a sample with a first turn that tells what is in its memory by now.
+        """Returns a sample whose first turn contains the current content of its memory.
 
         Raises:
             CoalmError: The worker failed.
@@ -307,7 +307,7 @@ class BfclWorker:
         return replace(entry, turns=turns, prompted=reply["prompted"])
 
     def keep(self, entry: BfclEntry) -> None:
-        """Writes what a conversation left in the memory, for those after it.
+        """Saves what a conversation wrote into the memory, for later conversations.
 
         Raises:
             CoalmError: The worker failed.

@@ -1,4 +1,4 @@
-"""The conversations: calls are executed and their results fed back, as BFCL does it."""
+"""The conversations: calls are executed and their results fed back, as in BFCL."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ STEP_LIMIT = 20
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Who takes part when samples are asked.
+    """The participants of conversations.
 
     Attributes:
-        model: Answers.
+        model: Answers the questions.
         worker: Reads the answers, and reads and writes the memories of samples that have one.
-        execute: Executes the calls, in environments that have not been used before.
-        style: How the model is asked.
+        execute: Executes the calls, in fresh environments.
+        style: The prompt style.
     """
 
     model: RecordedModel
@@ -50,12 +50,12 @@ def converse(
     a turn continues while its decoder reads calls, and ends at an answer without any.
 
     Args:
-        asking: Who takes part.
-        entries: Samples whose calls are executed. What one remembers was kept before.
+        asking: The participants.
+        entries: Samples whose calls are executed. Their memories were saved before.
 
     Returns:
-        Each sample as it was asked, and for each turn the answer of each step. A conversation that
-        was ended by the step limit has fewer turns than its sample.
+        Each sample as it was asked, and the answer of each step of each turn. A conversation that
+        the step limit ended has fewer turns than its sample.
 
     Raises:
         CoalmError: The engine or the worker failed. Recorded answers are kept.

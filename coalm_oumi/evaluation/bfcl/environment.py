@@ -1,4 +1,4 @@
-"""The environments of `bfcl-eval`, which cannot live beside Oumi: it wants another numpy."""
+"""The environments of `bfcl-eval`, which cannot be installed with Oumi: it needs another numpy."""
 
 import json
 import os
@@ -17,15 +17,15 @@ from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.files.atomic import cache_dir, write_text
 
 SEARCH_KEY = "SERPAPI_API_KEY"
-"""The environment variable from which the package takes the key of its search engine."""
+"""The environment variable with the key of the package's search engine."""
 
 _PASSED_ON = re.compile(
     r"PATH|HOME|TMPDIR|LANG|LC_\w+|XDG_CACHE_HOME|SYSTEMROOT|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_\w+"
     r"|(REQUESTS|CURL)_CA_BUNDLE|HF_(?!\w*(TOKEN|KEY))\w+|CUDA_\w+",
     re.IGNORECASE,
 )
-"""What a process there is told of this one's environment variables. Keys stay here, since it
-handles what a model wrote, but for those that it is given."""
+"""The environment variables that a process there inherits. Because it handles output of models, it
+gets no keys except those that it needs."""
 
 _COMPILES = sys.version_info >= (3, 13)
 """The package wants numpy 1.26, of which there are no wheels for Python 3.13: pip compiles it."""
@@ -77,12 +77,12 @@ def variables(root: Path, keys: Collection[str] = ()) -> dict[str, str]:
     """Returns the environment variables of a process there.
 
     Args:
-        root: Where bfcl-eval puts the folders that it makes as soon as it is imported.
+        root: The folder in which bfcl-eval makes folders as soon as it is imported.
         keys: Names of variables with the keys of services that it needs.
     """
-    # A page that a model chooses is not fetched as the user, who may have a password for it.
+    # A page that a model chooses is not fetched with the user's passwords.
     own = {"BFCL_PROJECT_ROOT": str(root), "PYTHONUTF8": "1", "NETRC": os.devnull}
-    # As the package sets them itself: faiss and torch bring an OpenMP each.
+    # The package sets these too: faiss and torch each bring an OpenMP.
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     passed = {
         name: value

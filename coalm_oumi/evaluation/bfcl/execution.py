@@ -1,4 +1,4 @@
-"""Executing the calls of conversations, and recording what the web gave."""
+"""Executes the calls of conversations, and records results from the web."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,19 +32,19 @@ class ExecutedStep:
 
 
 class Executor:
-    """Executes calls, and records what the web gave.
+    """Executes calls, and records results from the web.
 
-    A search of the web costs money and gives something else tomorrow. A resumed run finds
-    what it found before, and so asks the model just what it was asked. A search that failed is not
-    recorded, and is tried again by the next run. All other functions are deterministic.
+    A web search costs money and has other results tomorrow. A resumed run gets the recorded
+    results, and so asks the model the same questions. A failed search is not recorded, and is tried
+    again by the next run. All other functions are deterministic.
     """
 
     def __init__(self, worker: BfclWorker, journal: Journal | None) -> None:
         """Starts with nothing executed.
 
         Args:
-            worker: Executes.
-            journal: Holds what the web gave; None if no sample searches it.
+            worker: Executes the calls.
+            journal: Records results from the web; None if no sample searches it.
         """
         self._worker = worker
         self._journal = journal
@@ -55,7 +55,7 @@ class Executor:
         """Executes the calls of steps of different samples.
 
         Returns:
-            For each step what each call gave.
+            The results of the calls of each step.
 
         Raises:
             CoalmError: The worker failed, or every search does.
@@ -79,7 +79,7 @@ class Executor:
             )
 
     def _search(self, steps: dict[int, ExecutedStep], journal: Journal) -> dict[int, list[str]]:
-        """Executes each call by itself: no call of the web depends on those before it."""
+        """Executes each call separately, because no web call depends on earlier ones."""
         calls = {
             f"{step.key}/{place}#{digest(call)}": (step.entry, call)
             for step in steps.values()

@@ -1,4 +1,4 @@
-"""`style: official`: the package's own handler for a model asks it and reads its answers."""
+"""`style: official`: the package's handler for a model writes prompts and reads answers."""
 
 import contextlib
 import difflib
@@ -31,7 +31,7 @@ class Official:
         text: Whether it sends one text, rather than messages of a chat API.
         tools: Whether the chat API gets the functions as tools.
         varies_prompt: Whether it writes BFCL's own prompt, which some categories vary.
-        stop_token_ids: Where it stops besides the model's own end of text.
+        stop_token_ids: Tokens at which it stops, besides the model's end of text.
         keeps_special_tokens: Whether it reads the model's special tokens.
     """
 
@@ -110,10 +110,10 @@ def find(worker: BfclWorker, model: str | None, config: "EvaluationConfig") -> O
 def prepared(
     official: Official, engine: "BaseInferenceEngine", config: "EvaluationConfig"
 ) -> Generator[None]:
-    """Has the engine take prompts as they are for a while, where the handler sends whole ones.
+    """Makes the engine send prompts unchanged, if the handler writes whole prompts.
 
     Raises:
-        CoalmError: The engine cannot, or the recipe stops elsewhere than the handler does.
+        CoalmError: The engine cannot, or the recipe's stop tokens differ from the handler's.
     """
     wanted = list(official.stop_token_ids)
     if not set(wanted) <= set(config.generation.stop_token_ids or []):

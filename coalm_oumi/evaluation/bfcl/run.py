@@ -40,13 +40,13 @@ OFFICIAL_MODELS: Mapping[str, str] = {
     "coalm": "MadeAgents_Hammer2.1-7b",
     "native": "gpt-4o-2024-11-20-FC",
 }
-"""For each prompt style the entry of BFCL's model table that reads our result files, as its folder
-is named."""
+"""For each prompt style, the folder name of the entry of BFCL's model table that reads our result
+files."""
 
 
 Answer = Json
-"""What the model wrote: a text, or for a conversation the texts of each step of each turn. The
-style `official` has what the handler writes into BFCL's result files in place of a text."""
+"""An answer: a text, or for a conversation the texts of each step of each turn. With the style
+`official`, each text is what the handler writes into BFCL's result files."""
 
 Answered = tuple[BfclEntry, Answer]
 """A sample as it was asked, and its answer."""
@@ -54,15 +54,15 @@ Answered = tuple[BfclEntry, Answer]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Samples, and what the model wrote.
+    """Samples, and the model's answers.
 
     Attributes:
         entries: The samples as they were asked.
-        answers: One for each.
-        sizes: How many samples each category has in the benchmark.
-        prompts: The first messages that the model was sent for each.
-        too_long: How many samples of each category came to a prompt longer than the model's
-            context. They count as answered with nothing from there on.
+        answers: One answer per sample.
+        sizes: The number of samples of each category in the benchmark.
+        prompts: The first messages that were sent for each sample.
+        too_long: The number of samples of each category whose prompt became longer than the model's
+            context. From then on their answers count as empty.
     """
 
     entries: Sequence[BfclEntry]
@@ -74,11 +74,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A sample, what the model wrote, and what the official checker says.
+    """A sample with the model's answer and the official checker's verdict.
 
     Attributes:
         entry: The sample.
-        answer: What the model wrote.
+        answer: The model's answer.
         verdict: The official verdict.
         failure: The type of failure; None for a right answer.
     """
@@ -92,11 +92,11 @@ class Judged:
 def categories(version: Version, names: str | Sequence[str], style: Style | Official) -> list[str]:
     """Returns the categories that names of categories and groups stand for, each once.
 
-    Those of a group that vary BFCL's own prompt are left out where the style is another, as the
+    Categories of a group that vary BFCL's own prompt are left out if the style is another, as the
     package leaves them out for models that are given tools.
 
     Raises:
-        CoalmError: There is none of that name, or it cannot be asked.
+        CoalmError: There is no category of that name, or it cannot be asked.
     """
     groups = version.groups
     chosen: dict[str, None] = {}
@@ -224,7 +224,7 @@ def judge(
     entries: Sequence[BfclEntry],
     answers: Sequence[Answer],
 ) -> list[Judged]:
-    """Has answers judged by the official checker.
+    """Judges answers with the official checker.
 
     Raises:
         CoalmError: The environment of bfcl-eval is unavailable, or the checker failed.
@@ -259,7 +259,7 @@ def accuracies(judged: Sequence[Judged]) -> dict[str, float]:
 def abstentions(judged: Sequence[Judged]) -> dict[str, int]:
     """Counts how the right answers of the irrelevance categories abstained.
 
-    BFCL takes an answer that its decoder cannot read as an abstention, whatever it says.
+    BFCL counts every answer that its decoder cannot read as an abstention.
 
     Returns:
         How many were right `in_words`, with `no_calls` (an empty list, or Granite's call of
@@ -506,7 +506,7 @@ def _of_type(error_type: str) -> Failure:
 
 
 def _sub_types(reason: Json) -> list[str]:
-    """Returns why each of the model's parallel calls does not match."""
+    """Returns the reason why each of the model's parallel calls does not match."""
     found = filter(is_object, reason)
     return [sub["sub_error_type"] for item in found for sub in item.values()]
 
@@ -529,7 +529,7 @@ def _offered(entry: BfclEntry) -> str:
 
 
 def as_record(sample: Judged, prompt: Sequence[Message]) -> results.AnswerRecord:
-    """Returns what is written of a sample for people to look at."""
+    """Returns the record of a sample for readers."""
     entry, verdict = sample.entry, sample.verdict
     reason = verdict.reason if isinstance(verdict.reason, str) else dumps(verdict.reason)
     return {

@@ -40,15 +40,15 @@ class BfclOptions(TaskOptions):
     """How BFCL is asked.
 
     Attributes:
-        style: `official` (bfcl-eval's own handler for a model of its table asks it and reads its
-            answers, as Table 4 takes it), `bfcl` (its default prompt mode), `coalm` (Figure 5) or
+        style: `official` (bfcl-eval's own handler for a model of its table writes prompts and reads
+            answers, as for Table 4), `bfcl` (its default prompt mode), `coalm` (Figure 5) or
             `native` (the chat template's tools).
-        model: The model's name in bfcl-eval's table, where it is not the recipe's
-            `model.model_name`; for the style `official`.
+        model: For the style `official`, the model's name in bfcl-eval's table, if it is not the
+            recipe's `model.model_name`.
         categories: Categories, or groups such as `all`, `single_turn`, `multi_turn`, `live`,
             `non_live`; in V4 also `all_scoring`, `agentic`, `memory`, `web_search`.
-        encoder: The folder of `all-MiniLM-L6-v2`, which V4's vector memory takes from the hub
-            where none is given.
+        encoder: The folder of `all-MiniLM-L6-v2` for V4's vector memory; None downloads it from the
+            Hub.
     """
 
     style: str = "official"

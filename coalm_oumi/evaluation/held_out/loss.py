@@ -17,8 +17,8 @@ class TargetLoss:
 
     Attributes:
         mean: In nats per token, over all tokens.
-        tokens: How many tokens were scored.
-        too_long: How many samples are longer than the model's context, and are left out.
+        tokens: The number of scored tokens.
+        too_long: The number of samples that are longer than the model's context, and left out.
     """
 
     mean: float
@@ -29,7 +29,7 @@ class TargetLoss:
 def target_loss(engine: "BaseInferenceEngine", samples: Sequence[Sample]) -> TargetLoss | None:
     """Computes what training reports as the loss of an evaluation.
 
-    Only Oumi's native engine holds a model that gives likelihoods. The others generate text alone.
+    Only Oumi's native engine gives access to likelihoods. The other engines only generate text.
 
     Returns:
         The loss; None if the engine cannot compute it, or every sample is too long.

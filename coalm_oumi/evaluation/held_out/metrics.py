@@ -10,7 +10,7 @@ from coalm_oumi.formats.states import DialogueState
 def joint_goal_accuracy(
     predicted: Sequence[DialogueState | None], expected: Sequence[DialogueState]
 ) -> float:
-    """The share of turns whose whole state, domain and every slot, is right.
+    """Returns the share of turns whose whole state (domain and every slot) is right.
 
     Args:
         predicted: One state per turn; None if the answer could not be read.
@@ -44,7 +44,7 @@ def slot_f1(
 
 
 def slot_parts(guess: DialogueState | None, truth: DialogueState) -> results.Parts:
-    """Returns what the state of one turn adds to slot precision, recall and F1."""
+    """Returns one turn's contribution to slot precision, recall and F1."""
     guesses = guess.triples() if guess else Counter[tuple[str, str, str]]()
     truths = truth.triples()
     hits = (guesses & truths).total()

@@ -1,16 +1,16 @@
 """Inform and Success as the context-to-response field computes them (Nekvinda and Dušek, 2021).
 
-Unlike AutoTOD's, they judge what the system said against the states it tracked: Inform asks whether
-the venues that the last state stands for suit the goal, Success whether every requested slot was
+Unlike AutoTOD's, they judge the system's words against the states that it tracked. Inform asks
+whether the venues of the last state suit the goal, and Success whether every requested slot was
 mentioned. The official evaluator reads delexicalised responses (`in_placeholders`). Ours are in
 words: `in_words` finds names of places, phone numbers, post codes, addresses, train and reference
 numbers in them.
 
-The two readings of a reference number differ. The official evaluator counts one only from the turn
-on in which the human operator made that booking in the reference dialogue, and looks at no turn
-after the reference dialogue's end. An agent that talks to a simulated user books in other turns, so
-that most of its references do not count. The other reading counts a reference if the agent made
-that booking. The caller chooses with `SystemTurn.booked`.
+There are two ways to count a reference number. The official evaluator counts it only from the turn
+in which the human operator made that booking in the reference dialogue, and ignores turns after the
+reference dialogue's end. An agent that talks to a simulated user books in other turns, so most of
+its references do not count. The other way counts a reference if the agent made that booking. The
+caller chooses with `SystemTurn.booked`.
 """
 
 import re
@@ -38,7 +38,7 @@ _PATTERNS = {
 }
 _TIME = re.compile(r"\d\d:\d\d")
 _OFFER = {**dict.fromkeys(VENUES, "name"), "train": "trainID"}
-"""What a reply mentions that offers a venue or a train. A taxi is not offered."""
+"""The slots whose mention offers a venue or a train. A taxi is not offered."""
 _PLACEHOLDERS = {"NAME": "name", "TRAINID": "trainID", "PHONE": "phone", "ADDRESS": "address",
                  "POST": "postcode", "REFERENCE": "reference"}  # fmt: skip
 _REQUESTABLE = ("phone", "address", "postcode", "trainID")
@@ -46,13 +46,13 @@ _REQUESTABLE = ("phone", "address", "postcode", "trainID")
 
 @dataclass(frozen=True, slots=True)
 class SystemTurn:
-    """What the system did in a turn.
+    """The system's part of a turn.
 
     Attributes:
-        reply: What it said.
+        reply: The reply.
         state: The state after the user's turn.
-        booked: The domains whose reference number counts if it is told in this turn.
-        active: The domains that the turn is about; None to estimate one from the states.
+        booked: The domains whose reference number counts if the reply contains it.
+        active: The domains of the turn; None to estimate one from the states.
     """
 
     reply: str

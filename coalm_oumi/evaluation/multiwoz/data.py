@@ -1,4 +1,4 @@
-"""MultiWOZ's dialogues, goals and belief states, from the archive as it is published."""
+"""MultiWOZ's dialogues, goals and belief states, from the published archive."""
 
 import re
 import zipfile
@@ -15,15 +15,15 @@ from coalm_oumi.files.jsontext import read_json, read_jsonl
 State = Mapping[str, tuple[str, ...]]
 """The accepted values of each slot that has one, by `domain-slot`, as in `hotel-book day`.
 
-A slot has more than one accepted value where MultiWOZ 2.4 annotates alternatives.
+A slot has several accepted values if MultiWOZ 2.4 annotates alternatives.
 """
 
 MAX_WORDS = 50
-"""The field's preprocessing leaves out dialogues with longer utterances, and with any that are not
-ASCII. Of the 1,000 test dialogues 999 remain, those of the paper."""
+"""The usual preprocessing leaves out dialogues with longer or non-ASCII utterances. Of the 1,000
+test dialogues 999 remain, as in the paper."""
 
 MAX_BYTES = 512 * 2**20
-"""A member of an archive that unpacks to more is refused. MultiWOZ's data.json has some 250 MB."""
+"""The most bytes of an unpacked archive member. MultiWOZ's data.json has about 250 MB."""
 
 _LISTS = {"test": "testListFile", "validation": "valListFile"}
 _SPLITS = ("train", "validation", "test")
@@ -33,14 +33,14 @@ _TAG = re.compile(r"<[^>]*>")
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What the user wants of one domain.
+    """The user's goal in one domain.
 
     Attributes:
-        info: What the venue, train or taxi has to satisfy.
-        fail_info: What the user asks for first, which no venue satisfies.
-        requests: What the user asks about it.
-        book: What the booking has to satisfy; empty for none.
-        fail_book: What the user tries to book first, and is refused: the slots that differ.
+        info: The constraints on the venue, train or taxi.
+        fail_info: The first constraints of the user, which no venue satisfies.
+        requests: The slots that the user asks about.
+        book: The constraints on the booking; empty for none.
+        fail_book: The slots in which the user's first booking, which is refused, differs.
     """
 
     info: Mapping[str, str]
@@ -55,8 +55,8 @@ class Turn:
     """A turn of the reference dialogue.
 
     Attributes:
-        user: What the user says.
-        system: What the human operator answered.
+        user: The user's words.
+        system: The human operator's answer.
         state: The belief state after the user's turn; None if the file has none.
         booked: The domains that the human operator has booked up to this turn.
     """
@@ -73,8 +73,8 @@ class Dialogue:
 
     Attributes:
         dialogue_id: Its name without `.json`.
-        goals: What the user wants, by domain.
-        message: The goal in words, one sentence or two an item, as the user was told.
+        goals: The user's goals, by domain.
+        message: The goal in words, as the user was told, in items of one or two sentences.
         turns: The reference dialogue.
     """
 

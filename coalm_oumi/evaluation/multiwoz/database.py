@@ -38,7 +38,7 @@ _WORDS = {
         ("place", "the place", r"\bThe Place\b"),
     )
 }
-"""Names that are words too: how they are written, or what stands around them, if they are names."""
+"""Names that are also common words: their spelling or context if they are names."""
 
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "restaurant": ("name", "area", "pricerange", "food", "phone", "postcode", "address"),
@@ -59,7 +59,7 @@ SEARCHABLE: Mapping[str, tuple[str, ...]] = {
     "hospital": ("department",),
     "police": (),
 }
-"""What each domain can be searched by."""
+"""The slots by which each domain can be searched."""
 
 _COMPARED = {"leaveAt": ">=", "arriveBy": "<="}
 """How a slot is compared with a constraint, if not for equality."""

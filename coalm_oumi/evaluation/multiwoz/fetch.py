@@ -1,4 +1,4 @@
-"""Brings MultiWOZ's files onto this machine, where a recipe gives their address."""
+"""Downloads MultiWOZ's files if a recipe gives their address."""
 
 from pathlib import Path
 

@@ -16,9 +16,9 @@ from coalm_oumi.evaluation.multiwoz.values import canonical, clean_name, clean_t
 from coalm_oumi.evaluation.multiwoz.world import Booking
 
 Answers = Mapping[str, str]
-"""What a judge found: `name` and `reference`, and each requested slot under MultiWOZ's name.
+"""A judge's answers: `name` and `reference`, and each requested slot under MultiWOZ's name.
 
-`none` says that the dialogue holds no answer.
+`none` means that the dialogue contains no answer.
 """
 
 METRICS = ("inform", "success", "book")
@@ -27,7 +27,7 @@ _UNCONSTRAINED = frozenset({"dontcare", "", "none", "not mentioned"})
 
 
 class Records(Protocol):
-    """Where answers are checked."""
+    """The records against which answers are checked."""
 
     def venue(self, domain: str, name: str) -> Row | None:
         """Finds a place by its name."""
@@ -48,12 +48,12 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MultiwozVerdict:
-    """How one domain of one dialogue went. None if the goal has nothing of the kind.
+    """The verdict on one domain of one dialogue. A field is None if the goal does not ask for it.
 
     Attributes:
-        inform: The venue, train or taxi is what the goal asks for.
-        success: So it is, and every requested slot was answered truly.
-        book: So it is, and it was booked as the goal asks.
+        inform: The venue, train or taxi satisfies the goal.
+        success: It does, and every requested slot was answered correctly.
+        book: It does, and it was booked as the goal asks.
     """
 
     inform: bool | None
@@ -89,8 +89,8 @@ class DialogueRecords:
 def check(domain: str, goal: Goal, answers: Answers, records: Records) -> MultiwozVerdict:
     """Judges one domain by AutoTOD's rules (its `evaluate.py`).
 
-    An answer that is missing counts as `none`. As in AutoTOD, `none` to a question about a venue
-    is not held against the agent, and to one about a train or a taxi it is.
+    A missing answer counts as `none`. As in AutoTOD, `none` is no fault if the question is about a
+    venue, but is one if it is about a train or a taxi.
     """
     if domain == "taxi":
         return _check_taxi(goal, answers)
@@ -195,7 +195,7 @@ def _train_is_as(train: Row, wanted: Mapping[str, str]) -> bool:
 
 
 def overall(verdicts: Mapping[str, MultiwozVerdict]) -> MultiwozVerdict:
-    """Joins the domains of a dialogue: right where every domain that is asked is."""
+    """Joins the domains of a dialogue: right if every domain of the goal is."""
     return MultiwozVerdict(
         *(
             all(known) if (known := [v for v in values if v is not None]) else None
@@ -207,7 +207,7 @@ def overall(verdicts: Mapping[str, MultiwozVerdict]) -> MultiwozVerdict:
 
 
 def questions(domain: str, goal: Goal) -> list[str]:
-    """Returns what is asked about a domain: `name`, `reference`, and slots, in AutoTOD's order."""
+    """Returns the questions about a domain: `name`, `reference`, and slots, in AutoTOD's order."""
     if domain == "taxi":
         return [*goal.info, *goal.requests]
     asked = ["name"] if domain != "train" else []

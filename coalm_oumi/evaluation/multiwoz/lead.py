@@ -1,4 +1,4 @@
-"""Leads the dialogues of a run, and keeps each in a journal, so that a killed run resumes."""
+"""Runs the dialogues of an evaluation, and records each, so that a killed run resumes."""
 
 import contextlib
 from collections.abc import Generator, Mapping, Sequence
@@ -43,7 +43,7 @@ def lead(
     config: "EvaluationConfig",
     folder: Path,
 ) -> tuple[dict[str, RolloutRecord], dict[str, Account]]:
-    """Leads the dialogues that the journal does not hold.
+    """Runs the dialogues that the journal lacks.
 
     Args:
         dialogues: All dialogues of the run.
@@ -51,7 +51,7 @@ def lead(
         engine: Oumi's, with the agent's model.
         options: The recipe's.
         config: Oumi's.
-        folder: Where the journal is.
+        folder: The folder of the journal.
 
     Returns:
         The records of all dialogues by their name, and the tokens and cost of agent and user.
@@ -93,7 +93,7 @@ def _journal(folder: Path, name: str, depends_on: dict[str, Json]) -> Journal:
 
 
 def _depends_on(options: MultiwozOptions, model: RecordedModel) -> dict[str, Json]:
-    """Returns what a dialogue depends on. If any of it changes, dialogues are led again."""
+    """Returns what a dialogue depends on. If any of it changes, dialogues are run again."""
     return {
         **model.made_by,
         "version": options.version,

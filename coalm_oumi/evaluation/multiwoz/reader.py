@@ -1,4 +1,4 @@
-"""The judge that needs no language model: it reads the tool trace and what the agent said.
+"""The deterministic judge: it reads the tool trace and the agent's words.
 
 It answers the questions of `judge.questions`. A venue or train that was booked is known from the
 trace; the facts that the agent told are looked for in its words, spelled as in the database.
@@ -15,7 +15,7 @@ from coalm_oumi.evaluation.multiwoz.values import clean, clean_name, clean_time
 from coalm_oumi.evaluation.multiwoz.world import Booking
 
 MISSING = "not told"
-"""The answer where the agent did not tell. Other than `none`, it is held against the agent."""
+"""The answer if the agent did not tell. Unlike `none`, it counts as a fault of the agent."""
 
 _TIME = re.compile(r"\b\d{1,2}[:.]\d{2}(?:\s*[ap]\.?m\b)?", re.IGNORECASE)
 _TAXI_PHONE = re.compile(r"(?<!\d)\d{10,11}(?!\d)")
@@ -57,7 +57,7 @@ _DIALOGUE_WORDS = frozenset(
         "that the there this to understand user want wanted with would yes you your ",
     )
 )
-"""Words that repeat or acknowledge a wish, and tell nothing about a place."""
+"""Words that repeat or acknowledge a wish, but say nothing about a place."""
 _TOPICS = {
     "internet": re.compile(r"internet|wi-?fi", re.IGNORECASE),
     "parking": re.compile(r"parking", re.IGNORECASE),
@@ -67,11 +67,11 @@ _STARS = {"zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five"
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What a dialogue left behind.
+    """The words and bookings of a dialogue.
 
     Attributes:
-        turns: What user and agent said in each turn.
-        bookings: What the agent booked; None if no trace of that was kept.
+        turns: The words of user and agent in each turn.
+        bookings: The agent's bookings; None if they were not recorded.
     """
 
     turns: Sequence[tuple[str, str]]
@@ -79,7 +79,7 @@ class Transcript:
 
     @property
     def told(self) -> str:
-        """Everything the agent said."""
+        """All words of the agent."""
         return "\n".join(agent for _, agent in self.turns)
 
 
@@ -116,7 +116,7 @@ def _told_booking(domain: str, transcript: Transcript) -> Booking | None:
 
 
 def _venue(domain: str, turns: Sequence[tuple[str, str]], database: Database) -> str | None:
-    """Returns the place that is talked of last.
+    """Returns the place that is mentioned last.
 
     The user's words decide before the agent's. If an agent lists several places, none of them is
     chosen until somebody singles one out.
@@ -177,10 +177,10 @@ def _is_news(said: str, heard: str) -> bool:
 
 
 def _told(slot: str, venue: Row, said: str) -> str:
-    """Returns a place's value where the agent told it."""
+    """Returns a place's value if the agent told it."""
     value = venue.get(slot, "?")
     if value == "?":
-        return "none"  # the database does not know either
+        return "none"  # the database does not have it either
     if slot in _TOPICS:
         return yes_or_no(slot, said)
     return value if _says(slot, value, said) else MISSING
@@ -238,7 +238,7 @@ def _train(goal: Goal, transcript: Transcript, database: Database) -> dict[str, 
 
 
 def _train_ids(turns: Sequence[tuple[str, str]]) -> set[str]:
-    """Returns the train that the user named last, or else those of the agent's last offer."""
+    """Returns the train that the user named last, or those of the agent's last offer."""
     for speaker in (0, 1):
         for turn in reversed(turns):
             if named := _TRAIN_ID.findall(turn[speaker].upper()):
@@ -260,7 +260,7 @@ def _taxi(goal: Goal, transcript: Transcript, database: Database) -> dict[str, s
     for slot in goal.requests:
         value = record.get(slot, MISSING)
         told = value in digits if slot == "phone" else clean(value) in clean(said)
-        # To a question about a taxi `none` is held against the agent.
+        # For a taxi, the answer `none` counts as a fault of the agent.
         found[slot] = value if told else "none"
     return found
 

@@ -1,4 +1,4 @@
-"""Lets agent and user talk: many dialogues side by side, each in its own world.
+"""Runs dialogues of agent and user concurrently, each in its own world.
 
 Each continues as soon as its answer has arrived. The engine batches and limits concurrency.
 """
@@ -25,11 +25,11 @@ class Rollout:
     """A dialogue that was led.
 
     Attributes:
-        dialogue: What it was to be.
-        turns: What was said and done.
-        bookings: What was booked.
+        dialogue: The goal and the reference dialogue.
+        turns: The turns.
+        bookings: The bookings.
         usage: The tokens of the agent.
-        error: Why it broke off; empty if it came to its end.
+        error: Why it broke off; empty if it ended normally.
     """
 
     dialogue: Dialogue
@@ -41,13 +41,13 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How an agent is asked.
+    """The settings of an agent.
 
     Attributes:
         form: The written form of prompt and answers.
-        max_steps: How many answers of the model a turn may take. AutoTOD allows 5.
-        history: What earlier turns the agent sees: its `own` replies, or those of the human
-            operator in the `reference` dialogue, as state tracking has them.
+        max_steps: The most answers of the model per turn. AutoTOD allows 5.
+        history: The replies of earlier turns that the agent sees: its `own`, or the human
+            operator's in the `reference` dialogue, as in state tracking.
     """
 
     form: AgentForm
@@ -96,8 +96,8 @@ class Episode:
     def _shown_history(self) -> Sequence[AgentTurn]:
         if self._history == "own":
             return self._session.turns
-        # The operator's reply need not follow from what the agent's own calls returned, so these
-        # are left out.
+        # The operator's reply need not follow from the results of the agent's calls, so these are
+        # left out.
         return [
             AgentTurn(turn.user, (), reference.system)
             for turn, reference in zip(self._session.turns, self.dialogue.turns, strict=False)
@@ -131,7 +131,7 @@ def roll_out(
 ) -> Iterator[Rollout]:
     """Leads dialogues, `concurrency` of them at a time, and yields each when it ends.
 
-    A dialogue whose request fails ends with an error, and the others go on.
+    A dialogue whose request fails ends with an error, and the others continue.
 
     Args:
         dialogues: The dialogues.

@@ -1,9 +1,9 @@
-"""Belief states: what the tool calls say that the agent understood, and how right that is.
+"""Belief states, read from the agent's tool calls, and their metrics.
 
-The agents of CoALM and AutoTOD write no belief state. Theirs is read from their calls, whose
-arguments are MultiWOZ's slots. A later value of a slot takes the place of an earlier one, and what
-a later call leaves out stays, as in MultiWOZ's annotations. A call that is refused because a value
-is missing still says what the agent understood.
+The agents of CoALM and AutoTOD write no belief state. It is read from their calls, whose arguments
+are MultiWOZ's slots. A later value of a slot replaces an earlier one, and slots that a later call
+leaves out stay, as in MultiWOZ's annotations. A call that is refused because a value is missing
+still shows what the agent understood.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ Predicted = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
-    """How well states were tracked, each a share in [0, 1].
+    """Metrics of state tracking, each a share in [0, 1].
 
     Attributes:
         joint_goal_accuracy: Turns whose whole state is right.

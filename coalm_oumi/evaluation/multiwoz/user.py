@@ -1,4 +1,4 @@
-"""Who the agent talks to: the reference dialogue's user, or a language model with the goal."""
+"""The users: that of the reference dialogue, or a language model with the goal."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ Said = Sequence[tuple[str, str]]
 _END = "dialogue ends"
 
 _FEW = 3
-"""This many utterances may fail for unrelated reasons before the user's model has said anything."""
+"""The most failures for unrelated reasons before the user's model has given any answer."""
 
 
 class User(Protocol):
-    """Who talks to the agent. Opened and asked in one event loop."""
+    """A user of the agent. Open and ask it in one event loop."""
 
     async def __aenter__(self) -> Self:
         """Opens what it needs."""

@@ -1,4 +1,4 @@
-"""How MultiWOZ's names, times and values are written, brought to one form."""
+"""Normalises MultiWOZ's names, times and values."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ VENUES: Sequence[str] = ("restaurant", "hotel", "attraction")
 """The domains that offer a place."""
 
 NO_VALUE = frozenset({"", "none", "not mentioned", "not given", "unknown", "null"})
-"""What stands for no value in annotations, and in what models write."""
+"""Texts that mean no value, in annotations and in models' answers."""
 
 DONT_CARE = frozenset(
     {
@@ -18,7 +18,7 @@ DONT_CARE = frozenset(
         "doesnt care", "doesn't care", "does not care", "doesn't matter", "no preference",
     }
 )  # fmt: skip
-"""What stands for any value."""
+"""Texts that mean any value."""
 
 _NUMBERS = {
     word: str(number)
@@ -50,7 +50,7 @@ _SYNONYMS: Mapping[str, Mapping[str, str]] = {
 
 
 def clean_time(text: str) -> str:
-    """Brings a time of day to `HH:MM`, where it is one, and leaves other text as it is.
+    """Writes a time of day as `HH:MM`, and leaves other text as it is.
 
     `5 pm`, `17.00`, `after 17:00` and `1700` are 17:00; `9:30` is 09:30.
     """
@@ -69,8 +69,8 @@ def clean_time(text: str) -> str:
 def clean_name(text: str) -> str:
     """Brings the name of a place to the form it is compared in.
 
-    Case, punctuation and what is said or left out at will (`the` before, `restaurant` or `hotel`
-    after) do not tell two places apart.
+    Case, punctuation and optional words (`the` before, `restaurant` or `hotel` after) do not
+    distinguish places.
     """
     text = text.lower().replace("&", " and ").replace("\u2019", "'").replace(" '", "'")
     text = text.replace("'", "")

@@ -1,4 +1,4 @@
-"""What the agent's tool calls do: typed queries, and one dialogue's bookings, which may fail.
+"""The agent's tools: typed queries, and one dialogue's bookings, which may fail.
 
 The world is one of Oumi's environments, registered as `coalm-multiwoz`.
 """
@@ -27,7 +27,7 @@ from coalm_oumi.evaluation.multiwoz.values import canonical, clean, clean_name, 
 from coalm_oumi.formats.calls import FunctionCall
 
 MAX_RECORDS = 5
-"""A query shows no more records than this, as AutoTOD's do, and says how many there are."""
+"""The most records that a query shows, as in AutoTOD; it also gives the number of all."""
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
@@ -100,7 +100,7 @@ _BOOKED: Mapping[str, tuple[str, ...]] = {
 }
 
 _SYMBOLS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-"""What reference numbers are written in. I, O, 0 and 1 are easily misread."""
+"""The characters of reference numbers. I, O, 0 and 1 are easily misread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,8 @@ class WorldKwargs(BaseParams):
 class World(BaseEnvironment):
     """The databases, and the bookings of one dialogue.
 
-    References, cars and phone numbers follow from the dialogue and the booking's number alone, so
-    that a dialogue that is repeated is the same.
+    References, cars and phone numbers depend only on the dialogue and the booking's number, so that
+    a repeated dialogue is the same.
     """
 
     def __init__(self, database: Database, dialogue_id: str, goals: Mapping[str, Goal]) -> None:
@@ -150,7 +150,7 @@ class World(BaseEnvironment):
         Args:
             database: The records, shared with other dialogues.
             dialogue_id: The dialogue.
-            goals: What the user wants: a booking that the goal says fails, fails.
+            goals: The user's goals. A booking fails if the goal says so.
         """
         self._database = database
         self._dialogue_id = dialogue_id
@@ -159,7 +159,7 @@ class World(BaseEnvironment):
 
     @classmethod
     def from_params(cls, params: EnvironmentParams) -> "World":
-        """Builds the world that a recipe describes: no booking is meant to fail.
+        """Builds the world of a recipe, in which no booking fails by design.
 
         A recipe that lists no tools gets all of them.
 

@@ -13,7 +13,7 @@ from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.rendering import prompts
 
 Kind = Literal["action", "response", "decision"]
-"""What is asked: Figure 6's action, Figure 7's response, or which of the two the turn needs."""
+"""The kinds of questions: Figure 6's action, Figure 7's response, or the choice between them."""
 
 _TOOLS = re.compile(r"\[BEGIN OF AVAILABLE TOOLS\]\n(.*?)\n\[END OF AVAILABLE TOOLS\]", re.DOTALL)
 _TOOL = re.compile(r"\d+\. ([\w.]+)\(([^)]*)\)(?:: (.*))?")
@@ -27,7 +27,7 @@ class ReactQuestion:
     """One question to the model.
 
     Attributes:
-        kind: What is asked.
+        kind: The kind of the question.
         sample: The instruction, the input and the reference.
         call: The reference's call; None if the reference answers the user.
         functions: The functions that the prompt lists; none in a `response` question.
@@ -49,10 +49,10 @@ class ReactQuestion:
 def questions(samples: Sequence[Sample], *, place: str) -> list[ReactQuestion]:
     """Makes the questions of held-out CRA samples.
 
-    Figures 6 and 7 always give the thought, and their instruction tells whether to act or to
-    answer. A `decision` question gives the user's turn alone, with all functions listed. A mixture
-    with `decision` samples brings these questions; for another one they are made here, one per
-    turn, with the functions that an action sample of the same dialogue lists.
+    Figures 6 and 7 always give the thought, and their instruction tells the model whether to act or
+    to answer. A `decision` question gives only the user's turn, with all functions listed. If a
+    mixture has no `decision` samples, these questions are made here, one per turn, with the
+    functions that an action sample of the same dialogue lists.
 
     Args:
         samples: The held-out samples of the domain `cra`.

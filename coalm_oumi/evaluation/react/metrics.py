@@ -20,16 +20,16 @@ Triple = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class ReactVerdict:
-    """What one answer is worth.
+    """The verdict on one answer.
 
     Attributes:
-        question: What was asked.
-        answer: What the model wrote, read; None if it is unreadable.
+        question: The question.
+        answer: The answer as it was read; None if it is unreadable.
         unreadable: Why it cannot be read, or None.
-        correct: The exact call of an action; every value of the observation that the reference
-            says, for a response; the right choice, for a decision.
-        values: How many values of the observation the reference says, and how many of these the
-            answer says too. Both 0 outside responses.
+        correct: Whether the answer is right: for an action the exact call, for a response every
+            value of the observation that the reference has, for a decision the right choice.
+        values: The number of the observation's values in the reference, and how many of these the
+            answer has too. Both are 0 outside responses.
     """
 
     question: ReactQuestion
@@ -85,7 +85,7 @@ METRICS = (
     "decision_accuracy", "decision_precision", "decision_recall",
     "action_argument_precision", "action_argument_recall", "action_argument_f1",
 )  # fmt: skip
-"""The metrics in the order of the report, whose first stands for the task."""
+"""The metrics in the order of the report. The first represents the task."""
 
 
 def metrics(verdicts: Sequence[ReactVerdict]) -> dict[str, float]:
@@ -103,7 +103,7 @@ def metrics(verdicts: Sequence[ReactVerdict]) -> dict[str, float]:
 
 
 def parts(verdict: ReactVerdict) -> results.Parts:
-    """Returns what one answer adds to the numerator and the denominator of each metric."""
+    """Returns one answer's contribution to the numerator and denominator of each metric."""
     call = verdict.question.call
     answered = verdict.answer.calls if verdict.answer else ()
     if verdict.question.kind == "decision":

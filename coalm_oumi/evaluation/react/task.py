@@ -33,10 +33,10 @@ KINDS: tuple[Kind, ...] = ("action", "response", "decision")
 
 
 class HeldOutDialogues(HeldOut):
-    """Which held-out samples are asked, and what.
+    """The held-out samples of the task, and the kinds of questions.
 
     Attributes:
-        kinds: What to ask.
+        kinds: The kinds of questions to ask.
     """
 
     kinds: Sequence[Kind] = KINDS
