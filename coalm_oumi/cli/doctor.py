@@ -9,7 +9,7 @@ from coalm_oumi.cli.arguments import recipe_option, report
 def doctor(
     config: Annotated[
         Path | None,
-        recipe_option("Also check access to the models and data that this recipe names on the hub"),
+        recipe_option("Also check access to the models and data that this recipe names on the Hub"),
     ] = None,
 ) -> None:
     """Check that everything is in place.

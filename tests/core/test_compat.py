@@ -23,5 +23,5 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch):
     config.model.model_name = "coalm"
     with pytest.raises(CoalmError, match="HF_HUB_OFFLINE=1"):
         finalize(config)
-    config.model.model_name = "no/such/name"  # no name of the hub
+    config.model.model_name = "no/such/name"  # no name of the Hub
     finalize(config)

@@ -23,7 +23,7 @@ def test_the_tasks_are_lm_harness_tasks():
 
 
 def data_set(folder: Path, name: str, config: str, rows: list[dict]) -> None:
-    """Writes a copy of a data set as the hub lays it out: a card that names each split's file."""
+    """Writes a copy of a data set as the Hub lays it out: a card that names each split's file."""
     home = folder / name
     home.mkdir(parents=True)
     splits = ("train", "validation", "test")

@@ -184,7 +184,7 @@ def test_doctor(tmp_path: Path):
     done = run(coalm, "doctor", "-c", recipe, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "coalm-oumi/mixture" in done.stdout
-    assert "names nothing on the hub" in done.stdout
+    assert "names nothing on the Hub" in done.stdout
 
 
 def test_doctor_names_the_fix(tmp_path: Path):
@@ -250,7 +250,7 @@ def test_doctor_checks_access_to_what_a_recipe_names(tmp_path: Path):
     assert unknown.startswith("BAD  me/nosuch: no such model")
     assert "hf auth login" in gated and "hf auth login" in unknown
     done = run(*command[:3], "open.yaml", cwd=tmp_path, HF_HUB_OFFLINE="1")
-    assert "BAD  me/open: the hub cannot be reached" in done.stdout
+    assert "BAD  me/open: the Hub cannot be reached" in done.stdout
 
 
 @pytest.mark.parametrize(

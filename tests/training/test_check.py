@@ -33,7 +33,7 @@ def evaluation(folder: Path, data: str, task: str = "coalm-oumi/held_out") -> Pa
 def test_a_good_evaluation_says_what_it_asks(tmp_path: Path, own: Path):
     recipe = evaluation(tmp_path, f"{{data: {{dataset_path: {own}, validation_fraction: 0.2}}}}")
     model, task = lines(recipe)
-    assert model == "ok   model.model_name: someone/model is taken from the hub; not checked"
+    assert model == "ok   model.model_name: someone/model is taken from the Hub; not checked"
     assert task.startswith("ok   task coalm-oumi/held_out: ") and "held-out samples" in task
     assert not (tmp_path / "out").exists()
 

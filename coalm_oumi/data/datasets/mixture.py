@@ -94,7 +94,7 @@ class MixtureDataset(SampleDataset):
         check_split(split)
         try:
             splits = datasets.load_dataset(self._hub_id)
-        except Exception as error:  # the hub client raises errors of many libraries
+        except Exception as error:  # the Hub client raises errors of many libraries
             raise CoalmError(
                 f"{self._hub_id}: unavailable from the Hugging Face Hub ({error}). Set "
                 "`dataset_path` to a mixture on disk; `coalm build` makes one"

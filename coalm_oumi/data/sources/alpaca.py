@@ -39,7 +39,7 @@ class Alpaca:
 
         Args:
             path: A file of records, or a folder of such files. A folder may be a snapshot of a data
-                set on the hub. If some of its files are called `train...`, only these are read.
+                set on the Hub. If some of its files are called `train...`, only these are read.
             options: The defaults, if not given.
 
         Raises:

@@ -149,7 +149,7 @@ class BfclWorker:
         interpreter = environment.python(version, extras=extras)
         self._folder = tempfile.TemporaryDirectory(prefix="coalm_bfcl_")
         root = Path(self._folder.name)
-        if encoder:  # found before the hub is asked, since it stands in the working directory
+        if encoder:  # found before the Hub is asked, since it stands in the working directory
             (root / ENCODER).symlink_to(encoder.absolute())
         self._errors = (root / "stderr").open("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(

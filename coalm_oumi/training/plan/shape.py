@@ -80,7 +80,7 @@ def published() -> dict[str, dict[str, Any]]:
 
 
 def read_config(name: str, *, trust_remote_code: bool = False) -> "PretrainedConfig":
-    """Finds a model's configuration: a folder's, the published one, or the hub's.
+    """Finds a model's configuration: a folder's, the published one, or the Hub's.
 
     Raises:
         CoalmError: It is unavailable.

@@ -431,7 +431,7 @@ def test_indexing_a_long_sample_says_what_leaves_it_out(mixture: Path, demo_mode
 
 
 def test_the_validation_split_of_a_hub_data_set_is_used(tmp_path: Path, mixture: Path):
-    """`load_dataset` reads a folder as it reads the hub's."""
+    """`load_dataset` reads a folder as it reads the Hub's."""
     (tmp_path / "data").mkdir()
     rows = {
         split: pq.read_table(mixture / f"{split}-00000.parquet")

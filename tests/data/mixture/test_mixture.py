@@ -534,7 +534,7 @@ def test_several_paths_of_one_source(tmp_path: Path):
 
 
 def cached_on_the_hub(cache: Path, name: str, folder: Path) -> None:
-    """Lays a data set down as the hub's client keeps what it has fetched."""
+    """Lays a data set down as the Hub's client keeps what it has fetched."""
     home = cache / f"datasets--{name.replace('/', '--')}"
     (home / "refs").mkdir(parents=True)
     (home / "refs/main").write_text("0" * 40)
@@ -565,7 +565,7 @@ def test_a_source_on_the_hub(
 
 
 def test_a_build_is_sent_to_the_hub(tmp_path: Path, repo: Path):
-    """The hub's own client, against a server that puts the commits into a folder."""
+    """The Hub's own client, against a server that puts the commits into a folder."""
 
     def run(address: str, *changes: str) -> subprocess.CompletedProcess[str]:
         options = ["-c", str(repo / "recipes/data/demo.yaml"), "--push-to-hub", "owner/mine",

@@ -33,7 +33,7 @@ class TableEntry:
 
     Attributes:
         name: Its name in the table.
-        model_name: Its name at its vendor or on the hub.
+        model_name: Its name at its vendor or on the Hub.
         module: The module of its handler.
         handler: The handler's class there.
         is_fc_model: Whether the table says that it is given functions as tools.
