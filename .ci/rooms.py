@@ -19,7 +19,7 @@ PACKAGE = "coalm_oumi"
 PAGE = Path(__file__).resolve().parent.parent / "CONTRIBUTING.md"
 DIAGRAM = re.compile(r"```mermaid\n.*?```", re.DOTALL)
 EVERYWHERE = ("core", "files")
-"""Rooms that nearly every room imports: their arrows would hide the others."""
+"""Rooms that nearly every room imports. Their arrows would hide the others."""
 
 
 def arrows() -> Counter[tuple[str, str]]:

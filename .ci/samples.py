@@ -31,11 +31,11 @@ SHOWN = (
     ("sgd", "sgd", "Figure 6, action", "cra_action.txt", "Action:"),
     ("sgd", "sgd", "Figure 7, response", "cra_response.txt", "System:"),
 )
-"""The samples of the page. Of a conversation the first one that has a history is taken."""
+"""The samples of the page. From a conversation, the first sample with a history is taken."""
 
 
 def samples(source: str, folder: str) -> Iterator[Sample]:
-    """Yields the samples that a source makes of its shipped raw files."""
+    """Yields a source's samples of its shipped raw files."""
     path = resource_dir("samples") / folder
     yield from (s for s in read(open_source(source, path, {})) if isinstance(s, Sample))
 
