@@ -16,7 +16,7 @@ from coalm_oumi.agent.turns import AgentTurn, Step
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.wording import one_line
 from coalm_oumi.formats.calls import FunctionCall, to_python
-from coalm_oumi.formats.react import number_of_actions
+from coalm_oumi.formats.react import REPLY_LABELS, STOP_LABELS, label_at, number_of_actions
 
 HELP = (
     "/trace shows the calls of the last turn, /tools the tools, /reset forgets the dialogue, "
@@ -31,10 +31,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _LABEL_LENGTH = 20
 """A line that has no colon within this many characters starts with no label."""
-
-_REPLY = re.compile(r"[ \t]*\**(?:System|AI Assistant)\**[ \t]*:\**[ \t]*")
-_WORLD = re.compile(r"[ \t]*\**(?:Observation|User|Human|Input)\**[ \t]*:")
-_OTHER = re.compile(r"[ \t]*\**(?:Thought|Action Input|Action)[12]?\**[ \t]*:")
 
 
 class Chat:
@@ -211,14 +207,14 @@ class StreamedAnswer:
 
     def _begin_line(self) -> None:
         self._at_start = False
-        reply = _REPLY.match(self._waiting)
-        if _WORLD.match(self._waiting):
+        label = label_at(self._waiting, 0)
+        if label and label.name in STOP_LABELS:
             self._ended = True
-        elif reply:
+        elif label and label.name in REPLY_LABELS:
             self._style = ""
-            self._waiting = self._waiting[reply.end() :]
+            self._waiting = self._waiting[label.end :]
             self._write("Agent: ")
-        elif _OTHER.match(self._waiting) or self._waiting.lstrip().startswith(("[{", "{")):
+        elif label or self._waiting.lstrip().startswith(("[{", "{")):
             self._style = "dim"
         elif self._style is None:
             self._style = ""

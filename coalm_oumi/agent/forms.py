@@ -8,23 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from oumi.core.configs.params.tool_params import ToolParams
 from oumi.core.types.conversation import Message, Role
-from oumi.core.types.tool_call import FunctionCall as NativeFunction
-from oumi.core.types.tool_call import ToolCall
 
-from coalm_oumi.agent.turns import (
-    AgentForm,
-    AgentTurn,
-    Decision,
-    Prompt,
-    Step,
-    StepError,
-)
+from coalm_oumi.agent.turns import AgentForm, AgentTurn, Prompt, Step
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import dumps
 from coalm_oumi.data.datasets.tokens import user_message
 from coalm_oumi.formats import calls, react
 from coalm_oumi.formats.calls import CallError
 from coalm_oumi.formats.react import ReactAnswer, ReactError
+from coalm_oumi.llm.text import tool_call
 from coalm_oumi.rendering import prompts
 
 # --- CoALM's form ---
@@ -32,12 +23,10 @@ from coalm_oumi.rendering import prompts
 
 def coalm(functions: Sequence[Function]) -> AgentForm:
     """Returns CoALM's form: `Thought:` and then `Action: f(a=1)` or `System: ...`."""
-    return AgentForm(functools.partial(_render_coalm, functions), coalm_parser(functions))
-
-
-def coalm_parser(functions: Sequence[Function]) -> Callable[[str], Decision]:
-    """Returns the reader of CoALM's form, which raises `StepError`."""
-    return lambda text: _decision(lambda: react.read_coalm(text, functions))
+    return AgentForm(
+        functools.partial(_render_coalm, functions),
+        lambda text: react.read_coalm(text, functions),
+    )
 
 
 def _render_coalm(
@@ -46,17 +35,6 @@ def _render_coalm(
     instruction = prompts.render("agent_coalm", functions=functions, turns=turns)
     now = prompts.render("agent_coalm_turn", user=user, steps=steps)
     return _asked(user_message(instruction, now))
-
-
-def _decision(read: Callable[[], ReactAnswer]) -> Decision:
-    try:
-        answer = read()
-    except ReactError as error:
-        raise StepError(str(error)) from error
-    if answer.reply is not None:
-        return Decision(answer.thought, reply=answer.reply)
-    first, *more = answer.calls
-    return Decision(answer.thought, call=first, more_calls=tuple(more))
 
 
 # --- AutoTOD's form ---
@@ -77,15 +55,15 @@ def _render_autotod(
 
 def autotod_parser(
     functions: Sequence[Function], titles: Mapping[str, str]
-) -> Callable[[str], Decision]:
-    """Returns the reader of AutoTOD's form, which raises `StepError`.
+) -> Callable[[str], ReactAnswer]:
+    """Returns the reader of AutoTOD's form, which raises `ReactError`.
 
     Args:
         functions: The functions behind the tools.
         titles: The function's name by the tool's title in the prompt, in lower case. Any other
             name is taken as the function's.
     """
-    return lambda text: _decision(lambda: react.read_autotod(text, functions, titles))
+    return lambda text: react.read_autotod(text, functions, titles)
 
 
 # --- Native tool calls ---
@@ -127,36 +105,33 @@ def _native_steps(steps: Sequence[Step], *, first: int) -> list[Message]:
             messages.append(Message(role=Role.ASSISTANT, content=step.written or "(nothing)"))
             messages.append(Message(role=Role.USER, content=step.observation))
         elif step.decision.call is not None:
-            name = f"c{first + index:08}"  # Mistral's chat template wants nine letters and digits
-            arguments = dumps(dict(step.decision.call.arguments))
-            function = NativeFunction(name=step.decision.call.name, arguments=arguments)
-            call = ToolCall(id=name, function=function)
+            call = tool_call(step.decision.call, f"c{first + index:08}")
             thought = step.decision.thought or None
             messages.append(Message(role=Role.ASSISTANT, content=thought, tool_calls=[call]))
-            messages.append(Message(role=Role.TOOL, content=step.observation, tool_call_id=name))
+            messages.append(Message(role=Role.TOOL, content=step.observation, tool_call_id=call.id))
     return messages
 
 
-def parse_native(text: str) -> Decision:
+def parse_native(text: str) -> ReactAnswer:
     """Reads what an engine with native tool calling returned.
 
     Raises:
-        StepError: A list of calls that cannot be read, or nothing at all.
+        ReactError: A list of calls that cannot be read, or nothing at all.
     """
     content = text.strip()
     if not content:
-        raise StepError("the answer was empty; call a tool, or answer the user in plain text")
+        raise ReactError("the answer was empty; call a tool, or answer the user in plain text")
     if not content.startswith("["):
-        return Decision("", reply=content)
+        return ReactAnswer("", reply=content)
     try:
         found = calls.parse_json(content)
     except CallError as error:
         if '"name"' not in content:
-            return Decision("", reply=content)
-        raise StepError(f"the tool calls cannot be read: {error}") from error
+            return ReactAnswer("", reply=content)
+        raise ReactError(f"the tool calls cannot be read: {error}") from error
     if not found:
-        raise StepError("the list of calls was empty; answer the user in plain text")
-    return Decision("", call=found[0], more_calls=tuple(found[1:]))
+        raise ReactError("the list of calls was empty; answer the user in plain text")
+    return ReactAnswer("", tuple(found))
 
 
 def _asked(text: str) -> Prompt:

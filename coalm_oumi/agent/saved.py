@@ -15,6 +15,7 @@ from oumi.core.configs.params.tool_params import ToolParams
 from coalm_oumi.agent.toolbox import function_of
 from coalm_oumi.agent.turns import AgentTurn, Step
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json, is_object
 from coalm_oumi.data.cra import transcript
 from coalm_oumi.data.cra.dialogue import ApiStep, CraTurn
@@ -139,22 +140,22 @@ def _service(tools: Sequence[ToolParams]) -> Json:
                 "is_categorical": bool(values),
                 "possible_values": [str(value) for value in values or ()],
             }
-    functions = [function_of(tool) for tool in tools]
     return {
         "service_name": SERVICE,
         "description": "tools of a saved chat",
         "slots": list(slots.values()),
-        "intents": [
-            {
-                "name": function.name,
-                "description": function.description,
-                "is_transactional": False,
-                "required_slots": list(function.required),
-                "optional_slots": dict(function.optional),
-                "result_slots": [],
-            }
-            for function in functions
-        ],
+        "intents": [_intent(function_of(tool)) for tool in tools],
+    }
+
+
+def _intent(function: Function) -> Json:
+    return {
+        "name": function.name,
+        "description": function.description,
+        "is_transactional": False,
+        "required_slots": list(function.required),
+        "optional_slots": dict(function.optional),
+        "result_slots": [],
     }
 
 

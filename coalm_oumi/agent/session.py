@@ -7,8 +7,9 @@ run many sessions at once, and a terminal one.
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from coalm_oumi.agent.turns import AgentForm, AgentTurn, Decision, Prompt, Step, StepError
+from coalm_oumi.agent.turns import AgentForm, AgentTurn, Prompt, Step
 from coalm_oumi.formats.calls import FunctionCall
+from coalm_oumi.formats.react import ReactAnswer, ReactError
 
 STOPPED_REPLY = "I am sorry, I could not work that out. Could you say it another way?"
 """The reply to the user if the agent used all its steps without one."""
@@ -73,7 +74,7 @@ class AgentSession:
             decision = self._form.parse(response)
             if thought:
                 decision = dataclasses.replace(decision, thought=thought)
-        except StepError as error:
+        except ReactError as error:
             self.steps.append(Step(response, None, str(error), is_cut))
         else:
             reply = decision.reply
@@ -85,9 +86,9 @@ class AgentSession:
             self.turns.append(AgentTurn(self._user, tuple(self.steps), reply))
         return reply
 
-    def _act(self, response: str, decision: Decision, is_cut: bool) -> None:
+    def _act(self, response: str, decision: ReactAnswer, is_cut: bool) -> None:
         """Adds a step per call, or one for the reply."""
         observation = self._call_tool(decision.call) if decision.call else ""
         self.steps.append(Step(response, decision, observation, is_cut))
-        for call in decision.more_calls:
-            self.steps.append(Step("", Decision("", call=call), self._call_tool(call)))
+        for call in decision.calls[1:]:
+            self.steps.append(Step("", ReactAnswer("", (call,)), self._call_tool(call)))

@@ -49,18 +49,8 @@ class ReadsCalls(Protocol):
 
 
 def function_of(tool: ToolParams) -> Function:
-    """Returns a tool as the prompt's function list writes it.
-
-    An argument that is not required is listed with the schema's default, None if it has none.
-    """
-    properties = tool.parameters.get("properties", {})
-    required = tuple(tool.parameters.get("required", ()))
-    optional = {
-        name: schema.get("default") if is_object(schema) else None
-        for name, schema in properties.items()
-        if name not in required
-    }
-    return Function(tool.id, tool.description, required=required, optional=optional)
+    """Returns a tool as the prompt's function list writes it."""
+    return Function.from_schema(tool.id, tool.description, tool.parameters)
 
 
 class Toolbox:
@@ -144,17 +134,13 @@ class Toolbox:
     def _checked_call(self, call: FunctionCall) -> Json:
         tool, arguments = self._read(call)
         check_arguments(tool, arguments)
-        if self._confirm is not None and not tool.read_only:
-            allowed = self._confirm(tool, FunctionCall(tool.id, arguments))
-            if not allowed:
-                raise ToolRefusedError(
-                    f"the user did not allow `{tool.id}`; ask what to do instead"
-                )
+        confirm = None if tool.read_only else self._confirm
+        if confirm is not None and not confirm(tool, FunctionCall(tool.id, arguments)):
+            raise ToolRefusedError(f"the user did not allow `{tool.id}`; ask what to do instead")
         name = self._home[tool.id]
         environment = self._environments[name]
-        (result,) = self._run(
-            name, lambda: environment.step([(tool.id, dict(arguments))]), self._timeout
-        )
+        calls = [(tool.id, dict(arguments))]
+        (result,) = self._run(name, lambda: environment.step(calls), self._timeout)
         return result.output
 
     def _read(self, call: FunctionCall) -> tuple[ToolParams, Mapping[str, Json]]:
@@ -221,6 +207,7 @@ def failed(message: str) -> str:
 
 
 def _build_with_oumi(params: EnvironmentParams) -> BaseEnvironment:
+    # Here, since Oumi may be loading its builders while it loads this package.
     from oumi.builders.environments import build_environment
 
     return build_environment(params)

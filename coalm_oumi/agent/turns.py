@@ -1,35 +1,13 @@
-"""The parts of an agent's turn: decisions, steps and replies."""
+"""The parts of an agent's turn: steps and a reply."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from oumi.core.types.conversation import Message
 
-from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.formats import react
-from coalm_oumi.formats.calls import FunctionCall
-
-
-class StepError(CoalmError):
-    """Text of a model that is neither an action nor a reply. The message goes to the model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The model's decision: either to call a tool or to reply to the user.
-
-    Attributes:
-        thought: Its reasoning; empty if it gave none.
-        call: The call of a tool.
-        reply: The reply to the user.
-        more_calls: The further calls of an answer that makes several in parallel.
-    """
-
-    thought: str
-    call: FunctionCall | None = None
-    reply: str | None = None
-    more_calls: tuple[FunctionCall, ...] = ()
+from coalm_oumi.formats.react import ReactAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +22,7 @@ class Step:
     """
 
     response: str
-    decision: Decision | None
+    decision: ReactAnswer | None
     observation: str
     is_cut: bool = False
 
@@ -83,8 +61,8 @@ class AgentForm:
 
     Attributes:
         render: Writes the prompt from the turns so far, the user's new words, and the steps since.
-        parse: Reads the model's text. Raises `StepError`.
+        parse: Reads the model's text. Raises `ReactError`, whose message goes to the model.
     """
 
     render: Callable[[Sequence[AgentTurn], str, Sequence[Step]], Prompt]
-    parse: Callable[[str], Decision]
+    parse: Callable[[str], ReactAnswer]

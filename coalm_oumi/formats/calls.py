@@ -66,10 +66,14 @@ class FunctionCall:
         if not self.name.strip():
             raise CallError("a call has no function name")
 
+    def as_record(self) -> dict[str, Json]:
+        """Returns the call as a record of Figure 5."""
+        return {"name": self.name, "arguments": dict(self.arguments)}
+
 
 def to_json(calls: Sequence[FunctionCall]) -> str:
     """Writes calls as the JSON list of Figure 5, `[]` for none."""
-    return dumps([{"name": call.name, "arguments": dict(call.arguments)} for call in calls])
+    return dumps([call.as_record() for call in calls])
 
 
 def to_python(call: FunctionCall) -> str:
@@ -110,6 +114,30 @@ def from_record(record: Json) -> FunctionCall:
     if is_deeper(arguments, MAX_DEPTH):
         raise CallError(f"the arguments of `{name}` are nested deeper than {MAX_DEPTH} levels")
     return FunctionCall(name, arguments)
+
+
+def from_any_record(record: Json) -> FunctionCall:
+    """Reads one call as chat templates and APIs write it.
+
+    OpenAI's API wraps it in `function`. `parameters` may stand for `arguments`, which may be an
+    object, the same as JSON text, or null.
+
+    Raises:
+        CallError: The record is something else.
+    """
+    if not is_object(record):
+        return from_record(record)
+    if is_object(record.get("function")):
+        record = record["function"]
+    arguments = record.get("arguments", record.get("parameters"))
+    if isinstance(arguments, str):
+        try:
+            arguments = loads_model(arguments) if arguments.strip() else None
+        except ValueError as error:
+            raise CallError(f"the arguments are not JSON: {error}") from error
+    return from_record(
+        {"name": record.get("name"), "arguments": {} if arguments is None else arguments}
+    )
 
 
 def parse_python(text: str) -> FunctionCall:

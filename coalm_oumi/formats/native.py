@@ -80,7 +80,7 @@ def read_native(text: str) -> list[FunctionCall]:
         records = _Scanner(text).records()
     else:
         records = _records_of_whole(whole)
-    found = [calls.from_record(_normalised(record)) for record in records]
+    found = [calls.from_any_record(_named(record)) for record in records]
     return [call for call in found if call.name != NO_FUNCTION]
 
 
@@ -116,26 +116,11 @@ def _is_call(record: Json) -> bool:
     )
 
 
-def _normalised(record: Json) -> Json:
-    """Returns a call in the form of Figure 5: its name, and its arguments as an object."""
-    if not is_object(record):
-        return record
-    if is_object(record.get("function")):  # as OpenAI's API returns it
-        record = record["function"]
-    name = record.get("name", record.get("function"))
-    arguments = record.get("arguments", record.get("parameters"))
-    if isinstance(arguments, str):
-        arguments = _from_text(arguments)
-    return {"name": name, "arguments": {} if arguments is None else arguments}
-
-
-def _from_text(arguments: str) -> Json:
-    if not arguments.strip():
-        return None
-    try:
-        return loads_model(arguments)
-    except ValueError as error:
-        raise CallError(f"arguments as text that is not JSON: {error}") from error
+def _named(record: Json) -> Json:
+    """Returns a call under `name`, also where a model writes that as `function`."""
+    if is_object(record) and isinstance(record.get("function"), str) and "name" not in record:
+        return {**record, "name": record["function"]}
+    return record
 
 
 class _Scanner:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coalm_oumi.core.function import Function
-from coalm_oumi.core.jsontext import Json, is_list, is_object, loads_model, model_decoder
+from coalm_oumi.core.jsontext import Json, is_list, is_object, model_decoder
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError, FunctionCall
 
@@ -36,6 +36,11 @@ class ReactAnswer:
     thought: str
     calls: tuple[FunctionCall, ...] = ()
     reply: str | None = None
+
+    @property
+    def call(self) -> FunctionCall | None:
+        """The first call; None for a reply."""
+        return self.calls[0] if self.calls else None
 
 
 def read_coalm(text: str, functions: Sequence[Function]) -> ReactAnswer:
@@ -273,10 +278,12 @@ def _calls(
     """
     text = text.strip("` \n*").rstrip(".; \n")
     if text.lstrip("[ \n").startswith("{"):
-        found = [_from_json(record) for record in _json_records(text)]
+        found = [calls.from_any_record(record) for record in _json_records(text)]
         return tuple(FunctionCall(titles.get(c.name.lower(), c.name), c.arguments) for c in found)
     if text.startswith("["):
-        return tuple(calls.parse_bracket(text))
+        if found := calls.parse_bracket(text):
+            return tuple(found)
+        raise CallError("the list of calls is empty")
     return (_call(text, functions, titles),)
 
 
@@ -296,25 +303,6 @@ def _json_records(text: str) -> list[Json]:
             raise CallError(f"not JSON: {error}") from error
         return value if is_list(value) else [value]
     return records
-
-
-def _from_json(record: Json) -> FunctionCall:
-    """Reads `{"name", "arguments"}`, with `parameters` for arguments, or OpenAI's wrapping."""
-    if is_object(record) and is_object(record.get("function")):
-        record = record["function"]
-    if is_object(record) and "arguments" not in record and "parameters" in record:
-        record = {"name": record.get("name"), "arguments": record["parameters"]}
-    if is_object(record) and isinstance(record.get("arguments"), str):
-        try:
-            record = {
-                "name": record.get("name"),
-                "arguments": loads_model(record["arguments"] or "{}"),
-            }
-        except ValueError as error:
-            raise CallError(f"the arguments are not JSON: {error}") from error
-    if is_object(record) and record.get("arguments", {}) is None:
-        record = {"name": record.get("name"), "arguments": {}}
-    return calls.from_record(record)
 
 
 _NAME = re.compile(r"[\w .\-]+")

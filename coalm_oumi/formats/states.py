@@ -26,11 +26,10 @@ class DialogueState:
 
     def triples(self) -> Counter[tuple[str, str, str]]:
         """Returns each (domain, slot, value)."""
-        return Counter(
-            (self.domain, slot, value)
-            for slot, values in self.slot_values.items()
-            for value in values
-        )
+        triples: Counter[tuple[str, str, str]] = Counter()
+        for slot, values in self.slot_values.items():
+            triples.update((self.domain, slot, value) for value in values)
+        return triples
 
 
 def parse_state(text: str) -> DialogueState:

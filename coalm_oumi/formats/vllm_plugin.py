@@ -42,14 +42,11 @@ def register() -> None:
 
 
 def _functions(tools: Iterable[Any] | None) -> list[Function]:
-    found = []
-    for tool in tools or ():
-        function = getattr(tool, "function", tool)
-        schema = getattr(function, "parameters", None) or {}
-        required = tuple(schema.get("required", ()))
-        optional = {name: None for name in schema.get("properties", {}) if name not in required}
-        found.append(Function(function.name, "", required=required, optional=optional))
-    return found
+    functions = (getattr(tool, "function", tool) for tool in tools or ())
+    return [
+        Function.from_schema(function.name, "", getattr(function, "parameters", None) or {})
+        for function in functions
+    ]
 
 
 @ToolParserManager.register_module("coalm")
@@ -86,15 +83,11 @@ class CoalmToolParser(ToolParser):
         if request.tools:
             may_call = request.tool_choice != "none"
             answer = read_answer(model_output, _functions(request.tools), may_call=may_call)
-        calls = [
-            _protocol.ToolCall(
-                type="function",
-                function=_protocol.FunctionCall(
-                    name=call.name, arguments=dumps(dict(call.arguments))
-                ),
-            )
-            for call in answer.calls
-        ]
+        calls: list[Any] = []
+        for call in answer.calls:
+            arguments = dumps(dict(call.arguments))
+            function = _protocol.FunctionCall(name=call.name, arguments=arguments)
+            calls.append(_protocol.ToolCall(type="function", function=function))
         return ExtractedToolCallInformation(
             tools_called=bool(calls), tool_calls=calls, content=answer.content
         )
@@ -130,15 +123,11 @@ class CoalmToolParser(ToolParser):
         answer = self._stream.add(self._text, is_last=is_last)
         if answer.calls:
             # vLLM 0.14 reads these to see that calls were made and what is left to stream: nothing.
-            self.prev_tool_call_arr = [
-                {"name": call.name, "arguments": dict(call.arguments)} for call in answer.calls
-            ]
+            self.prev_tool_call_arr = [call.as_record() for call in answer.calls]
             self.streamed_args_for_tool = [dumps(dict(call.arguments)) for call in answer.calls]
-            calls = [
-                part
-                for index, call in enumerate(answer.calls)
-                for part in _call_deltas(index, call.name, dumps(dict(call.arguments)))
-            ]
+            calls: list[Any] = []
+            for index, call in enumerate(answer.calls):
+                calls += _call_deltas(index, call.name, self.streamed_args_for_tool[index])
             return DeltaMessage(
                 reasoning=answer.reasoning, content=answer.content, tool_calls=calls
             )

@@ -49,33 +49,19 @@ def read_body(body: bytes) -> Json:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A call in the API's form: the arguments are JSON text."""
-
-    id: str
-    name: str
-    arguments: str
-
-    def as_json(self) -> dict[str, JsonValue]:
-        """Returns the call in the API's form."""
-        function: JsonValue = {"name": self.name, "arguments": self.arguments}
-        return {"id": self.id, "type": "function", "function": function}
-
-
-@dataclass(frozen=True, slots=True)
 class Completion:
     """The answer of a server.
 
     Attributes:
         text: The text; empty if there are only calls.
-        tool_calls: The calls.
+        tool_calls: The calls in the API's form: their arguments are JSON text.
         thoughts: The hidden reasoning, by the key that the server gives it.
         finish_reason: `stop`, or another reason.
         usage: The tokens that the server counts, or their bounds.
     """
 
     text: str
-    tool_calls: Sequence[ToolCall]
+    tool_calls: Sequence[JsonValue]
     thoughts: Mapping[str, str]
     finish_reason: str
     usage: Usage
@@ -84,7 +70,7 @@ class Completion:
         """Returns the completion in the documented form of the API."""
         message: dict[str, JsonValue] = {"role": "assistant", "content": self.text}
         if self.tool_calls:
-            message["tool_calls"] = [call.as_json() for call in self.tool_calls]
+            message["tool_calls"] = list(self.tool_calls)
             message["content"] = self.text or None
         message |= self.thoughts
         return {
@@ -128,7 +114,7 @@ def read(content: Json, messages: Sequence[Mapping[str, Any]], **more: Json) -> 
     named = ((name, message.get(name)) for name in ("reasoning", "reasoning_content"))
     thoughts = {name: thought for name, thought in named if isinstance(thought, str)}
     reason = choice.get("finish_reason")
-    calls = dumps([call.as_json() for call in tool_calls]) if tool_calls else ""
+    calls = dumps(tool_calls) if tool_calls else ""
     thought = thoughts.get("reasoning") or thoughts.get("reasoning_content") or ""
     written = len((text + thought + calls).encode("utf-8", "replace"))
     bound = Usage(most_tokens(messages, **more), written)
@@ -188,7 +174,7 @@ def _text(content: Json) -> str:
     return "".join(texts)
 
 
-def _tool_calls(tool_calls: Json) -> list[ToolCall]:
+def _tool_calls(tool_calls: Json) -> list[JsonValue]:
     if not tool_calls:
         return []
     if not is_list(tool_calls):
@@ -196,7 +182,7 @@ def _tool_calls(tool_calls: Json) -> list[ToolCall]:
     return [_tool_call(call, place) for place, call in enumerate(tool_calls)]
 
 
-def _tool_call(call: Json, place: int) -> ToolCall:
+def _tool_call(call: Json, place: int) -> JsonValue:
     function = call.get("function", call) if is_object(call) else None
     name = function.get("name") if is_object(function) else None
     if not is_object(call) or not is_object(function) or not isinstance(name, str):
@@ -209,4 +195,8 @@ def _tool_call(call: Json, place: int) -> ToolCall:
     identifier = call.get("id")
     if not isinstance(identifier, str) or not identifier:
         identifier = f"call_{place}"
-    return ToolCall(identifier, name, arguments)
+    return {
+        "id": identifier,
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }

@@ -3,7 +3,7 @@
 import pytest
 
 from coalm_oumi.agent import forms
-from coalm_oumi.agent.turns import AgentTurn, Decision, Step
+from coalm_oumi.agent.turns import AgentTurn, Step
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.cra import dialogue as cra
 from coalm_oumi.data.cra import sgd
@@ -11,15 +11,16 @@ from coalm_oumi.data.cra.annotation import annotated_turns
 from coalm_oumi.data.cra.dialogue import CraDialogue, CraTurn
 from coalm_oumi.data.datasets.tokens import user_message
 from coalm_oumi.files.resources import resolve
+from coalm_oumi.formats.react import ReactAnswer
 
 
 def as_agent_turn(turn: CraTurn) -> AgentTurn:
     if turn.api is None:
-        steps = [Step("", Decision(turn.thought, reply=turn.system), "")]
+        steps = [Step("", ReactAnswer(turn.thought, reply=turn.system), "")]
     else:
         steps = [
-            Step("", Decision(turn.thought, call=turn.api.call), turn.api.observation),
-            Step("", Decision(turn.api.thought, reply=turn.system), ""),
+            Step("", ReactAnswer(turn.thought, (turn.api.call,)), turn.api.observation),
+            Step("", ReactAnswer(turn.api.thought, reply=turn.system), ""),
         ]
     return AgentTurn(turn.user, tuple(steps), turn.system)
 

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coalm_oumi.agent import forms
-from coalm_oumi.agent.turns import AgentTurn, Decision, Step
+from coalm_oumi.agent.turns import AgentTurn, Step
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.cra.dialogue import ApiStep, CraDialogue, CraTurn, samples
 from coalm_oumi.data.datasets.tokens import user_message
 from coalm_oumi.formats.calls import FunctionCall
+from coalm_oumi.formats.react import ReactAnswer
 from coalm_oumi.rendering.coalm_template import with_coalm
 
 _NAMES = st.from_regex(r"[A-Za-z_]{1,8}", fullmatch=True)
@@ -111,8 +112,8 @@ def test_a_sample_as_messages_is_the_sample_s_prompt(served, tokenizer, function
 def test_a_turn_to_decide_is_what_the_agent_asks(served, tokenizer):
     functions = [Function("Find", "Find it.", required=("city",), optional={"stars": None})]
     call = FunctionCall("Find", {"city": "Ely"})
-    steps = (Step("x", Decision("look", call=call), "[1]"),)
-    reply = Step("y", Decision("tell", reply="One."), "")
+    steps = (Step("x", ReactAnswer("look", (call,)), "[1]"),)
+    reply = Step("y", ReactAnswer("tell", reply="One."), "")
     turns = [AgentTurn("Find one", (*steps, reply), "One.")]
     asked = forms.coalm(functions).render(turns, "Thanks", ())
     calls = [{"id": "a", "type": "function",

@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from oumi.core.types.conversation import Message, Role
-from oumi.core.types.tool_call import FunctionCall as NativeFunction
 from oumi.core.types.tool_call import ToolCall
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, unfenced
+from coalm_oumi.core.jsontext import Json, unfenced
 from coalm_oumi.data.datasets.tokens import user_message
 from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.api_bank.data import ApiBankEntry
 from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError
+from coalm_oumi.llm.text import tool_call
 from coalm_oumi.rendering import prompts
 
 TEMPLATES = ("alpaca", "api_bank_conversation", "api_bank_hammer", "api_bank_input", "hammer")
@@ -102,21 +102,12 @@ def _native(entry: ApiBankEntry) -> list[Message]:
 
 
 def _tool_calls(content: str, index: int) -> list[ToolCall]:
-    """Reads the calls of a request, which Hammer's file holds as fenced JSON.
-
-    Mistral's chat template accepts only ids of nine letters and digits.
-    """
+    """Reads the calls of a request, which Hammer's file holds as fenced JSON."""
     try:
         requested = calls.parse_json(unfenced(content))
     except CallError as error:
         raise CoalmError(f"an API request of the conversation cannot be read: {error}") from error
-    return [
-        ToolCall(
-            id=f"c{index:04}{place:04}",
-            function=NativeFunction(name=call.name, arguments=dumps(dict(call.arguments))),
-        )
-        for place, call in enumerate(requested)
-    ]
+    return [tool_call(call, f"c{index:04}{place:04}") for place, call in enumerate(requested)]
 
 
 STYLES: Mapping[str, ApiBankStyle] = {

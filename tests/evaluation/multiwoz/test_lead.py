@@ -13,7 +13,6 @@ from oumi.core.inference.base_inference_engine import InferenceResult
 from oumi.core.types.conversation import Conversation, Message, Role
 
 from coalm_oumi.agent.session import STOPPED_REPLY
-from coalm_oumi.agent.turns import Decision, StepError
 from coalm_oumi.cli.app import main
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.usage import Usage
@@ -25,6 +24,7 @@ from coalm_oumi.evaluation.multiwoz.user import Corpus
 from coalm_oumi.evaluation.results import read_answers
 from coalm_oumi.files.jsontext import read_jsonl
 from coalm_oumi.formats.calls import FunctionCall
+from coalm_oumi.formats.react import ReactAnswer, ReactError
 from coalm_oumi.llm.recorded import RecordedModel
 from tests.support.chat_server import ChatServer, Reply, Request, completion, failure
 from tests.support.multiwoz_data import TABLE, write_archive, write_databases
@@ -32,66 +32,68 @@ from tests.support.multiwoz_data import TABLE, write_archive, write_databases
 COALM, AUTOTOD = FORMATS["coalm"], FORMATS["autotod"]
 
 
-def say(text: str) -> Decision:
-    return Decision("", reply=text)
+def say(text: str) -> ReactAnswer:
+    return ReactAnswer("", reply=text)
 
 
 @pytest.mark.parametrize(
-    ("text", "decision"),
+    ("text", "answer"),
     [
         ("Thought: look\nAction: query_hotel(area='north', stars=4)",
-         Decision("look", call=FunctionCall("query_hotel", {"area": "north", "stars": 4}))),
+         ReactAnswer("look", (FunctionCall("query_hotel", {"area": "north", "stars": 4}),))),
         ("I look.\nAction: query_police()\nObservation: made up\nSystem: hi",
-         Decision("I look.", call=FunctionCall("query_police"))),
+         ReactAnswer("I look.", (FunctionCall("query_police"),))),
         ("System: Hello!\nHow are you?\nUser: fine", say("Hello!\nHow are you?")),
-        ("**Thought:** ok\n**System:** Hi", Decision("ok", reply="Hi")),
+        ("**Thought:** ok\n**System:** Hi", ReactAnswer("ok", reply="Hi")),
         ("Hello!", say("Hello!")),
         ('[{"name": "query_police", "arguments": {}}, {"name": "now", "arguments": {}}]',
-         Decision("", call=FunctionCall("query_police"), more_calls=(FunctionCall("now"),))),
+         ReactAnswer("", (FunctionCall("query_police"), FunctionCall("now")))),
     ],
 )  # fmt: skip
-def test_coalm_s_format_is_read(text: str, decision: Decision):
-    assert COALM.parse(text) == decision
+def test_coalm_s_format_is_read(text: str, answer: ReactAnswer):
+    assert COALM.parse(text) == answer
 
 
 @pytest.mark.parametrize(
-    ("text", "decision"),
+    ("text", "answer"),
     [
         ("Thought: Do I need to use a tool? Yes\nAction: Hotel Reservation\nAction Input: name: the "
          "oak, north wing, people: 2, day: monday, stay: 3\nObservation: x",
-         Decision("Do I need to use a tool? Yes", call=FunctionCall("book_hotel", {
-             "name": "the oak, north wing", "people": "2", "day": "monday", "stay": "3"}))),
+         ReactAnswer("Do I need to use a tool? Yes", (FunctionCall("book_hotel", {
+             "name": "the oak, north wing", "people": "2", "day": "monday", "stay": "3"}),))),
         ("Action: Train Query\nAction Input: departure: ely\n leave  time :  09:30" + " " * 500,
-         Decision("", call=FunctionCall("query_train", {"departure": "ely", "leave time": "09:30"}))),
+         ReactAnswer("", (FunctionCall("query_train", {"departure": "ely", "leave time": "09:30"}),))),
         ("Thought: Do I need to use a tool? Yes\nAction: Hotel Query\nAction Input: area=north and stars=4",
-         Decision("Do I need to use a tool? Yes",
-                  call=FunctionCall("query_hotel", {"area": "north", "stars": "4"}))),
+         ReactAnswer("Do I need to use a tool? Yes",
+                     (FunctionCall("query_hotel", {"area": "north", "stars": "4"}),))),
         ("Thought: Do I need to use a tool? No\nAction: None\nAI Assistant: Hello",
-         Decision("Do I need to use a tool? No", reply="Hello")),
+         ReactAnswer("Do I need to use a tool? No", reply="Hello")),
         ('Action: query_train\nAction Input: {"departure": "ely"}',
-         Decision("", call=FunctionCall("query_train", {"departure": "ely"}))),
+         ReactAnswer("", (FunctionCall("query_train", {"departure": "ely"}),))),
         ("Thought: Do I need to use a tool? No\nAI Assistant: Hello\nHuman: more",
-         Decision("Do I need to use a tool? No", reply="Hello")),
+         ReactAnswer("Do I need to use a tool? No", reply="Hello")),
     ],
 )  # fmt: skip
-def test_autotod_s_format_is_read(text: str, decision: Decision):
-    assert AUTOTOD.parse(text) == decision
+def test_autotod_s_format_is_read(text: str, answer: ReactAnswer):
+    assert AUTOTOD.parse(text) == answer
 
 
-@pytest.mark.parametrize("text", ["", "Action: go north", "Observation: x", "System:"])
+@pytest.mark.parametrize(
+    "text", ["", "Action: go north", "Action: [ ]", "Observation: x", "System:"]
+)
 def test_what_is_neither_an_action_nor_a_reply(text: str):
-    with pytest.raises(StepError, match=r"Action: function_name|or `System"):
+    with pytest.raises(ReactError, match=r"Action: function_name|or `System"):
         COALM.parse(text)
 
 
 @given(st.text(alphabet="ActionSystemThugIpu: \n(){}[]'\"=,x1", max_size=60))
-def test_any_text_is_a_decision_or_a_step_error(text: str):
+def test_any_text_is_an_answer_or_a_react_error(text: str):
     for form in FORMATS.values():
         try:
-            decision = form.parse(text)
-        except StepError:
+            answer = form.parse(text)
+        except ReactError:
             continue
-        assert (decision.call is None) != (decision.reply is None)
+        assert bool(answer.calls) != (answer.reply is not None)
 
 
 def converse(
