@@ -124,11 +124,8 @@ def _active_domains(states: Sequence[Predicted]) -> list[str | None]:
     rest: list[str] = []
     active: list[str | None] = []
     for state in states:
-        changed = list(
-            dict.fromkeys(
-                slot.partition("-")[0] for slot, value in state.items() if before.get(slot) != value
-            )
-        )
+        slots = [slot for slot, value in state.items() if before.get(slot) != value]
+        changed = list(dict.fromkeys(slot.partition("-")[0] for slot in slots))
         if changed and current not in changed:
             current = max(changed, key=lambda domain: len(_of_domain(domain, state)))
         elif not changed and len(rest) > 1:
@@ -160,11 +157,10 @@ def in_placeholders(domain: str, turn: SystemTurn, database: Database) -> set[st
 
 def _matching(domain: str, constraints: Mapping[str, str], database: Database) -> list[int]:
     """Returns which records satisfy constraints; names may differ by a typo."""
-    wanted = {
-        slot.lower(): _comparable(slot.lower(), value)
-        for slot, value in constraints.items()
-        if is_given(value)
-    }
+    wanted: dict[str, str] = {}
+    for slot, value in constraints.items():
+        if is_given(value):
+            wanted[slot.lower()] = _comparable(slot.lower(), value)
     rows = database.rows(domain)
     return [index for index, row in enumerate(rows) if _suits(domain, row, wanted)]
 

@@ -127,12 +127,13 @@ def _archive(path: Path) -> tuple[dict[str, Json], dict[str, set[str]]]:
     if path.suffix != ".zip" and not path.is_dir():
         return _dialogues(read_json(path), path), {}
     texts = _members(path) if path.suffix == ".zip" else _files(path)
-    lists = {
-        split: {_bare(line) for line in text.split()}
-        for name, text in texts.items()
-        if (split := _list_of(name))
-    }
-    whole = [text for name, text in texts.items() if not _list_of(name)]
+    lists: dict[str, set[str]] = {}
+    whole: list[str] = []
+    for name, text in texts.items():
+        if split := _list_of(name):
+            lists[split] = set(map(_bare, text.split()))
+        else:
+            whole.append(text)
     if len(whole) != 1:
         raise CoalmError(f"{path}: no data.json in it; expected MultiWOZ's archive as published")
     try:
@@ -143,14 +144,10 @@ def _archive(path: Path) -> tuple[dict[str, Json], dict[str, set[str]]]:
 
 def _members(path: Path) -> dict[str, str]:
     """Reads data.json and the split lists of a zip file, or its only member, by their base name."""
+    texts: dict[str, str] = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [
-                member
-                for member in archive.infolist()
-                if not member.is_dir() and "__MACOSX" not in member.filename
-            ]
-            texts: dict[str, str] = {}
+            members = [member for member in archive.infolist() if _is_data(member)]
             for member in members:
                 name = Path(member.filename).name
                 if not (name == "data.json" or _list_of(name) or len(members) == 1):
@@ -161,11 +158,15 @@ def _members(path: Path) -> dict[str, str]:
                         "file and give the folder that holds the right one"
                     )
                 texts[name] = _text(archive, member)
-            return texts
     # zipfile raises RuntimeError for an encrypted member and NotImplementedError for a compression
     # that it does not know.
     except (OSError, EOFError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile) as error:
         raise CoalmError(f"{path}: cannot be read as a zip file: {error}") from error
+    return texts
+
+
+def _is_data(member: zipfile.ZipInfo) -> bool:
+    return not member.is_dir() and "__MACOSX" not in member.filename
 
 
 def _text(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
@@ -231,15 +232,10 @@ def dialogue(name: str, record: Json, path: Path) -> Dialogue:
     """
     try:
         log = record["log"]
-        turns = [
-            Turn(
-                asked["text"],
-                answered["text"],
-                _state(answered["metadata"]),
-                _booked(answered["metadata"]),
-            )
-            for asked, answered in zip(log[::2], log[1::2], strict=True)
-        ]
+        turns: list[Turn] = []
+        for asked, answered in zip(log[::2], log[1::2], strict=True):
+            metadata = answered["metadata"]
+            turns.append(Turn(asked["text"], answered["text"], _state(metadata), _booked(metadata)))
         goals = {domain: _goal(record["goal"][domain]) for domain in DOMAINS
                  if record["goal"].get(domain)}  # fmt: skip
         return Dialogue(_bare(name), goals, _message(record["goal"]["message"]), tuple(turns))

@@ -128,9 +128,8 @@ class Database:
         }
         file = folder / "taxi_db.json"
         try:
-            (self.taxi,) = (
-                (t["taxi_colors"], t["taxi_types"]) for t in read_json_list(file, of="taxis")
-            )
+            (taxis,) = read_json_list(file, of="taxis")
+            self.taxi = taxis["taxi_colors"], taxis["taxi_types"]
         except (KeyError, TypeError, ValueError) as error:
             raise CoalmError(
                 f"{file}: expected one record with taxi_colors and taxi_types"
@@ -174,12 +173,13 @@ class Database:
         places = [(words.rfind(f" {key} "), key) for key in self._keys[domain]]
         found = sorted((at, key) for at, key in places if at >= 0)
         longer = " ".join(f" {key} " for _, key in found)
-        return [
-            key
-            for _, key in found
+        named: list[str] = []
+        for _, key in found:
             # `belfry` is not a mention within `cambridge belfry`.
-            if longer.count(f" {key} ") == 1 and (key not in _WORDS or _WORDS[key].search(text))
-        ]
+            is_whole = longer.count(f" {key} ") == 1
+            if is_whole and (key not in _WORDS or _WORDS[key].search(text)):
+                named.append(key)
+        return named
 
     def _similar(self, domain: str, name: str) -> str:
         key = clean_name(name)

@@ -6,9 +6,8 @@ databases. Two judges answer: a language model (`llm_judge`), as in AutoTOD, and
 needs none.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from coalm_oumi.evaluation.multiwoz.data import Goal
 from coalm_oumi.evaluation.multiwoz.database import Database, Row
@@ -24,26 +23,6 @@ Answers = Mapping[str, str]
 METRICS = ("inform", "success", "book")
 
 _UNCONSTRAINED = frozenset({"dontcare", "", "none", "not mentioned"})
-
-
-class Records(Protocol):
-    """The records against which answers are checked."""
-
-    def venue(self, domain: str, name: str) -> Row | None:
-        """Finds a place by its name."""
-        ...
-
-    def booking(self, domain: str, reference: str) -> Row | None:
-        """Finds a booking by its reference number."""
-        ...
-
-    def trains_numbered(self, train_id: str) -> Sequence[Row]:
-        """Finds the trains of a number."""
-        ...
-
-    def trains_for(self, info: Mapping[str, str]) -> Sequence[Row]:
-        """Finds the trains that satisfy a goal."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +41,23 @@ class MultiwozVerdict:
 
 
 class DialogueRecords:
-    """The public databases, and the bookings that one dialogue made."""
+    """Where answers are checked: the public databases, and the bookings that one dialogue made.
+
+    Attributes:
+        database: The databases.
+    """
 
     def __init__(self, database: Database, bookings: Iterable[Booking]) -> None:
         """Takes the records to check answers in."""
-        self._database = database
+        self.database = database
         self._bookings = {(b.domain, b.reference.lower()): b.record for b in bookings}
-
-    def venue(self, domain: str, name: str) -> Row | None:
-        """Finds a place by its name."""
-        return self._database.venue(domain, name)
 
     def booking(self, domain: str, reference: str) -> Row | None:
         """Finds a booking by its reference number, in any case."""
         return self._bookings.get((domain, reference.strip().lower()))
 
-    def trains_numbered(self, train_id: str) -> Sequence[Row]:
-        """Finds the trains of a number."""
-        return self._database.trains(train_id)
 
-    def trains_for(self, info: Mapping[str, str]) -> Sequence[Row]:
-        """Finds the trains that satisfy a goal."""
-        return self._database.search("train", info)
-
-
-def check(domain: str, goal: Goal, answers: Answers, records: Records) -> MultiwozVerdict:
+def check(domain: str, goal: Goal, answers: Answers, records: DialogueRecords) -> MultiwozVerdict:
     """Judges one domain by AutoTOD's rules (its `evaluate.py`).
 
     A missing answer counts as `none`. As in AutoTOD, `none` is no fault if the question is about a
@@ -99,8 +70,10 @@ def check(domain: str, goal: Goal, answers: Answers, records: Records) -> Multiw
     return _check_venue(domain, goal, answers, records)
 
 
-def _check_venue(domain: str, goal: Goal, answers: Answers, records: Records) -> MultiwozVerdict:
-    venue = records.venue(domain, answers.get("name", "none"))
+def _check_venue(
+    domain: str, goal: Goal, answers: Answers, records: DialogueRecords
+) -> MultiwozVerdict:
+    venue = records.database.venue(domain, answers.get("name", "none"))
     inform = venue is not None and (
         _is_as(venue, goal.info) or (bool(goal.fail_info) and _is_as(venue, goal.fail_info))
     )
@@ -123,20 +96,20 @@ def _check_venue(domain: str, goal: Goal, answers: Answers, records: Records) ->
     return MultiwozVerdict(inform, success, book)
 
 
-def _check_train(goal: Goal, answers: Answers, records: Records) -> MultiwozVerdict:
+def _check_train(goal: Goal, answers: Answers, records: DialogueRecords) -> MultiwozVerdict:
     """A goal asks about a train or books one, never both."""
     inform = success = book = None
     if goal.requests:
         told = {slot: answers.get(slot, "none") for slot in goal.requests}
         if "leaveAt" in told:
             told["leaveAt"] = clean_time(told["leaveAt"])
-        inform = success = any(_train_is_as(train, told) for train in records.trains_for(goal.info))
+        trains = records.database.search("train", goal.info)
+        inform = success = any(_train_is_as(train, told) for train in trains)
     if goal.book:
         record = records.booking("train", answers.get("reference", "none"))
         # AutoTOD looks at the first train of that number only.
-        inform = record is not None and any(
-            _train_is_as(train, goal.info) for train in records.trains_numbered(record["trainID"])
-        )
+        trains = records.database.trains(record["trainID"]) if record else []
+        inform = any(_train_is_as(train, goal.info) for train in trains)
         book = inform and record is not None and record["people"] == goal.book["people"]
     return MultiwozVerdict(inform, success, book)
 
@@ -196,14 +169,12 @@ def _train_is_as(train: Row, wanted: Mapping[str, str]) -> bool:
 
 def overall(verdicts: Mapping[str, MultiwozVerdict]) -> MultiwozVerdict:
     """Joins the domains of a dialogue: right if every domain of the goal is."""
-    return MultiwozVerdict(
-        *(
-            all(known) if (known := [v for v in values if v is not None]) else None
-            for values in (
-                [getattr(verdict, metric) for verdict in verdicts.values()] for metric in METRICS
-            )
-        )
-    )
+    joined: dict[str, bool | None] = {}
+    for metric in METRICS:
+        asked = [getattr(verdict, metric) for verdict in verdicts.values()]
+        known = [value for value in asked if value is not None]
+        joined[metric] = all(known) if known else None
+    return MultiwozVerdict(**joined)
 
 
 def questions(domain: str, goal: Goal) -> list[str]:

@@ -1,17 +1,29 @@
-"""The judge of AutoTOD: a language model reads a dialogue and answers questions about it."""
+"""The judge of AutoTOD: a language model reads a dialogue and answers questions about it.
+
+Its answers are kept in a journal, so that none is paid for twice.
+"""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+from tqdm import tqdm
+
+from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import is_object, loads, unfenced
+from coalm_oumi.core.jsontext import Json, is_object, loads, unfenced
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.judge import Answers, questions
+from coalm_oumi.evaluation.multiwoz.lead import templates
+from coalm_oumi.evaluation.multiwoz.models import Account, account, endpoint, used
+from coalm_oumi.evaluation.multiwoz.result import RolloutRecord, said
 from coalm_oumi.evaluation.multiwoz.user import Said
 from coalm_oumi.evaluation.multiwoz.values import NO_VALUE, clean
-from coalm_oumi.llm.chat import BudgetError, ChatClient, Endpoint
+from coalm_oumi.files.journal import Journal
+from coalm_oumi.llm.chat import BudgetError, ChatClient
 from coalm_oumi.rendering import prompts
 
 
@@ -56,40 +68,47 @@ def parse(text: str) -> dict[str, str]:
     }
 
 
-def ask(
-    cases: Sequence[JudgeCase],
-    endpoint: Endpoint,
-    answered: Callable[[JudgeCase, Answers | str, Usage], None],
-    *,
-    max_usd: float | None = None,
-    used: Usage | None = None,
-) -> None:
-    """Asks about all cases, as many at a time as the endpoint allows.
+def judge(
+    dialogues: Sequence[Dialogue],
+    records: Mapping[str, RolloutRecord],
+    model: Mapping[str, Any],
+    folder: Path,
+) -> tuple[dict[str, dict[str, Answers]], Account]:
+    """Asks about every domain of every dialogue that the journal holds no answer to.
 
     Args:
-        cases: What to judge.
-        endpoint: The model.
-        answered: Called with each case's answers as they come, or why there are none.
-        max_usd: Stop before more than this is spent; None for no limit.
-        used: What earlier runs used of the same budget.
+        dialogues: What was to be done.
+        records: What was said and done, by dialogue.
+        model: The judge, as the recipe gives it.
+        folder: Where the journal is.
+
+    Returns:
+        Its answers by dialogue and domain, and its tokens and cost.
 
     Raises:
         BudgetError: No more may be spent.
+        CoalmError: The model answers nothing at all.
     """
-    asyncio.run(_ask(cases, endpoint, answered, max_usd, used))
+    server, max_usd = endpoint(model, "judge")
+    cases = _cases(dialogues, records)
+    made_by = {"model": server.model, "prompts": prompts.fingerprint(*templates())}
+    with Journal(folder / "judgements.jsonl", made_by=made_by) as journal:
+        done = {key for key, record in journal.records.items() if not record["error"]}
+        before = used(record["usage"] for record in journal.records.values())
+        client = ChatClient(server, max_usd=max_usd, used=before)
+        asyncio.run(_ask(cases, done, client, journal))
+        after = used(record["usage"] for record in journal.records.values())
+        return _answers(cases, journal.records, server.model), account(after, server)
 
 
 async def _ask(
-    cases: Sequence[JudgeCase],
-    endpoint: Endpoint,
-    answered: Callable[[JudgeCase, Answers | str, Usage], None],
-    max_usd: float | None,
-    used: Usage | None,
+    cases: Mapping[str, JudgeCase], done: Collection[str], client: ChatClient, journal: Journal
 ) -> None:
-    async with ChatClient(endpoint, max_usd=max_usd, used=used) as client:
+    """Asks about the cases that are not done, as many at a time as the endpoint allows."""
+    with tqdm(total=len(cases), initial=len(cases.keys() & done), desc="judge") as bar:
 
-        async def one(case: JudgeCase) -> None:
-            usage = Usage()
+        async def ask(key: str, case: JudgeCase) -> None:
+            record: Json = {"answers": None, "error": "", "usage": asdict(Usage())}
             try:
                 answer = await client.complete(
                     [{"role": "user", "content": render(case)}],
@@ -97,11 +116,41 @@ async def _ask(
                     temperature=0.0,
                     max_tokens=512,
                 )
-                usage = answer.usage
-                answered(case, parse(answer.text), usage)
+                record["usage"] = asdict(answer.usage)
+                record["answers"] = parse(answer.text)
             except BudgetError:
                 raise
             except CoalmError as error:
-                answered(case, str(error), usage)
+                record["error"] = str(error)
+            journal.append(key, record)
+            bar.update()
 
-        await asyncio.gather(*map(one, cases))
+        async with client:
+            await asyncio.gather(*(ask(key, cases[key]) for key in cases if key not in done))
+
+
+def _cases(
+    dialogues: Sequence[Dialogue], records: Mapping[str, RolloutRecord]
+) -> dict[str, JudgeCase]:
+    """Returns what to judge by its key. A dialogue that was led again is judged again."""
+    cases: dict[str, JudgeCase] = {}
+    for dialogue in dialogues:
+        turns = said(records[dialogue.dialogue_id])
+        for domain in dialogue.goals:
+            key = f"{dialogue.dialogue_id}/{domain}/{digest(turns)}"
+            cases[key] = JudgeCase(dialogue, domain, turns)
+    return cases
+
+
+def _answers(
+    cases: Mapping[str, JudgeCase], records: Mapping[str, Json], model: str
+) -> dict[str, dict[str, Answers]]:
+    errors = [record["error"] for key in cases if (record := records[key])["error"]]
+    if cases and len(errors) == len(cases):
+        raise CoalmError(f"the judge {model} answered no question: {errors[0]}")
+    answers: dict[str, dict[str, Answers]] = {}
+    for key, case in cases.items():
+        found = records[key]["answers"]
+        if found is not None:
+            answers.setdefault(case.dialogue.dialogue_id, {})[case.domain] = found
+    return answers

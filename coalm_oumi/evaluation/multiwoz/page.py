@@ -45,21 +45,17 @@ def write(
 
 def _metric_table(metrics: Mapping[str, float]) -> dict[str, object]:
     """Arranges the metrics: those of each level in a row, the others beside the table."""
-    columns = [*_COLUMNS, *(f"llm_{name}" for name in METRICS if f"llm_{name}" in metrics)]
+    by_llm = [f"llm_{name}" for name in METRICS if f"llm_{name}" in metrics]
+    columns = [*_COLUMNS, *by_llm]
     prefixes = {"dialogues": "", "single domains": "domain_"} | {d: f"{d}_" for d in DOMAINS}
-    names = {
-        level: [_metric_name(prefix, column) for column in columns]
-        for level, prefix in prefixes.items()
-    }
-    shown = {name for row in names.values() for name in row}
-    return {
-        "columns": columns,
-        "levels": [
-            {"name": level, "shares": [metrics.get(name) for name in row]}
-            for level, row in names.items()
-        ],
-        "others": {name: share for name, share in metrics.items() if name not in shown},
-    }
+    levels: list[dict[str, object]] = []
+    others = dict(metrics)
+    for level, prefix in prefixes.items():
+        names = [_metric_name(prefix, column) for column in columns]
+        levels.append({"name": level, "shares": [metrics.get(name) for name in names]})
+        for name in names:
+            others.pop(name, None)
+    return {"columns": columns, "levels": levels, "others": others}
 
 
 def _metric_name(prefix: str, column: str) -> str:

@@ -268,12 +268,10 @@ def verdict_record(judged: JudgedDialogue) -> VerdictRecord:
     pairs = _states(judged)
     turns_right = round(score(pairs).joint_goal_accuracy * len(pairs)) if pairs else 0
     failed, verdict = failure(judged), overall(judged.verdicts)
-    missed = [
-        f"{domain}: {metric}"
-        for domain, verdict in judged.verdicts.items()
-        for metric in METRICS
-        if getattr(verdict, metric) is False
-    ]
+    missed: list[str] = []
+    for domain, of_domain in judged.verdicts.items():
+        wrong = [metric for metric in METRICS if getattr(of_domain, metric) is False]
+        missed += [f"{domain}: {metric}" for metric in wrong]
     return {
         "dialogue_id": judged.dialogue.dialogue_id,
         "inform": verdict.inform,
@@ -332,14 +330,10 @@ def _tracking(judged: Sequence[JudgedDialogue]) -> dict[str, float]:
     pairs = [pair for entry in judged for pair in _states(entry)]
     if not pairs:
         return {}
-    tracking = score(pairs)
-    return {
-        "joint_goal_accuracy": tracking.joint_goal_accuracy,
-        "lenient_joint_goal_accuracy": tracking.lenient_joint_goal_accuracy,
-        "slot_precision": tracking.slot_precision,
-        "slot_recall": tracking.slot_recall,
-        "slot_f1": tracking.slot_f1,
-    } | {f"{domain}_joint_goal_accuracy": share for domain, share in tracking.by_domain.items()}
+    metrics = asdict(score(pairs))
+    for domain, share in metrics.pop("by_domain").items():
+        metrics[f"{domain}_joint_goal_accuracy"] = share
+    return metrics
 
 
 def _shares(prefix: str, verdicts: Sequence[Mapping[str, MultiwozVerdict]]) -> dict[str, float]:

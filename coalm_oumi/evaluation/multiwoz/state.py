@@ -35,7 +35,6 @@ class Tracking:
         slot_precision: Predicted slot values that are right.
         slot_recall: True slot values that were predicted.
         slot_f1: Their harmonic mean.
-        turns: How many turns were scored.
     """
 
     joint_goal_accuracy: float
@@ -44,7 +43,6 @@ class Tracking:
     slot_precision: float
     slot_recall: float
     slot_f1: float
-    turns: int
 
 
 def track(calls: Iterable[FunctionCall], before: Predicted | None = None) -> dict[str, str]:
@@ -99,7 +97,6 @@ def score(pairs: Sequence[tuple[Predicted, State]]) -> Tracking:
         slot_precision=_share(hits, guessed),
         slot_recall=_share(hits, true),
         slot_f1=_share(2 * hits, guessed + true),
-        turns=len(pairs),
     )
 
 

@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any
 from oumi.core.registry import register_evaluation_function
 
 from coalm_oumi.core.compat import reported_by_oumi
+from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.asked_model import check_model
+from coalm_oumi.evaluation.multiwoz import data as dialogues_of
+from coalm_oumi.evaluation.multiwoz import fetch, lead, llm_judge, page, result
+from coalm_oumi.evaluation.multiwoz.data import Dialogue
+from coalm_oumi.evaluation.multiwoz.database import Database
+from coalm_oumi.evaluation.multiwoz.models import Account
 from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
+from coalm_oumi.evaluation.multiwoz.result import JudgedDialogue
 from coalm_oumi.evaluation.options import takes
+from coalm_oumi.files.jsontext import write_jsonl
 
 if TYPE_CHECKING:
     # Oumi loads this module during its own imports. At that time, importing more of Oumi than
@@ -20,10 +28,6 @@ if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
     from oumi.core.evaluation.evaluation_result import EvaluationResult
     from oumi.core.inference import BaseInferenceEngine
-
-    from coalm_oumi.evaluation.multiwoz.data import Dialogue
-    from coalm_oumi.evaluation.multiwoz.models import Account
-    from coalm_oumi.evaluation.multiwoz.result import JudgedDialogue
 
 VERSION = 3
 """Raised when scores may move. The change log in this folder's README says what changed."""
@@ -54,30 +58,22 @@ def multiwoz(
         `num_samples`, tokens of agent, user and judge, their cost if prices are given, and the
         path of the table.
     """
-    from coalm_oumi.evaluation.multiwoz import data as dialogues_of
-    from coalm_oumi.evaluation.multiwoz import fetch, lead, result, second_judge
-    from coalm_oumi.evaluation.multiwoz.database import Database
-
     options = MultiwozOptions.from_options(data)
     check_model(config, options, options.label)
     dialogues = dialogues_of.read(
         fetch.local_file(options.path), version=options.version, split=options.split
     )[: task_params.num_samples]
     database = Database(fetch.local_databases(options.database))
-    folder = Path(config.output_dir) / options.label.removeprefix("coalm-oumi/").replace("/", ".")
+    folder = Path(config.output_dir) / results.file_name(options.label)
     records, spent = lead.lead(dialogues, database, inference_engine, options, config, folder)
     answers = None
     if options.judge:
-        answers, spent["judge"] = second_judge.judge(dialogues, records, options.judge, folder)
-    judged = [
-        result.judge_record(
-            dialogue,
-            records[dialogue.dialogue_id],
-            database,
-            None if answers is None else answers.get(dialogue.dialogue_id, {}),
-        )
-        for dialogue in dialogues
-    ]
+        answers, spent["judge"] = llm_judge.judge(dialogues, records, options.judge, folder)
+    judged: list[JudgedDialogue] = []
+    for dialogue in dialogues:
+        name = dialogue.dialogue_id
+        by_llm = None if answers is None else answers.get(name, {})
+        judged.append(result.judge_record(dialogue, records[name], database, by_llm))
     return _written(options, config, folder, dialogues, judged, spent)
 
 
@@ -90,12 +86,6 @@ def _written(
     spent: Mapping[str, Account],
 ) -> EvaluationResult:
     """Writes pages and verdicts, and returns the metrics."""
-    from coalm_oumi.evaluation import results
-    from coalm_oumi.evaluation.multiwoz import lead, page, result
-    from coalm_oumi.files import provenance
-    from coalm_oumi.files.jsontext import write_jsonl
-    from coalm_oumi.rendering import prompts
-
     metrics = result.summarise(judged, with_states=not options.user)
     names = [name for name in (config.model.model_name, config.model.adapter_model) if name]
     title = f"{options.label}: {' + '.join(names)}"
@@ -111,9 +101,6 @@ def _written(
         "table": str(index.relative_to(config.output_dir)),
         "answers": str(verdicts.relative_to(config.output_dir)),
         "task_version": VERSION,
-        "made_with": {
-            **provenance.made_with(prompts=prompts.fingerprint_of(lead.templates())),
-            "samples": provenance.samples_hash([d.dialogue_id for d in dialogues]),
-        },
+        "made_with": results.made_with(lead.templates(), [d.dialogue_id for d in dialogues]),
     }
     return results.for_oumi(options.label, values)

@@ -92,13 +92,6 @@ _ALIASES = {
 }  # fmt: skip
 """Other names for the same slots, AutoTOD's among them."""
 
-_BOOKED: Mapping[str, tuple[str, ...]] = {
-    "restaurant": ("name", "people", "day", "time"),
-    "hotel": ("name", "people", "day", "stay"),
-    "train": ("trainID", "people"),
-    "taxi": ("departure", "destination", "leaveAt", "arriveBy"),
-}
-
 _SYMBOLS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 """The characters of reference numbers. I, O, 0 and 1 are easily misread."""
 
@@ -183,10 +176,15 @@ class World(BaseEnvironment):
         """Reads a call under the tools' own names, with every value as text.
 
         Raises:
-            ToolError: There is no such tool, or it takes no such arguments.
+            ToolError: There is no such tool, an argument is unknown or is not one value, or a
+                required one is missing.
         """
         function = _function(call.name)
-        return FunctionCall(function.name, named_arguments(function, call))
+        arguments = _given_arguments(function, call)
+        missing = [slot for slot in function.required if slot not in arguments]
+        if missing:
+            raise ToolError(f"`{function.name}` still needs {', '.join(missing)}")
+        return FunctionCall(function.name, arguments)
 
     def step(self, calls: list[tuple[str, dict[str, Json]]]) -> list[ToolResult]:
         """Runs calls in order.
@@ -194,13 +192,12 @@ class World(BaseEnvironment):
         Raises:
             ToolError: One cannot be carried out. The message says what would be right.
         """
-        return [ToolResult(output=self._run(name, arguments)) for name, arguments in calls]
-
-    def _run(self, name: str, arguments: Mapping[str, str]) -> Json:
-        action, _, domain = name.partition("_")
-        if action == "query":
-            return self._query(domain, arguments)
-        return self._booking(domain, arguments)
+        results: list[ToolResult] = []
+        for name, arguments in calls:
+            action, _, domain = name.partition("_")
+            run = self._query if action == "query" else self._booking
+            results.append(ToolResult(output=run(domain, arguments)))
+        return results
 
     def bookings(self) -> list[Booking]:
         """Returns what was booked, in order."""
@@ -243,9 +240,8 @@ class World(BaseEnvironment):
                 raise ToolError(f"day: expected a day of the week, found `{value}`")
             if slot in ("time", "leaveAt", "arriveBy") and not re.fullmatch(r"\d\d:\d\d", value):
                 raise ToolError(f"{slot}: expected a time as hh:mm, found `{value}`")
-        missing = [
-            s for s in _BOOKED[domain] if s not in record and s not in ("leaveAt", "arriveBy")
-        ]
+        # A call that gives `dontcare` has the argument, but nothing to book.
+        missing = [slot for slot in _BY_NAME[f"book_{domain}"].required if slot not in record]
         if missing:
             raise ToolError(f"still needed: {', '.join(missing)}")
         if domain == "taxi":
@@ -274,20 +270,8 @@ def _function(name: str) -> Function:
     return function
 
 
-def named_arguments(function: Function, call: FunctionCall) -> dict[str, str]:
-    """Returns a call's arguments as text under the function's own names, empty ones left out.
-
-    Raises:
-        ToolError: An argument is unknown or is not one value, or a required one is missing.
-    """
-    arguments = _given_arguments(function, call)
-    missing = [slot for slot in function.required if slot not in arguments]
-    if missing:
-        raise ToolError(f"`{function.name}` still needs {', '.join(missing)}")
-    return arguments
-
-
 def _given_arguments(function: Function, call: FunctionCall) -> dict[str, str]:
+    """Returns a call's arguments as text under the function's own names, empty ones left out."""
     known = (*function.required, *function.optional)
     arguments: dict[str, str] = {}
     for name, value in call.arguments.items():
