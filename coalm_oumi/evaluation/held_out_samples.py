@@ -2,7 +2,6 @@
 # pyright: standard
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +20,6 @@ from coalm_oumi.rendering import prompts
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig
     from oumi.core.inference import BaseInferenceEngine
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutAnswer:
-    """A sample and the model's answer."""
-
-    sample: Sample
-    response: str
 
 
 class HeldOut(TaskOptions):
@@ -73,13 +64,12 @@ class HeldOut(TaskOptions):
         )
         split = None if is_split else "validation"
         table = select(read_samples(files), selection, place=self.dataset_path, split=split)
-        return [
-            Sample.from_record(
-                {**_OWN, "dialogue_id": str(index), **dict(row)},
-                where=f"{self.dataset_path}, held-out record {index}",
-            )
-            for index, row in enumerate(table)
-        ]
+        samples: list[Sample] = []
+        for index, row in enumerate(table):
+            record = {**_OWN, "dialogue_id": str(index), **dict(row)}
+            where = f"{self.dataset_path}, held-out record {index}"
+            samples.append(Sample.from_record(record, where=where))
+        return samples
 
 
 _OWN = {"source": "own", "domain": "tod"}
@@ -88,29 +78,24 @@ _OWN = {"source": "own", "domain": "tod"}
 
 def ask(
     engine: "BaseInferenceEngine", config: "EvaluationConfig", name: str, samples: Sequence[Sample]
-) -> list[HeldOutAnswer]:
+) -> list[str]:
     """Generates one answer per sample, and records it under the name of the task.
 
     Raises:
         CoalmError: The engine failed at some. The other answers are kept.
     """
-    questions = [
-        Question(
-            key=f"{index}/{sample.dialogue_id}",
-            messages=[Message(role=Role.USER, content=_user_message(sample))],
-        )
-        for index, sample in enumerate(samples)
-    ]
+    questions: list[Question] = []
+    for index, sample in enumerate(samples):
+        content = prompts.render("alpaca", instruction=sample.instruction, input=sample.input)
+        message = Message(role=Role.USER, content=content)
+        questions.append(Question(f"{index}/{sample.dialogue_id}", [message]))
     with RecordedModel(engine, config, name) as model:
-        return [HeldOutAnswer(*pair) for pair in zip(samples, model.ask(questions), strict=True)]
-
-
-def _user_message(sample: Sample) -> str:
-    return prompts.render("alpaca", instruction=sample.instruction, input=sample.input)
+        return model.ask(questions)
 
 
 def record(
-    answer: HeldOutAnswer,
+    sample: Sample,
+    response: str,
     *,
     correct: bool,
     unreadable: str | None,
@@ -119,14 +104,13 @@ def record(
     parts: results.Parts | None = None,
 ) -> results.AnswerRecord:
     """Returns the record of an answer to a sample of a mixture."""
-    sample = answer.sample
     found: results.AnswerRecord = {
         "dialogue_id": sample.dialogue_id,
         "source": sample.source,
         "offered": sample.instruction,
         "input": sample.input,
         "target": sample.output,
-        "response": answer.response,
+        "response": response,
         "correct": correct,
         "unreadable": unreadable,
     }

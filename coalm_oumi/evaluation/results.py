@@ -9,6 +9,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from coalm_oumi.core import compat
+from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, JsonValue, dumps
 from coalm_oumi.core.options import first_problem
@@ -77,7 +78,7 @@ def file_name(label: str) -> str:
 
 def as_json(calls: Sequence[FunctionCall]) -> list[dict[str, JsonValue]]:
     """Returns calls as the records of Figure 5."""
-    return [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
+    return [call.as_record() for call in calls]
 
 
 def as_signatures(tools: Sequence[Json]) -> str:
@@ -139,20 +140,30 @@ def write(
     plain = [json.loads(dumps(found), parse_constant=str) for found in records]
     write_jsonl(Path(config.output_dir) / file, plain)
     readable = sum(found["unreadable"] is None for found in records)
+    samples = [[found.get("dialogue_id"), found["input"], found["target"]] for found in records]
     values = {
         **metrics,
         "readable": readable / len(records),
         "num_samples": len(records),
         "answers": str(file),
         "task_version": version,
-        "made_with": {
-            **provenance.made_with(data=data, prompts=prompts.fingerprint_of(templates)),
-            "samples": provenance.samples_hash(
-                [[found.get("dialogue_id"), found["input"], found["target"]] for found in records]
-            ),
-        },
+        "made_with": made_with(templates, samples, data),
     }
     return for_oumi(label, values)
+
+
+def made_with(
+    templates: Sequence[str], samples: Sequence[Json], data: Path | None = None
+) -> dict[str, Json]:
+    """Describes what a task was run with, so that results are compared of the same questions only.
+
+    Args:
+        templates: The prompt templates that it renders.
+        samples: What names each sample, in their order.
+        data: The mixture that it asks, if any.
+    """
+    made = provenance.made_with(data=data, prompts=prompts.fingerprint_of(templates))
+    return {**made, "samples": digest(samples)}
 
 
 def read_answers(file: Path) -> list[AnswerRecord]:

@@ -5,7 +5,6 @@ import functools
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -45,11 +44,6 @@ def packages() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             installed[name] = version(name)
     return installed
-
-
-def samples_hash(names: Sequence[Json]) -> str:
-    """Identifies a selection of samples by a hash."""
-    return digest(names)
 
 
 def data_hash(path: Path) -> str | None:

@@ -2,6 +2,7 @@ import json
 import subprocess
 from pathlib import Path
 
+from coalm_oumi.core.digest import digest
 from coalm_oumi.files import provenance
 from coalm_oumi.rendering import prompts
 from tests.conftest import REPO
@@ -34,5 +35,5 @@ def test_a_mixture_is_known_by_its_content(mixture: Path, tmp_path: Path):
 
 
 def test_samples_are_known_by_their_names():
-    assert provenance.samples_hash(["a", "b"]) != provenance.samples_hash(["b", "a"])
-    assert provenance.samples_hash([["\ud800"]])
+    assert digest(["a", "b"]) != digest(["b", "a"])
+    assert digest([["\ud800"]])

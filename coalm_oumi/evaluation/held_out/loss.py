@@ -54,7 +54,7 @@ def target_loss(engine: "BaseInferenceEngine", samples: Sequence[Sample]) -> Tar
 
 
 def _mean_loss(model: Any, input_ids: list[int], labels: list[int]) -> float:
-    import torch
+    import torch  # slow to import, and only the native engine gets here
 
     with torch.inference_mode():
         ids, targets = (torch.tensor([row], device=model.device) for row in (input_ids, labels))

@@ -1,50 +1,23 @@
-"""Dialogue state tracking: joint goal accuracy and slot F1."""
+"""Dialogue state tracking: slot precision, recall and F1.
+
+Joint goal accuracy is the share of right answers.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
 
 from coalm_oumi.evaluation import results
 from coalm_oumi.formats.states import DialogueState
 
 
-def joint_goal_accuracy(
-    predicted: Sequence[DialogueState | None], expected: Sequence[DialogueState]
-) -> float:
-    """Returns the share of turns whose whole state (domain and every slot) is right.
-
-    Args:
-        predicted: One state per turn; None if the answer could not be read.
-        expected: The true states, as many.
-
-    Returns:
-        A share in [0, 1]; 0 for no turns.
-    """
-    pairs = list(zip(predicted, expected, strict=True))
-    return sum(guess == truth for guess, truth in pairs) / len(pairs) if pairs else 0.0
-
-
-def slot_f1(
-    predicted: Sequence[DialogueState | None], expected: Sequence[DialogueState]
-) -> tuple[float, float, float]:
-    """Micro-averaged precision, recall and F1 over (domain, slot, value) triples.
-
-    Args:
-        predicted: One state per turn; None if the answer could not be read.
-        expected: The true states, as many.
-
-    Returns:
-        Precision, recall and F1, each in [0, 1]; 0 for no turns.
-    """
-    parts = [slot_parts(guess, truth) for guess, truth in zip(predicted, expected, strict=True)]
-    found = results.shares(parts)
-    precision, recall, f1 = (
-        found.get(f"slot_{name}", 0.0) for name in ("precision", "recall", "f1")
-    )
-    return precision, recall, f1
-
-
 def slot_parts(guess: DialogueState | None, truth: DialogueState) -> results.Parts:
-    """Returns one turn's contribution to slot precision, recall and F1."""
+    """Returns one turn's contribution to slot precision, recall and F1.
+
+    Over all turns they are micro-averaged over triples of domain, slot and value.
+
+    Args:
+        guess: The state; None if the answer could not be read.
+        truth: The true state.
+    """
     guesses = guess.triples() if guess else Counter[tuple[str, str, str]]()
     truths = truth.triples()
     hits = (guesses & truths).total()

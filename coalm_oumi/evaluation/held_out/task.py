@@ -18,7 +18,7 @@ from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.failures import classify
 from coalm_oumi.evaluation.held_out.loss import target_loss
-from coalm_oumi.evaluation.held_out.metrics import joint_goal_accuracy, slot_parts
+from coalm_oumi.evaluation.held_out.metrics import slot_parts
 from coalm_oumi.evaluation.held_out_samples import HeldOut
 from coalm_oumi.evaluation.options import takes
 from coalm_oumi.formats import calls
@@ -75,16 +75,19 @@ def state_tracking(
     check_model(config, held_out, label)
     samples = _tod_samples(held_out)[: task_params.num_samples]
     expected = [_target(sample, held_out.dataset_path) for sample in samples]
-    answers = generation.ask(inference_engine, config, results.file_name(label), samples)
-    read = [_read(parse_state, answer.response) for answer in answers]
-    predicted = [state for state, _ in read]
-    parts = [slot_parts(*pair) for pair in zip(predicted, expected, strict=True)]
-    accuracy = joint_goal_accuracy(predicted, expected)
-    metrics = {"joint_goal_accuracy": accuracy, **results.shares(parts)}
-    records = [
-        generation.record(answer, correct=state == truth, unreadable=reason, parts=part)
-        for answer, (state, reason), truth, part in zip(answers, read, expected, parts, strict=True)
-    ]
+    responses = generation.ask(inference_engine, config, results.file_name(label), samples)
+    parts: list[results.Parts] = []
+    records: list[results.AnswerRecord] = []
+    for sample, response, truth in zip(samples, responses, expected, strict=True):
+        state, reason = _read(parse_state, response)
+        part = slot_parts(state, truth)
+        parts.append(part)
+        records.append(
+            generation.record(
+                sample, response, correct=state == truth, unreadable=reason, parts=part
+            )
+        )
+    metrics = {"joint_goal_accuracy": results.share_correct(records), **results.shares(parts)}
     return _on_held_out(label, metrics, config, records, held_out)
 
 
@@ -92,7 +95,7 @@ def _with_calls(held_out: HeldOut) -> list[tuple[Sample, list[FunctionCall]]]:
     """Reads the held-out samples whose target is a list of calls."""
     asked: list[tuple[Sample, list[FunctionCall]]] = []
     for sample in held_out.samples(["la"]):
-        target = _calls_or_none(sample.output)
+        target, _ = _read(calls.parse_json, sample.output)
         if target is not None:
             asked.append((sample, target))
     if not asked:
@@ -133,14 +136,19 @@ def function_calling(
     label = held_out.label("coalm-oumi/function_calling")
     check_model(config, held_out, label)
     samples = [sample for sample, _ in asked]
-    answers = generation.ask(inference_engine, config, results.file_name(label), samples)
+    responses = generation.ask(inference_engine, config, results.file_name(label), samples)
     records: list[results.AnswerRecord] = []
-    for answer, (_, target) in zip(answers, asked, strict=True):
-        guess, reason = _read(calls.parse_json, answer.response)
+    for (sample, target), response in zip(asked, responses, strict=True):
+        guess, reason = _read(calls.parse_json, response)
         failure = classify(guess, target)
         records.append(
             generation.record(
-                answer, correct=failure is None, unreadable=reason, parsed=guess, failure=failure
+                sample,
+                response,
+                correct=failure is None,
+                unreadable=reason,
+                parsed=guess,
+                failure=failure,
             )
         )
     metrics = {"ast_match": results.share_correct(records)}
@@ -176,15 +184,11 @@ def any_target(
     label = held_out.label("coalm-oumi/held_out")
     check_model(config, held_out, label)
     samples = held_out.samples(None)[: task_params.num_samples]
-    answers = generation.ask(inference_engine, config, results.file_name(label), samples)
-    records = [
-        generation.record(
-            answer,
-            correct=answer.response.strip() == answer.sample.output.strip(),
-            unreadable=None,
-        )
-        for answer in answers
-    ]
+    responses = generation.ask(inference_engine, config, results.file_name(label), samples)
+    records: list[results.AnswerRecord] = []
+    for sample, response in zip(samples, responses, strict=True):
+        is_right = response.strip() == sample.output.strip()
+        records.append(generation.record(sample, response, correct=is_right, unreadable=None))
     metrics = {"exact_match": results.share_correct(records)}
     loss = target_loss(inference_engine, samples)
     if loss is None:
@@ -225,10 +229,6 @@ def _target(sample: Sample, place: str) -> DialogueState:
         raise CoalmError(
             f"{place}: {sample.dialogue_id}: its target is not a dialogue state: {error}"
         ) from error
-
-
-def _calls_or_none(text: str) -> list[FunctionCall] | None:
-    return _read(calls.parse_json, text)[0]
 
 
 def _read(parse: Callable[[str], _Read], text: str) -> tuple[_Read | None, str | None]:

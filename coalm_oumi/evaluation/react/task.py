@@ -14,7 +14,7 @@ from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.asked_model import check_model
-from coalm_oumi.evaluation.held_out_samples import HeldOut, ask
+from coalm_oumi.evaluation.held_out_samples import HeldOut, ask, record
 from coalm_oumi.evaluation.options import takes
 from coalm_oumi.evaluation.react.data import Kind, ReactQuestion, questions
 from coalm_oumi.evaluation.react.metrics import ReactVerdict, judge, metrics, parts
@@ -82,13 +82,9 @@ def react(
     label = held_out.label(TASK)
     check_model(config, held_out, label)
     samples = [question.sample for question in asked]
-    answers = ask(inference_engine, config, results.file_name(label), samples)
-    verdicts = [
-        judge(question, answer.response) for question, answer in zip(asked, answers, strict=True)
-    ]
-    records = [
-        _record(verdict, answer.response) for verdict, answer in zip(verdicts, answers, strict=True)
-    ]
+    responses = ask(inference_engine, config, results.file_name(label), samples)
+    verdicts = [judge(*pair) for pair in zip(asked, responses, strict=True)]
+    records = [_record(*pair) for pair in zip(verdicts, responses, strict=True)]
     return results.write(
         label,
         metrics(verdicts),
@@ -119,21 +115,15 @@ class ReactRecord(results.AnswerRecord):
 
 
 def _record(verdict: ReactVerdict, response: str) -> ReactRecord:
-    sample = verdict.question.sample
-    record: ReactRecord = {
-        "dialogue_id": sample.dialogue_id,
-        "source": sample.source,
-        "kind": verdict.question.kind,
-        "offered": sample.instruction,
-        "input": sample.input,
-        "target": sample.output,
-        "response": response,
-        "correct": verdict.correct,
-        "unreadable": verdict.unreadable,
-        "parts": {name: list(part) for name, part in parts(verdict).items()},
-    }
-    if verdict.answer is not None and verdict.question.kind != "response":
-        record["parsed"] = results.as_json(verdict.answer.calls)
-    if verdict.failure is not None:
-        record["failure"] = verdict.failure.value
-    return record
+    kind = verdict.question.kind
+    answer = None if kind == "response" else verdict.answer
+    found = record(
+        verdict.question.sample,
+        response,
+        correct=verdict.correct,
+        unreadable=verdict.unreadable,
+        parsed=answer.calls if answer else None,
+        failure=verdict.failure,
+        parts=parts(verdict),
+    )
+    return {**found, "kind": kind}

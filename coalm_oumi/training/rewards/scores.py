@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.sample import Sample
-from coalm_oumi.evaluation.held_out.metrics import slot_f1
+from coalm_oumi.evaluation import results
+from coalm_oumi.evaluation.held_out.metrics import slot_parts
 from coalm_oumi.evaluation.matching import ast_match, same_call, same_value
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.training.rewards.answers import ReadAnswer, read, target
@@ -53,9 +54,9 @@ def match(text: str, sample: Sample) -> float:
     if answer is None:
         return 0.0
     if answer.state is not None and expected.state is not None:
-        return (
-            1.0 if answer.state == expected.state else slot_f1([answer.state], [expected.state])[2]
-        )
+        if answer.state == expected.state:
+            return 1.0
+        return results.shares([slot_parts(answer.state, expected.state)])["slot_f1"]
     return float(ast_match(answer.calls, expected.calls))
 
 

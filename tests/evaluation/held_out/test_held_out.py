@@ -13,9 +13,10 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation.held_out import task as tasks
 from coalm_oumi.evaluation.held_out.loss import target_loss
-from coalm_oumi.evaluation.held_out.metrics import joint_goal_accuracy, slot_f1
+from coalm_oumi.evaluation.held_out.metrics import slot_parts
 from coalm_oumi.evaluation.held_out_samples import HeldOut
 from coalm_oumi.evaluation.matching import ast_match, same_value
+from coalm_oumi.evaluation.results import shares
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.formats.states import DialogueState, StateError, parse_state
 
@@ -43,11 +44,10 @@ def test_what_is_no_state(text: str):
         parse_state(text)
 
 
-def test_joint_goal_accuracy_needs_the_whole_state():
-    truth = [state("a", x="1", y="2")] * 4
-    guesses = [truth[0], state("a", x="1"), state("b", x="1", y="2"), None]
-    assert joint_goal_accuracy(guesses, truth) == 0.25
-    assert joint_goal_accuracy([], []) == 0
+def test_a_state_is_right_as_a_whole():
+    truth = state("a", x="1", y="2")
+    guesses = [state("a", y="2", x="1"), state("a", x="1"), state("b", x="1", y="2"), None]
+    assert [guess == truth for guess in guesses] == [True, False, False, False]
 
 
 def test_slot_f1_is_scikit_learns_micro_average():
@@ -65,8 +65,9 @@ def test_slot_f1_is_scikit_learns_micro_average():
         binarizer.transform([set(s.triples()) for s in guesses]),
         average="micro",
     )[:3]
-    assert slot_f1(guesses, truth) == pytest.approx(expected)
-    assert slot_f1([None], truth[:1]) == (0.0, 0.0, 0.0)
+    found = shares(map(slot_parts, guesses, truth))
+    assert list(found.values()) == pytest.approx(expected)
+    assert set(shares([slot_parts(None, truth[0])]).values()) == {0.0}
 
 
 def test_same_value_keeps_types():
