@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--version", choices=VERSIONS, default="v3")
     options = parser.parse_args()
     random_, version = random.Random(options.seed), VERSIONS[options.version]
-    style = styles.by_name("bfcl")
+    style = styles.STYLES["bfcl"]
     categories = [name for name in version.groups["all"] if name != "memory_vector"]
     with BfclWorker(version) as worker:
         entries = [e for category in categories for e in worker.questions(category)]

@@ -414,7 +414,7 @@ def the_style_suits_the_engine(config: EvaluationConfig, monkeypatch: pytest.Mon
             assert config.inference_engine != "VLLM" or config.model.tool_call_parser
         for version in (V3, V4):
             if task.task_name == version.task:
-                style = styles.by_name({"official": "bfcl"}.get(data["style"], data["style"]))
+                style = styles.STYLES[{"official": "bfcl"}.get(data["style"], data["style"])]
                 assert categories(version, data["categories"], style)
 
 

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from oumi.core.types.conversation import Message, Role
-from oumi.core.types.tool_call import FunctionCall as NativeFunction
-from oumi.core.types.tool_call import ToolCall
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, is_list, is_object, loads_model
+from coalm_oumi.core.jsontext import Json, is_list, is_object, loads_model
 from coalm_oumi.formats import calls, native
 from coalm_oumi.formats.calls import CallError, FunctionCall
 from coalm_oumi.llm.recorded import PROBE_TOOL
+from coalm_oumi.llm.text import tool_call
 from coalm_oumi.rendering import prompts
 
 if TYPE_CHECKING:
@@ -40,19 +39,8 @@ FunctionRecord = Mapping[str, Json]
 """A function as a benchmark describes it: `name`, `description` and `parameters`."""
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionPrompt:
-    """The parts of a question that each style puts together in its way.
-
-    Attributes:
-        messages: The conversation.
-        functions: The functions.
-        prompted: The conversation with the functions in BFCL's default prompt, where it has one.
-    """
-
-    messages: Sequence[ChatRecord]
-    functions: Sequence[FunctionRecord]
-    prompted: Sequence[ChatRecord] | None = None
+Conversation = Sequence[ChatRecord]
+"""The messages of a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +51,8 @@ class Style:
         name: Its name in recipes.
         form: The form of its answers.
         native: Whether the functions are given as tools, to the chat template or the API.
-        ask: Writes the first turn.
+        ask: Writes the first turn, from its messages, the functions, and the same messages with the
+            functions in BFCL's default prompt.
         say: Writes a later turn of the user.
         tell: Writes the assistant's step and the results of its calls.
         official: Writes an answer for BFCL's decoder of this form; empty if it is in no form.
@@ -72,33 +61,18 @@ class Style:
     name: str
     form: Form
     native: bool
-    ask: Callable[[FunctionPrompt], list[Message]]
-    say: Callable[[Sequence[ChatRecord]], list[Message]]
+    ask: Callable[[Conversation, Sequence[FunctionRecord], Conversation], list[Message]]
+    say: Callable[[Conversation], list[Message]]
     tell: Callable[[str, Sequence[str], Sequence[str]], list[Message]]
     official: Callable[[str], str]
 
 
-def by_name(name: str) -> Style:
-    """Returns a style.
-
-    Raises:
-        CoalmError: No style has that name.
-    """
-    if name not in STYLES:
-        raise CoalmError(f"unknown prompt style {name!r}; use one of {', '.join(STYLES)}")
-    return STYLES[name]
-
-
-def _messages(records: Sequence[ChatRecord]) -> list[Message]:
+def _messages(records: Conversation) -> list[Message]:
     roles = {"agent": "assistant", "AI": "assistant", "User": "user"}
     return [
         Message(role=Role(roles.get(record["role"], record["role"])), content=record["content"])
         for record in records
     ]
-
-
-def _step(answer: str, results: Sequence[Message]) -> list[Message]:
-    return [Message(role=Role.ASSISTANT, content=answer), *results]
 
 
 # --- Figure 5: a JSON list ---
@@ -120,26 +94,28 @@ def flat_function(function: FunctionRecord) -> dict[str, Json]:
     return {**function, "parameters": parameters}
 
 
-def _figure_5(prompt: FunctionPrompt) -> list[Message]:
-    instruction = prompts.render("hammer", tools=[flat_function(f) for f in prompt.functions])
-    text = prompts.render("alpaca", instruction=instruction, input=_query(prompt.messages))
+def _figure_5(
+    messages: Conversation, functions: Sequence[FunctionRecord], prompted: Conversation
+) -> list[Message]:
+    instruction = prompts.render("hammer", tools=[flat_function(f) for f in functions])
+    text = prompts.render("alpaca", instruction=instruction, input=_query(messages))
     return [Message(role=Role.USER, content=text)]
 
 
-def _query(messages: Sequence[ChatRecord]) -> str:
+def _query(messages: Conversation) -> str:
     if len(messages) == 1:
         return prompts.render("query", query=messages[0]["content"])
     return prompts.render("api_bank_query", messages=messages)
 
 
-def _figure_5_say(messages: Sequence[ChatRecord]) -> list[Message]:
+def _figure_5_say(messages: Conversation) -> list[Message]:
     return [Message(role=Role.USER, content=_query(messages))]
 
 
 def _figure_5_tell(answer: str, called: Sequence[str], results: Sequence[str]) -> list[Message]:
     steps = list(zip(called, results, strict=True))
     text = prompts.render("tool_results", steps=steps)
-    return _step(answer, [Message(role=Role.USER, content=text)])
+    return [Message(role=Role.ASSISTANT, content=answer), Message(role=Role.USER, content=text)]
 
 
 def read_list(text: str) -> list[FunctionCall]:
@@ -162,34 +138,17 @@ def read_list(text: str) -> list[FunctionCall]:
 # --- BFCL's default prompt mode: a list in brackets ---
 
 
-def _bfcl(prompt: FunctionPrompt) -> list[Message]:
-    if prompt.prompted is None:
-        raise CoalmError(
-            "the prompt style `bfcl` takes its prompt from bfcl-eval, for BFCL's questions only; "
-            "use `coalm` or `native`"
-        )
-    return _messages(prompt.prompted)
-
-
 def _bfcl_tell(answer: str, called: Sequence[str], results: Sequence[str]) -> list[Message]:
-    return _step(answer, [Message(role=Role.TOOL, content=result) for result in results])
+    told = [Message(role=Role.TOOL, content=result) for result in results]
+    return [Message(role=Role.ASSISTANT, content=answer), *told]
 
 
 # --- Native tool calling ---
 
 
-def _native(prompt: FunctionPrompt) -> list[Message]:
-    return _messages(prompt.messages)
-
-
 def _native_tell(answer: str, called: Sequence[str], results: Sequence[str]) -> list[Message]:
-    tool_calls = [
-        ToolCall(
-            id=f"call{number:05}",  # Mistral's chat template wants nine letters and digits
-            function=NativeFunction(name=call.name, arguments=dumps(dict(call.arguments))),
-        )
-        for number, call in enumerate(native.read_native(answer))
-    ]
+    called_now = native.read_native(answer)
+    tool_calls = [tool_call(call, f"call{number:05}") for number, call in enumerate(called_now)]
     told = [
         Message(role=Role.TOOL, content=result, tool_call_id=call.id)
         for call, result in zip(tool_calls, results, strict=True)
@@ -220,7 +179,7 @@ STYLES: Mapping[str, Style] = {
             name="bfcl",
             form="bracket",
             native=False,
-            ask=_bfcl,
+            ask=lambda messages, functions, prompted: _messages(prompted),
             say=_messages,
             tell=_bfcl_tell,
             official=str,
@@ -229,7 +188,7 @@ STYLES: Mapping[str, Style] = {
             name="native",
             form="json",
             native=True,
-            ask=_native,
+            ask=lambda messages, functions, prompted: _messages(messages),
             say=_messages,
             tell=_native_tell,
             official=_native_official,

@@ -11,7 +11,6 @@ from oumi.core.types.conversation import Role
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import styles
 from coalm_oumi.evaluation.failures import Failure, classify
-from coalm_oumi.evaluation.styles import FunctionPrompt
 from coalm_oumi.formats import calls, native
 from coalm_oumi.formats.calls import CallError, FunctionCall
 from tests.support.damage import SNIPPETS
@@ -69,9 +68,8 @@ def test_damaged_answers_raise_only_the_readers_error(text: str):
 
 
 def test_figure_5_is_asked_as_its_model_was_trained():
-    style = styles.by_name("coalm")
-    prompt = FunctionPrompt([{"role": "user", "content": "For Monday."}], [FUNCTION])
-    (message,) = style.ask(prompt)
+    style = styles.STYLES["coalm"]
+    (message,) = style.ask([{"role": "user", "content": "For Monday."}], [FUNCTION], [])
     assert message.role == Role.USER
     described = {
         **FUNCTION,
@@ -85,7 +83,7 @@ def test_figure_5_is_asked_as_its_model_was_trained():
 
 
 def test_native_calls_and_results_are_told_apart():
-    style = styles.by_name("native")
+    style = styles.STYLES["native"]
     answer = '[{"name": "book", "arguments": {"day": "Monday"}}, {"name": "now", "arguments": {}}]'
     assistant, first, second = style.tell(answer, ["", ""], ["booked", "noon"])
     assert [call.function.name for call in assistant.tool_calls or []] == ["book", "now"]
@@ -95,9 +93,9 @@ def test_native_calls_and_results_are_told_apart():
 
 def test_native_calls_left_in_the_text_are_written_for_the_official_decoder():
     text = 'So: <tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
-    official = styles.by_name("native").official(text)
+    official = styles.STYLES["native"].official(text)
     assert calls.parse_json(official) == [FunctionCall("f", {"x": 1})]
-    assert styles.by_name("native").official("No.") == ""
+    assert styles.STYLES["native"].official("No.") == ""
 
 
 def test_figure_5_is_read_as_strictly_as_hammers_decoder_in_bfcl():
@@ -133,9 +131,9 @@ def test_a_chat_template_that_leaves_tools_out_is_refused():
     def engine(template: str) -> Any:
         return SimpleNamespace(_tokenizer=Tokenizer(template))
 
-    style = styles.by_name("native")
+    style = styles.STYLES["native"]
     without, with_ = "{{ messages[0].content }}", "{{ tools }}{{ messages[0].content }}"
     styles.check_template(style, engine(with_))
-    styles.check_template(styles.by_name("bfcl"), engine(without))
+    styles.check_template(styles.STYLES["bfcl"], engine(without))
     with pytest.raises(CoalmError, match="leaves out functions"):
         styles.check_template(style, engine(without))

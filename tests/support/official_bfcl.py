@@ -94,7 +94,7 @@ def evaluate(
 ) -> Officially:
     """Runs `bfcl evaluate` on our result files, by prompt style, and on scores of another model."""
     for style, found in answered.items():
-        run.write_results(root, version, styles.by_name(style), found)
+        run.write_results(root, version, styles.STYLES[style], found)
     random_ = random.Random(1)
     sizes, accuracies = {}, {}
     for category in version.groups["all"]:

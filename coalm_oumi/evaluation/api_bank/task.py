@@ -58,8 +58,8 @@ def api_bank(
     check_model(config, options, options.label)
     style = prompt.by_name(options.style)
     if style.native:
-        styles.check_engine(styles.by_name("native"), config)
-        styles.check_template(styles.by_name("native"), inference_engine)
+        styles.check_engine(styles.STYLES["native"], config)
+        styles.check_template(styles.STYLES["native"], inference_engine)
     file = api_bank_data.locate(options.path)
     entries = api_bank_data.read(file)
     if task_params.num_samples is not None and task_params.num_samples < len(entries):

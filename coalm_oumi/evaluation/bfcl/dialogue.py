@@ -1,5 +1,6 @@
 """The conversations: calls are executed and their results fed back, as in BFCL."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation.bfcl.client import BfclEntry, BfclWorker
 from coalm_oumi.evaluation.bfcl.execution import ExecutedStep, Executor
 from coalm_oumi.evaluation.bfcl.official import Official
-from coalm_oumi.evaluation.styles import ChatRecord, FunctionPrompt, Style
+from coalm_oumi.evaluation.styles import ChatRecord, Style
 from coalm_oumi.llm.recorded import Question, RecordedModel
 from coalm_oumi.llm.waiting import Batches
 
@@ -38,7 +39,7 @@ class Asking:
 
 def opening(entry: BfclEntry, style: Style) -> list[Message]:
     """Returns the first turn of a sample in a prompt style."""
-    return style.ask(FunctionPrompt(entry.turns[0], entry.functions, entry.prompted))
+    return style.ask(entry.turns[0], entry.functions, entry.prompted)
 
 
 def converse(
@@ -69,13 +70,13 @@ def converse(
             for entry, request in zip(begun, requests, strict=True)
         ]
     else:
-        talks = [_Talk(entry, style) for entry in begun]
+        talks = [_StyledTalk(entry, style) for entry in begun]
     # The worker answers one request at a time. What comes meanwhile is its next one, so that
     # searches of the web run side by side.
-    desk: Batches[tuple[AnyTalk, str], None] = Batches(lambda heard: _take(asking, heard))
+    desk: Batches[tuple[_Talk, str], None] = Batches(lambda heard: _take(asking, heard))
     with tqdm(total=sum(len(entry.turns) for entry in entries), desc="turns") as bar:
 
-        async def lead(talk: AnyTalk) -> None:
+        async def lead(talk: _Talk) -> None:
             while not talk.finished:
                 before = talk.turn
                 await desk.get((talk, await asking.model.text(talk.question())))
@@ -89,9 +90,9 @@ def converse(
     return [(entry, talk.answers) for entry, talk in zip(begun, talks, strict=True)]
 
 
-def _take(asking: Asking, heard: Sequence[tuple["AnyTalk", str]]) -> list[None]:
+def _take(asking: Asking, heard: Sequence[tuple["_Talk", str]]) -> list[None]:
     """Takes an answer in each of some conversations: reads it, and executes its calls."""
-    acting: list[tuple[AnyTalk, ExecutedStep]] = []
+    acting: list[tuple[_Talk, ExecutedStep]] = []
     talks, answers = [talk for talk, _ in heard], [answer for _, answer in heard]
     for talk, answer, calls in zip(talks, *_read(asking, talks, answers), strict=True):
         if step := talk.hear(answer, calls):
@@ -103,7 +104,7 @@ def _take(asking: Asking, heard: Sequence[tuple["AnyTalk", str]]) -> list[None]:
 
 
 def _read(
-    asking: Asking, talks: Sequence["AnyTalk"], answers: Sequence[str]
+    asking: Asking, talks: Sequence["_Talk"], answers: Sequence[str]
 ) -> tuple[list[Json], list[list[str] | None]]:
     """Returns the answers as they are kept, and the calls in each."""
     worker, style = asking.worker, asking.style
@@ -117,26 +118,18 @@ def _read(
     return [reply["result"] for reply in replies], [reply["calls"] for reply in replies]
 
 
-class _OfficialTalk:
-    """One conversation that the package's handler holds in the worker, and where it stands."""
+class _Talk(ABC):
+    """One conversation, and where it stands."""
 
-    def __init__(
-        self, entry: BfclEntry, style: Official, worker: BfclWorker, request: Json
-    ) -> None:
+    def __init__(self, entry: BfclEntry) -> None:
         self.answers: list[list[Json]] = [[]]
         self.turn = 0
         self.finished = False
         self.entry = entry
-        self._style = style
-        self._worker = worker
-        self._request = request
 
     def question(self) -> Question:
-        return Question(
-            key=self._key(),
-            messages=self._style.messages(self._request),
-            tools=self._request.get("tools"),
-        )
+        """Returns what to ask the model next."""
+        return Question(self._key(), *self._asked())
 
     def hear(self, answer: Json, calls: Sequence[str] | None) -> ExecutedStep | None:
         """Takes an answer: returns what to execute, or goes to the next turn without calls."""
@@ -145,79 +138,80 @@ class _OfficialTalk:
         if calls:
             return ExecutedStep(key, self.entry, calls)
         self.turn += 1
-        if self.turn == len(self.entry.turns):
-            self.finished = True
-        else:
+        self.finished = self.turn == len(self.entry.turns)
+        if not self.finished:
+            self._say_next(answer)
             self.answers.append([])
-            self._step("turn", self.turn)
         return None
 
     def tell(self, step: ExecutedStep, results: Sequence[str]) -> None:
         """Takes what the calls of the last answer gave."""
-        if len(self.answers[-1]) > STEP_LIMIT:
-            self.finished = True
-        else:
-            self._step("results", list(results))
-
-    def _step(self, kind: str, value: Json) -> None:
-        (self._request,) = self._worker.step(self._style.model, [(self.entry, kind, value)])
+        self.finished = len(self.answers[-1]) > STEP_LIMIT
+        if not self.finished:
+            self._tell(step, results)
 
     def _key(self) -> str:
         place = f"{self.turn}/{len(self.answers[-1])}"
         return f"{self.entry.category}/{self.entry.index}/{place}"
 
+    @abstractmethod
+    def _asked(self) -> tuple[Sequence[Message], Sequence[Json] | None]:
+        """Returns the messages and the tools of the next question."""
 
-class _Talk:
-    """One conversation, and where it stands."""
+    @abstractmethod
+    def _say_next(self, answer: Json) -> None:
+        """Adds the last answer and the user's next turn."""
+
+    @abstractmethod
+    def _tell(self, step: ExecutedStep, results: Sequence[str]) -> None:
+        """Adds the last answer and what its calls gave."""
+
+
+class _OfficialTalk(_Talk):
+    """A conversation that the package's handler holds in the worker."""
+
+    def __init__(
+        self, entry: BfclEntry, style: Official, worker: BfclWorker, request: Json
+    ) -> None:
+        super().__init__(entry)
+        self._style = style
+        self._worker = worker
+        self._request = request
+
+    def _asked(self) -> tuple[Sequence[Message], Sequence[Json] | None]:
+        return self._style.messages(self._request), self._request.get("tools")
+
+    def _say_next(self, answer: Json) -> None:
+        self._step("turn", self.turn)
+
+    def _tell(self, step: ExecutedStep, results: Sequence[str]) -> None:
+        self._step("results", list(results))
+
+    def _step(self, kind: str, value: Json) -> None:
+        (self._request,) = self._worker.step(self._style.model, [(self.entry, kind, value)])
+
+
+class _StyledTalk(_Talk):
+    """A conversation in a prompt style."""
 
     def __init__(self, entry: BfclEntry, style: Style) -> None:
-        self.answers: list[list[str]] = [[]]
-        self.turn = 0
-        self.finished = False
-        self.entry = entry
+        super().__init__(entry)
         self._style = style
         self._tools = entry.tools
         self._messages = opening(entry, style)
 
-    def question(self) -> Question:
-        return Question(
-            key=self._key(len(self.answers[-1])),
-            messages=self._messages,
-            tools=self._tools if self._style.native else None,
-        )
+    def _asked(self) -> tuple[Sequence[Message], Sequence[Json] | None]:
+        return self._messages, self._tools if self._style.native else None
 
-    def hear(self, answer: str, calls: Sequence[str] | None) -> ExecutedStep | None:
-        """Takes an answer: returns what to execute, or goes to the next turn without calls."""
-        key = self._key(len(self.answers[-1]))
-        self.answers[-1].append(answer)
-        if calls:
-            return ExecutedStep(key, self.entry, calls)
-        self._messages = [*self._messages, Message(role=Role.ASSISTANT, content=answer)]
-        self._next_turn()
-        return None
-
-    def tell(self, step: ExecutedStep, results: Sequence[str]) -> None:
-        """Takes what the calls of the last answer gave."""
-        said = self._style.tell(self.answers[-1][-1], step.calls, results)
-        self._messages = [*self._messages, *said]
-        self.finished = len(self.answers[-1]) > STEP_LIMIT
-
-    def _key(self, step: int) -> str:
-        return f"{self.entry.category}/{self.entry.index}/{self.turn}/{step}"
-
-    def _next_turn(self) -> None:
-        self.turn += 1
-        if self.turn == len(self.entry.turns):
-            self.finished = True
-            return
-        self.answers.append([])
+    def _say_next(self, answer: Json) -> None:
         said: Sequence[ChatRecord] = self.entry.turns[self.turn]
         if added := self.entry.additions.get(self.turn):
             prompt = added.short_prompt if self._style.native else added.prompt
             said = [{"role": "user", "content": prompt}]
             self._tools = added.tools
-        self._messages = [*self._messages, *self._style.say(said)]
+        answered = Message(role=Role.ASSISTANT, content=answer)
+        self._messages = [*self._messages, answered, *self._style.say(said)]
 
-
-AnyTalk = _OfficialTalk | _Talk
-"""One conversation, and where it stands."""
+    def _tell(self, step: ExecutedStep, results: Sequence[str]) -> None:
+        told = self._style.tell(self.answers[-1][-1], step.calls, results)
+        self._messages = [*self._messages, *told]

@@ -61,6 +61,11 @@ class Official:
             return [Message(role=Role.USER, content=request["prompt"])]
         return [_message(record) for record in request["messages"]]
 
+    @staticmethod
+    def official(answer: Json) -> Json:
+        """Returns what the handler wrote into a result file, for its own decoder."""
+        return answer
+
     def written(self, answer: str) -> Json:
         """Returns an answer as the handler's client would get it."""
         if self.text:
@@ -126,10 +131,11 @@ def prepared(
             f"bfcl-eval reads the special tokens of {official.model}: set "
             "generation.skip_special_tokens: false"
         )
-    with contextlib.ExitStack() as stack:
-        if official.text:
-            name = config.inference_engine
-            stack.enter_context(compat.whole_prompts(engine, name.value if name else "NATIVE"))
+    if not official.text:
+        yield
+        return
+    name = config.inference_engine
+    with compat.whole_prompts(engine, name.value if name else "NATIVE"):
         yield
 
 

@@ -173,13 +173,13 @@ def ask(
             asking.execute.report()
             # A key names the category and the index first. The memories' conversations count too.
             too_long = {tuple(key.split("/")[:2]) for key in asking.model.too_long}
-        prompts = _prompts(worker, style, [entry for entry, _ in answered])
+        questions = _first_questions(worker, style, [entry for entry, _ in answered])
     write_results(Path(config.output_dir) / "bfcl", version, style, [*answered, *told])
     return Asked(
         entries=[entry for entry, _ in answered],
         answers=[answer for _, answer in answered],
         sizes={name: len(found) for name, found in complete.items()},
-        prompts=prompts,
+        prompts=[question.messages for question in questions],
         too_long=Counter(category for category, _ in too_long),
     )
 
@@ -209,13 +209,21 @@ def _asking(
         yield Asking(model, worker, Executor(worker, journal), style)
 
 
-def _prompts(
+def _first_questions(
     worker: BfclWorker, style: Style | Official, entries: Sequence[BfclEntry]
-) -> list[list[Message]]:
-    """Returns the first messages of each sample."""
+) -> list[Question]:
+    """Returns what the model is asked first for each sample."""
+    asked: list[tuple[Sequence[Message], Sequence[Json] | None]] = []
     if isinstance(style, Official):
-        return [style.messages(request) for request in worker.ask(style.model, entries)]
-    return [opening(entry, style) for entry in entries]
+        for request in worker.ask(style.model, entries):
+            asked.append((style.messages(request), request.get("tools")))
+    else:
+        for entry in entries:
+            asked.append((opening(entry, style), entry.tools if style.native else None))
+    return [
+        Question(f"{entry.category}/{entry.index}", messages, tools)
+        for entry, (messages, tools) in zip(entries, asked, strict=True)
+    ]
 
 
 def judge(
@@ -363,60 +371,28 @@ def _tell(asking: Asking, entries: Sequence[BfclEntry]) -> list[Answered]:
 
 def _answer(asking: Asking, entries: Sequence[BfclEntry]) -> list[Answered]:
     """Returns the samples as they were asked, in their order, and what the model answered."""
-    style = asking.style
-    single = [n for n, entry in enumerate(entries) if not entry.is_conversation]
-    alone = [entries[n] for n in single]
-    if isinstance(style, Official):
-        results = _official_answers(asking, style, alone)
-    else:
-        questions = [
-            Question(
-                key=f"{entry.category}/{entry.index}",
-                messages=opening(entry, style),
-                tools=entry.tools if style.native else None,
-            )
-            for entry in alone
-        ]
-        results = asking.model.ask(questions)
-    answered: dict[int, Answered] = {
-        n: (entries[n], result) for n, result in zip(single, results, strict=True)
-    }
-    several = [n for n, entry in enumerate(entries) if entry.is_conversation]
-    if several:
-        talks = converse(asking, [entries[n] for n in several])
-        answered |= zip(several, talks, strict=True)
-    return [answered[n] for n in range(len(entries))]
+    alone = [entry for entry in entries if not entry.is_conversation]
+    single = zip(alone, _single_turns(asking, alone), strict=True)
+    several = [entry for entry in entries if entry.is_conversation]
+    talks = iter(converse(asking, several) if several else [])
+    return [next(talks if entry.is_conversation else single) for entry in entries]
 
 
-def _official_answers(
-    asking: Asking, style: Official, entries: Sequence[BfclEntry]
-) -> list[Answer]:
-    """Asks samples of one turn by the model's handler. Returns what its result files hold."""
-    requests = asking.worker.ask(style.model, entries)
-    questions = [
-        Question(
-            key=f"{entry.category}/{entry.index}",
-            messages=style.messages(request),
-            tools=request.get("tools"),
-        )
-        for entry, request in zip(entries, requests, strict=True)
-    ]
-    answers = asking.model.ask(questions)
+def _single_turns(asking: Asking, entries: Sequence[BfclEntry]) -> list[Answer]:
+    """Asks samples of one turn."""
+    style, worker = asking.style, asking.worker
+    answers = asking.model.ask(_first_questions(worker, style, entries))
+    if not isinstance(style, Official):
+        return list(answers)
     steps = [
         (entry, "answer", style.written(answer))
         for entry, answer in zip(entries, answers, strict=True)
     ]
-    return [reply["result"] for reply in asking.worker.step(style.model, steps)]
+    return [reply["result"] for reply in worker.step(style.model, steps)]
 
 
 def _official(style: Style | Official, entry: BfclEntry, answer: Answer) -> Json:
     """Writes an answer for the worker, which knows the forms of the package's decoders."""
-    if isinstance(style, Official):
-        return (
-            [[{"seen": s, "said": s} for s in turn] for turn in answer]
-            if entry.is_agentic
-            else answer
-        )
     if entry.is_agentic:
         return [[{"seen": style.official(s), "said": s} for s in turn] for turn in answer]
     if entry.is_conversation:

@@ -117,7 +117,7 @@ def _style(version: Version, options: BfclOptions, config: EvaluationConfig) -> 
     if options.style not in styles.STYLES:
         known = ", ".join(["official", *styles.STYLES])
         raise CoalmError(f"unknown prompt style {options.style!r}; use one of {known}")
-    style = styles.by_name(options.style)
+    style = styles.STYLES[options.style]
     styles.check_engine(style, config)
     return style
 

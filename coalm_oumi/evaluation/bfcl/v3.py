@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from statistics import fmean
 
-from coalm_oumi.evaluation.bfcl.version import Version, by_samples, known
+from coalm_oumi.evaluation.bfcl.version import (
+    MEANS,
+    MULTI_TURN,
+    Version,
+    by_samples,
+    known,
+    means,
+    non_live_ast,
+)
 
 _SIMPLE = ("simple", "java", "javascript")
 _MULTIPLE = ("multiple", "parallel", "parallel_multiple")
@@ -15,15 +23,8 @@ _LIVE = (
     "live_irrelevance",
     "live_relevance",
 )
-_MULTI_TURN = (
-    "multi_turn_base",
-    "multi_turn_miss_func",
-    "multi_turn_miss_param",
-    "multi_turn_long_context",
-)
 _NON_LIVE = (*_SIMPLE, *_MULTIPLE, "irrelevance")
-_IRRELEVANCE = ("irrelevance", "live_irrelevance")
-_ALL = (*_NON_LIVE, *_LIVE, *_MULTI_TURN)
+_ALL = (*_NON_LIVE, *_LIVE, *MULTI_TURN)
 
 
 def columns(accuracies: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, float]:
@@ -41,31 +42,16 @@ def columns(accuracies: Mapping[str, float], sizes: Mapping[str, int]) -> dict[s
     Returns:
         `overall`, `non_live_ast`, `live`, `multi_turn`, `relevance`, `irrelevance`, in [0, 1].
     """
-    found: dict[str, float] = {}
-    if known(_ALL, accuracies):
-        non_live = fmean([*_ast(accuracies), accuracies["irrelevance"]])
-        live = by_samples(_LIVE, accuracies, sizes)
-        found["overall"] = fmean([non_live, live, _turns(accuracies)])
-    if known((*_SIMPLE, *_MULTIPLE), accuracies):
-        found["non_live_ast"] = fmean(_ast(accuracies))
+    found = means(MEANS, accuracies)
     if known(_LIVE, accuracies):
         found["live"] = by_samples(_LIVE, accuracies, sizes)
-    if known(_MULTI_TURN, accuracies):
-        found["multi_turn"] = _turns(accuracies)
-    if "live_relevance" in accuracies:
-        found["relevance"] = accuracies["live_relevance"]
-    if known(_IRRELEVANCE, accuracies):
-        found["irrelevance"] = fmean(accuracies[category] for category in _IRRELEVANCE)
+    if known((*_SIMPLE, *_MULTIPLE), accuracies):
+        ast = non_live_ast(_SIMPLE, _MULTIPLE, accuracies)
+        found["non_live_ast"] = fmean(ast)
+        if known(_ALL, accuracies):
+            non_live = fmean([*ast, accuracies["irrelevance"]])
+            found["overall"] = fmean([non_live, found["live"], found["multi_turn"]])
     return found
-
-
-def _ast(accuracies: Mapping[str, float]) -> list[float]:
-    simple = fmean(accuracies[category] for category in _SIMPLE)
-    return [simple, *(accuracies[category] for category in _MULTIPLE)]
-
-
-def _turns(accuracies: Mapping[str, float]) -> float:
-    return fmean(accuracies[category] for category in _MULTI_TURN)
 
 
 V3 = Version(
@@ -76,7 +62,7 @@ V3 = Version(
         "non_live": _NON_LIVE,
         "live": _LIVE,
         "single_turn": (*_NON_LIVE, *_LIVE),
-        "multi_turn": _MULTI_TURN,
+        "multi_turn": MULTI_TURN,
     },
     columns=columns,
     shown=("overall", "non_live_ast", "live", "multi_turn", "relevance", "irrelevance"),

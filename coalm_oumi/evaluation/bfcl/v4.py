@@ -4,34 +4,28 @@ from collections.abc import Mapping
 from statistics import fmean, stdev
 
 from coalm_oumi.evaluation.bfcl.environment import SEARCH_KEY
-from coalm_oumi.evaluation.bfcl.version import Version, by_samples, known
+from coalm_oumi.evaluation.bfcl.version import (
+    MEANS,
+    MULTI_TURN,
+    Version,
+    by_samples,
+    known,
+    means,
+    non_live_ast,
+)
 
 _SIMPLE = ("simple_python", "simple_java", "simple_javascript")
 _MULTIPLE = ("multiple", "parallel", "parallel_multiple")
 _LIVE_AST = ("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple")
 _LIVE = (*_LIVE_AST, "live_irrelevance", "live_relevance")
-_MULTI_TURN = (
-    "multi_turn_base",
-    "multi_turn_miss_func",
-    "multi_turn_miss_param",
-    "multi_turn_long_context",
-)
 _WEB_SEARCH = ("web_search_base", "web_search_no_snippet")
 _MEMORY = ("memory_kv", "memory_vector", "memory_rec_sum")
 _NON_LIVE = (*_SIMPLE, *_MULTIPLE, "irrelevance")
-_IRRELEVANCE = ("irrelevance", "live_irrelevance")
-_SCORING = (*_NON_LIVE, *_LIVE, *_MULTI_TURN, *_WEB_SEARCH, *_MEMORY)
+_SCORING = (*_NON_LIVE, *_LIVE, *MULTI_TURN, *_WEB_SEARCH, *_MEMORY)
 
 _FORMAT_SENSITIVITY = "format_sensitivity"
 """200 questions in 26 forms of BFCL's own prompt each. It is not a part of the overall accuracy."""
 
-_MEANS: Mapping[str, tuple[str, ...]] = {
-    "multi_turn": _MULTI_TURN,
-    "web_search": _WEB_SEARCH,
-    "memory": _MEMORY,
-    "relevance": ("live_relevance",),
-    "irrelevance": _IRRELEVANCE,
-}
 _WEIGHTS: Mapping[str, float] = {
     "non_live_ast": 0.1,
     "live": 0.1,
@@ -58,15 +52,11 @@ def columns(accuracies: Mapping[str, float], sizes: Mapping[str, int]) -> dict[s
         `relevance`, `irrelevance`, in [0, 1]; the greatest difference between two forms of prompt
         and their standard deviation, `format_max_delta` and `format_std`, likewise.
     """
-    found: dict[str, float] = {}
+    found = means({**MEANS, "web_search": _WEB_SEARCH, "memory": _MEMORY}, accuracies)
     if known((*_SIMPLE, *_MULTIPLE), accuracies):
-        simple = fmean(accuracies[category] for category in _SIMPLE)
-        found["non_live_ast"] = fmean([simple, *(accuracies[category] for category in _MULTIPLE)])
+        found["non_live_ast"] = fmean(non_live_ast(_SIMPLE, _MULTIPLE, accuracies))
     if known(_LIVE_AST, accuracies):
         found["live"] = by_samples(_LIVE_AST, accuracies, sizes)
-    for column, categories in _MEANS.items():
-        if known(categories, accuracies):
-            found[column] = fmean(accuracies[category] for category in categories)
     if "web_search" in found and "memory" in found:
         found["agentic"] = fmean([found["web_search"], found["memory"]])
     if known(tuple(_WEIGHTS), found):
@@ -85,7 +75,7 @@ def folder(category: str) -> str:
     name = category.removesuffix("_prereq")
     if name in _MEMORY:
         return f"agentic/memory/{name.removeprefix('memory_')}"
-    groups = {"agentic": _WEB_SEARCH, "multi_turn": _MULTI_TURN, "live": _LIVE}
+    groups = {"agentic": _WEB_SEARCH, "multi_turn": MULTI_TURN, "live": _LIVE}
     found = (group for group, categories in groups.items() if name in categories)
     return next(found, name if name == _FORMAT_SENSITIVITY else "non_live")
 
@@ -99,7 +89,7 @@ V4 = Version(
         "non_live": _NON_LIVE,
         "live": _LIVE,
         "single_turn": (*_NON_LIVE, *_LIVE),
-        "multi_turn": _MULTI_TURN,
+        "multi_turn": MULTI_TURN,
         "web_search": _WEB_SEARCH,
         "memory": _MEMORY,
         "agentic": (*_WEB_SEARCH, *_MEMORY),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 
 Columns = Callable[[Mapping[str, float], Mapping[str, int]], dict[str, float]]
 """Computes the leaderboard's columns, in [0, 1], from accuracies and sizes of categories."""
@@ -45,9 +46,42 @@ class Version:
         return f"coalm-oumi/bfcl_{self.name}"
 
 
+MULTI_TURN = (
+    "multi_turn_base",
+    "multi_turn_miss_func",
+    "multi_turn_miss_param",
+    "multi_turn_long_context",
+)
+MEANS: Mapping[str, tuple[str, ...]] = {
+    "multi_turn": MULTI_TURN,
+    "relevance": ("live_relevance",),
+    "irrelevance": ("irrelevance", "live_irrelevance"),
+}
+"""The columns of every version that are means over categories."""
+
+
 def known(categories: tuple[str, ...], accuracies: Mapping[str, float]) -> bool:
     """Returns True if all of the categories were evaluated."""
     return all(category in accuracies for category in categories)
+
+
+def means(
+    columns: Mapping[str, tuple[str, ...]], accuracies: Mapping[str, float]
+) -> dict[str, float]:
+    """Returns the mean over the categories of each column whose categories were all evaluated."""
+    return {
+        column: fmean(accuracies[category] for category in categories)
+        for column, categories in columns.items()
+        if known(categories, accuracies)
+    }
+
+
+def non_live_ast(
+    simple: tuple[str, ...], multiple: tuple[str, ...], accuracies: Mapping[str, float]
+) -> list[float]:
+    """Returns what the column `non_live_ast` is the mean of: the languages of `simple` are one."""
+    languages = fmean(accuracies[category] for category in simple)
+    return [languages, *(accuracies[category] for category in multiple)]
 
 
 def by_samples(

@@ -98,7 +98,7 @@ def evaluated(entries, asked, native_answers, tmp_path_factory) -> Officially:
 
 @pytest.mark.parametrize("name", ["bfcl", "coalm"])
 def test_every_verdict_is_that_of_bfcl_evaluate(entries, asked, evaluated, name):
-    style, found = styles.by_name(name), asked[name]
+    style, found = styles.STYLES[name], asked[name]
     samples = [entry for category in found for entry in entries[category]]
     judged = run.judge(V3, style, samples, [a for answers in found.values() for a in answers])
     assert all((j.failure is None) == j.verdict.valid for j in judged)
@@ -110,7 +110,7 @@ def test_every_verdict_is_that_of_bfcl_evaluate(entries, asked, evaluated, name)
 
 
 def test_native_calls_are_judged_with_underscores_for_dots(entries, native_answers, evaluated):
-    style, samples = styles.by_name("native"), entries["simple"]
+    style, samples = styles.STYLES["native"], entries["simple"]
     assert any("." in function["name"] for entry in samples for function in entry.functions)
     judged = run.judge(V3, style, samples, native_answers)
     wrong = Counter(j.entry.id for j in judged if not j.verdict.valid)

@@ -64,7 +64,7 @@ def evaluated(answered, tmp_path_factory) -> Officially:
 def judged(answered) -> dict[str, list[run.Judged]]:
     """What we say of them."""
     return {
-        name: run.judge(V4, styles.by_name(name), *map(list, zip(*pairs, strict=True)))
+        name: run.judge(V4, styles.STYLES[name], *map(list, zip(*pairs, strict=True)))
         for name, pairs in answered.items()
     }
 
@@ -410,7 +410,7 @@ def test_bad_options(tmp_path, monkeypatch):
     ):
         with pytest.raises(CoalmError, match=message):
             run_task(V4, None, tmp_path, data)
-    style = styles.by_name("coalm")
+    style = styles.STYLES["coalm"]
     monkeypatch.setenv(environment.SEARCH_KEY, "key")
     assert run.categories(V4, ["all"], style) == list(V4.groups["all_scoring"])
 
