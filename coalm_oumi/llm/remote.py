@@ -54,7 +54,7 @@ class RemoteEngine:
     async def open(self) -> AsyncGenerator[None]:
         """Holds the connections while questions are asked."""
         async with http.new_session() as session:
-            self._session = _OumisSession(session, self.at_server)
+            self._session = session
             self._semaphore = compat.semaphore_of(self._engine)
             yield
 
@@ -67,7 +67,7 @@ class RemoteEngine:
             conversation: The question.
             max_new_tokens: Overrides the recipe's.
         """
-        session = self._session.for_conversation(conversation)
+        session = _OumisSession(self._session, self.at_server)
         try:
             answered = await compat.query_remote(
                 self._engine, conversation, self._semaphore, session, max_new_tokens
@@ -110,7 +110,10 @@ class _FinalError(RuntimeError):
 
 
 class _OumisSession:
-    """The part of aiohttp's session that Oumi's `_query_api` uses, over bounded exchanges."""
+    """The part of aiohttp's session that Oumi's `_query_api` uses, over bounded exchanges.
+
+    It remembers the outcome of one question.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, at_server: set[asyncio.Task[Any]]) -> None:
         self._session = session
@@ -118,35 +121,32 @@ class _OumisSession:
         self.was_answered = False
         self.last_failure: Generated | None = None
 
-    def for_conversation(self, conversation: Conversation) -> "_OumisSession":
-        """Returns a session that remembers the outcome of one conversation."""
-        return _OumisSession(self._session, self._at_server)
-
-    def post(
+    @asynccontextmanager
+    async def post(
         self, url: str, *, json: Json, headers: Mapping[str, str], timeout: float
-    ) -> "_Posted":
-        return _Posted(self, url, json, headers, timeout)
-
-    async def send(
-        self, url: str, content: Json, headers: Mapping[str, str], seconds: float
-    ) -> "_OumisReply":
+    ) -> AsyncGenerator["_OumisReply"]:
         task = asyncio.current_task()
         assert task is not None
         self._at_server.add(task)
         self.last_failure = None
+        is_answered = False
         try:
             reply = await http.exchange(
-                self._session, "POST", url, headers=headers, seconds=seconds, json=content
+                self._session, "POST", url, headers=headers, seconds=timeout, json=json
             )
+            is_answered = reply.status == 200
         except TimeoutError:
-            self._at_server.discard(task)
-            raise TimeoutError(f"no whole reply within {seconds:g} s") from None
-        except BaseException:
-            self._at_server.discard(task)
-            raise
-        if reply.status != 200:
-            self._at_server.discard(task)
-            return self._failed(http.error_text(reply), reply.status, reply)
+            raise TimeoutError(f"no whole reply within {timeout:g} s") from None
+        finally:
+            if not is_answered:  # and nothing is paid for
+                self._at_server.discard(task)
+        if is_answered:
+            yield self._read(reply, json)
+        else:
+            yield self._failed(http.error_text(reply), reply.status, reply)
+
+    def _read(self, reply: http.Reply, content: Json) -> "_OumisReply":
+        """Reads the answer to a request's content."""
         try:
             body = read_body(reply.body)
         except ValueError as error:
@@ -179,20 +179,6 @@ class _OumisSession:
         pause = reply.retry_after if reply else None
         headers = {} if pause is None else {"Retry-After": str(pause)}
         return _OumisReply(status, {"error": {"message": message}}, headers)
-
-
-class _Posted:
-    """The asynchronous context manager that a session's `post` returns."""
-
-    def __init__(self, session: _OumisSession, *request: Any) -> None:
-        self._session = session
-        self._request = request
-
-    async def __aenter__(self) -> "_OumisReply":
-        return await self._session.send(*self._request)
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
 
 
 class _OumisReply:
