@@ -66,15 +66,19 @@ def judge(text: str, entry: ApiBankEntry) -> JudgedAnswer:
 
 def metrics(judged: Sequence[JudgedAnswer]) -> dict[str, float]:
     """Returns the metrics over all answers, in [0, 1], where Table 3 prints percent."""
-    found = {
-        f"{prefix}{name}": fmean(getattr(getattr(one, field), name) for one in judged) / 100
-        for prefix, field in (("", "similarity"), ("word_", "word_similarity"))
-        for name in ("rouge_l", "rouge_1", "rouge_2", "bleu_4")
+    found: dict[str, float] = {}
+    similarities = {
+        "": [one.similarity for one in judged],
+        "word_": [one.word_similarity for one in judged],
     }
-    for part, field in (("name", "names"), ("argument", "arguments")):
-        counts = sum((getattr(one, field) for one in judged), hammer.NOTHING)
-        scores = zip(("precision", "recall", "f1"), counts.scores(), strict=True)
-        found |= {f"{part}_{name}": score for name, score in scores}
+    for prefix, scores in similarities.items():
+        for name in ("rouge_l", "rouge_1", "rouge_2", "bleu_4"):
+            found[f"{prefix}{name}"] = fmean(getattr(score, name) for score in scores) / 100
+    names = sum((one.names for one in judged), hammer.NOTHING)
+    arguments = sum((one.arguments for one in judged), hammer.NOTHING)
+    for part, counts in (("name", names), ("argument", arguments)):
+        for name, score in zip(("precision", "recall", "f1"), counts.scores(), strict=True):
+            found[f"{part}_{name}"] = score
     return found | {"ast_match": fmean(one.failure is None for one in judged)}
 
 
