@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from coalm_oumi.evaluation import styles
-from coalm_oumi.evaluation.bfcl import environment, run
+from coalm_oumi.evaluation.bfcl import environment, run, verdicts
 from coalm_oumi.evaluation.bfcl.client import BfclWorker
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from coalm_oumi.evaluation.bfcl.v4 import V4
@@ -58,7 +58,7 @@ def main() -> None:
         root = Path(folder)
         run.write_results(root, version, style, list(zip(entries, answers, strict=True)))
         judged = []
-        ours = best(lambda: judged.append(run.judge(version, style, entries, answers)))
+        ours = best(lambda: judged.append(verdicts.judge(version, style, entries, answers)))
         official = best(lambda: evaluate(version, root, categories))
         wrong: Counter[str] = Counter()
         for file in (root / "score" / MODEL).rglob("*.json"):
@@ -76,7 +76,7 @@ def main() -> None:
     )
 
 
-def failed(judged: list[run.Judged]) -> Counter[str]:
+def failed(judged: list[verdicts.Judged]) -> Counter[str]:
     return Counter(sample.entry.id for sample in judged if not sample.verdict.valid)
 
 

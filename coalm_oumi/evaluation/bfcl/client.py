@@ -118,6 +118,8 @@ class BfclVerdict:
 class BfclWorker:
     """A process in the environment of `bfcl-eval`.
 
+    Every method raises a `CoalmError` if the process fails.
+
     Example:
         >>> with BfclWorker(V3) as worker:
         ...     entries = worker.questions("simple")
@@ -179,11 +181,7 @@ class BfclWorker:
         self._folder.cleanup()
 
     def questions(self, category: str) -> list[BfclEntry]:
-        """Returns a category's samples in the official order.
-
-        Raises:
-            CoalmError: The worker failed.
-        """
+        """Returns a category's samples in the official order."""
         records = self._request("questions", category=category)
         return [_entry(record, category, index) for index, record in enumerate(records)]
 
@@ -196,9 +194,6 @@ class BfclWorker:
 
         Returns:
             Each text's calls as Python text, None if it has none.
-
-        Raises:
-            CoalmError: The worker failed.
         """
         return self._request("read", form=form, texts=list(texts))
 
@@ -216,9 +211,6 @@ class BfclWorker:
 
         Yields:
             The place of a step and the result of each of its calls, as soon as it is done.
-
-        Raises:
-            CoalmError: The worker failed.
         """
         self._send(
             "execute",
@@ -235,19 +227,11 @@ class BfclWorker:
             yield reply["step"], reply["results"]
 
     def models(self) -> list[str]:
-        """Returns the names of the package's table of models.
-
-        Raises:
-            CoalmError: The worker failed.
-        """
+        """Returns the names of the package's table of models."""
         return self._request("models")
 
     def describe(self, model: str) -> Json:
-        """Returns how the handler of a model asks: `text` and `tools`, or an `error`.
-
-        Raises:
-            CoalmError: The worker failed.
-        """
+        """Returns how the handler of a model asks: `text` and `tools`, or an `error`."""
         return self._request("describe", model=model)
 
     def ask(self, model: str, entries: Sequence[BfclEntry]) -> list[Json]:
@@ -256,9 +240,6 @@ class BfclWorker:
         Args:
             model: The model's name in the package's table.
             entries: Samples. The first turn of one with a memory is sent as it is here.
-
-        Raises:
-            CoalmError: The worker failed.
         """
         places = [[entry.category, entry.index] for entry in entries]
         first = {str(n): entry.turns[0] for n, entry in enumerate(entries) if entry.has_memory}
@@ -275,9 +256,6 @@ class BfclWorker:
         Returns:
             For an answer its `result`, as the package's result files hold it, and its `calls`, if
             any; else what is sent next.
-
-        Raises:
-            CoalmError: The worker failed.
         """
         return self._request(
             "step",
@@ -297,21 +275,13 @@ class BfclWorker:
         self._request("check", class_name=class_name)
 
     def recall(self, entry: BfclEntry) -> BfclEntry:
-        """Returns a sample whose first turn contains the current content of its memory.
-
-        Raises:
-            CoalmError: The worker failed.
-        """
+        """Returns a sample whose first turn contains the current content of its memory."""
         reply = self._request("recall", category=entry.category, index=entry.index)
         turns = [reply["first"], *entry.turns[1:]]
         return replace(entry, turns=turns, prompted=reply["prompted"])
 
     def keep(self, entry: BfclEntry) -> None:
-        """Saves what a conversation wrote into the memory, for later conversations.
-
-        Raises:
-            CoalmError: The worker failed.
-        """
+        """Saves what a conversation wrote into the memory, for later conversations."""
         self._request("keep", category=entry.category, index=entry.index)
 
     def score(
@@ -333,9 +303,6 @@ class BfclWorker:
 
         Returns:
             A verdict for each row, in no order.
-
-        Raises:
-            CoalmError: The worker failed.
         """
         self._send("score", without_dots=without_dots, form=form, rows=rows)
         count = sum(map(len, rows.values()))

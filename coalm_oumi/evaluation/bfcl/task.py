@@ -14,8 +14,7 @@ from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import results, styles
 from coalm_oumi.evaluation.asked_model import check_model
-from coalm_oumi.evaluation.bfcl import official
-from coalm_oumi.evaluation.bfcl import run as bfcl
+from coalm_oumi.evaluation.bfcl import official, run, verdicts
 from coalm_oumi.evaluation.bfcl.client import BfclWorker
 from coalm_oumi.evaluation.bfcl.official import Official
 from coalm_oumi.evaluation.bfcl.v3 import V3
@@ -134,7 +133,7 @@ def _bfcl(
     style = _style(version, options, config)
     if isinstance(style, Style):
         styles.check_template(style, inference_engine)
-    asked = bfcl.ask(
+    asked = run.ask(
         inference_engine,
         config,
         version,
@@ -143,22 +142,20 @@ def _bfcl(
         task_params.num_samples,
         encoder=Path(options.encoder) if options.encoder else None,
     )
-    judged = bfcl.judge(version, style, asked.entries, asked.answers)
-    accuracies = bfcl.accuracies(judged)
+    judged = verdicts.judge(version, style, asked.entries, asked.answers)
+    accuracies = verdicts.accuracies(judged)
     found = version.columns(accuracies, asked.sizes)
     columns = {name: found[name] for name in version.shown if name in found}
     table = Path(config.output_dir) / f"bfcl_{version.name}.md"
-    write_page(table, bfcl.summary(version, judged, columns, asked.too_long))
+    write_page(table, verdicts.summary(version, judged, columns, asked.too_long))
     metrics = {**columns, **{f"category/{name}": share for name, share in accuracies.items()}}
-    records = [
-        bfcl.as_record(sample, prompt) for sample, prompt in zip(judged, asked.prompts, strict=True)
-    ]
+    records = list(map(verdicts.as_record, judged, asked.prompts))
     result = results.write(
         version.task, metrics, config, records, version=VERSION, templates=styles.TEMPLATES
     )
     values = result.task_result["results"][version.task]
     values |= {**version.notes, "sizes": dict(asked.sizes), "style": style.name}
-    values |= {"asked_as": style.form, "right_irrelevance": bfcl.abstentions(judged)}
+    values |= {"asked_as": style.form, "right_irrelevance": verdicts.abstentions(judged)}
     values["too_long"] = dict(asked.too_long)
     if asked.too_long:
         found = ", ".join(f"{count} of {name}" for name, count in asked.too_long.items())

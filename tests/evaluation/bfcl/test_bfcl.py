@@ -18,7 +18,7 @@ from oumi.inference import NativeTextInferenceEngine, RemoteInferenceEngine
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import styles
-from coalm_oumi.evaluation.bfcl import client, run
+from coalm_oumi.evaluation.bfcl import client, verdicts
 from coalm_oumi.evaluation.bfcl import task as tasks
 from coalm_oumi.evaluation.bfcl.client import BfclEntry, BfclWorker
 from coalm_oumi.evaluation.bfcl.v3 import V3, columns
@@ -100,7 +100,7 @@ def evaluated(entries, asked, native_answers, tmp_path_factory) -> Officially:
 def test_every_verdict_is_that_of_bfcl_evaluate(entries, asked, evaluated, name):
     style, found = styles.STYLES[name], asked[name]
     samples = [entry for category in found for entry in entries[category]]
-    judged = run.judge(V3, style, samples, [a for answers in found.values() for a in answers])
+    judged = verdicts.judge(V3, style, samples, [a for answers in found.values() for a in answers])
     assert all((j.failure is None) == j.verdict.valid for j in judged)
     for category in found:
         ours = [j for j in judged if j.entry.category == category]
@@ -112,7 +112,7 @@ def test_every_verdict_is_that_of_bfcl_evaluate(entries, asked, evaluated, name)
 def test_native_calls_are_judged_with_underscores_for_dots(entries, native_answers, evaluated):
     style, samples = styles.STYLES["native"], entries["simple"]
     assert any("." in function["name"] for entry in samples for function in entry.functions)
-    judged = run.judge(V3, style, samples, native_answers)
+    judged = verdicts.judge(V3, style, samples, native_answers)
     wrong = Counter(j.entry.id for j in judged if not j.verdict.valid)
     assert wrong == evaluated.wrong("native", "simple")
     assert 50 < wrong.total() < 350

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from coalm_oumi.evaluation.bfcl import environment, run
+from coalm_oumi.evaluation.bfcl import environment, run, verdicts
 from coalm_oumi.evaluation.bfcl.official import Official
 from coalm_oumi.evaluation.bfcl.v3 import V3
 from tests.support import official_bfcl
@@ -43,9 +43,9 @@ def test_no_recorded_answer_has_another_verdict(tmp_path):
             results = [json.loads(line)["result"] for line in lines]
             answered += zip(entries[category], results, strict=False)
         run.write_results(tmp_path, V3, style, answered)
-        judged = run.judge(V3, style, [e for e, _ in answered], [a for _, a in answered])
+        judged = verdicts.judge(V3, style, [e for e, _ in answered], [a for _, a in answered])
         ours[model] = Counter(sample.entry.id for sample in judged if not sample.verdict.valid)
-        abstained[recorded] = run.abstentions(judged)
+        abstained[recorded] = verdicts.abstentions(judged)
     named = [argument for model in MODELS.values() for argument in ("--model", model)]
     chosen = [argument for name in CATEGORIES.values() for argument in ("--test-category", name)]
     done = subprocess.run(

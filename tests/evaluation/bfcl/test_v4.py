@@ -13,7 +13,7 @@ import pytest
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation import styles
-from coalm_oumi.evaluation.bfcl import environment, run
+from coalm_oumi.evaluation.bfcl import environment, run, verdicts
 from coalm_oumi.evaluation.bfcl.client import BfclEntry, BfclWorker
 from coalm_oumi.evaluation.bfcl.execution import ExecutedStep, Executor
 from coalm_oumi.evaluation.bfcl.v4 import V4, columns
@@ -61,10 +61,10 @@ def evaluated(answered, tmp_path_factory) -> Officially:
 
 
 @pytest.fixture(scope="session")
-def judged(answered) -> dict[str, list[run.Judged]]:
+def judged(answered) -> dict[str, list[verdicts.Judged]]:
     """What we say of them."""
     return {
-        name: run.judge(V4, styles.STYLES[name], *map(list, zip(*pairs, strict=True)))
+        name: verdicts.judge(V4, styles.STYLES[name], *map(list, zip(*pairs, strict=True)))
         for name, pairs in answered.items()
     }
 
@@ -98,7 +98,7 @@ def test_columns_are_those_of_the_leaderboard(evaluated):
 
 
 def test_forms_of_the_prompt_are_compared_as_the_leaderboard_does(judged, evaluated):
-    found = columns(run.accuracies(judged["bfcl"]), {})
+    found = columns(verdicts.accuracies(judged["bfcl"]), {})
     header, *_ = evaluated.scored("bfcl", "format_sensitivity")
     assert round(100 * found["format_max_delta"], 2) == header["accuracy_max_delta"] > 0
     assert round(100 * found["format_std"], 2) == header["accuracy_std"]
