@@ -93,8 +93,11 @@ class Toolbox:
             self.close()  # what the others hold, such as a connection
             raise
         # Read only now: an environment may bring its own tools.
-        self.tools: list[ToolParams] = [tool for one in params for tool in one.tools]
-        self._home = {tool.id: one.id for one in params for tool in one.tools}
+        self.tools: list[ToolParams] = []
+        self._home: dict[str, str] = {}
+        for one in params:
+            self.tools += one.tools
+            self._home |= {tool.id: one.id for tool in one.tools}
         self._by_id = {tool.id: tool for tool in self.tools}
 
     def _built(self, params: EnvironmentParams, build: Build) -> BaseEnvironment:

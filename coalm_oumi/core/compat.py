@@ -138,14 +138,12 @@ def sft_dataset_options() -> frozenset[str]:
     """
     from oumi.core.datasets import BaseSftDataset
 
+    names: set[str] = set()
+    for parent in BaseSftDataset.__mro__:
+        if parent.__module__.startswith("oumi."):
+            parameters = inspect.signature(parent.__init__).parameters.values()
+            names |= {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
     masks = {"assistant_only", "response_template", "instruction_template"}
-    names = {
-        name
-        for parent in BaseSftDataset.__mro__
-        if parent.__module__.startswith("oumi.")
-        for name, parameter in inspect.signature(parent.__init__).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
     return frozenset(names - masks)
 
 

@@ -191,6 +191,7 @@ def for_oumi(label: str, values: Json) -> "EvaluationResult":
         label: The task, and what tells it from others of its kind.
         values: The metrics, and what they were made with.
     """
+    # Not at the top, since Oumi loads this module during its own imports.
     from oumi.core.evaluation.evaluation_result import EvaluationResult
 
     compat.name_files_that_oumi_cannot_write()

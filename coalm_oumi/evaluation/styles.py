@@ -204,6 +204,7 @@ def check_engine(style: Style, config: "EvaluationConfig") -> None:
     Raises:
         CoalmError: The engine takes none.
     """
+    # Not at the top, since Oumi loads this module during its own imports.
     from oumi.inference.native_tool_calling import supports_native_tool_calling
 
     if style.native and not supports_native_tool_calling(config.inference_engine):

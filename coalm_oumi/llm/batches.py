@@ -68,6 +68,7 @@ def generate(
 
 
 def _failed_whole(result: "InferenceResult") -> bool:
+    # Not at the top, since Oumi loads this module during its own imports.
     from oumi.core.inference.base_inference_engine import InferenceErrorType
 
     broke = InferenceErrorType.ENGINE_FAILURE

@@ -497,6 +497,7 @@ class _LostError(Exception):
 
 def _is_remote(engine: "BaseInferenceEngine") -> "TypeGuard[RemoteInferenceEngine]":
     """Returns True if answers come from a server, one by one."""
+    # Not at the top, since Oumi loads this module during its own imports.
     from oumi.inference import RemoteInferenceEngine
 
     return isinstance(engine, RemoteInferenceEngine)
@@ -526,14 +527,11 @@ def made_by(config: "EvaluationConfig") -> dict[str, Json]:
     `RecordedModel.made_by` also contains what a server serves.
     """
     model = _plain(dataclasses.asdict(config.model))
+    names = (config.model.model_name, config.model.adapter_model)
     remote = config.inference_remote_params
     return {
         "model": model,
-        "weights": [
-            found
-            for name in (config.model.model_name, config.model.adapter_model)
-            if (found := fingerprint(name))
-        ],
+        "weights": list(filter(None, map(fingerprint, names))),
         "generation": _plain(dataclasses.asdict(config.generation)),
         "engine": str(config.inference_engine),
         "api_url": public_url(remote.api_url) if remote and remote.api_url else None,

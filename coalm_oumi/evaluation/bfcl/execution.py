@@ -80,11 +80,10 @@ class Executor:
 
     def _search(self, steps: dict[int, ExecutedStep], journal: Journal) -> dict[int, list[str]]:
         """Executes each call separately, because no web call depends on earlier ones."""
-        calls = {
-            f"{step.key}/{place}#{digest(call)}": (step.entry, call)
-            for step in steps.values()
-            for place, call in enumerate(step.calls)
-        }
+        calls: dict[str, tuple[BfclEntry, str]] = {}
+        for step in steps.values():
+            for place, call in enumerate(step.calls):
+                calls[f"{step.key}/{place}#{digest(call)}"] = step.entry, call
         found = {key: journal.records[key] for key in calls if key in journal}
         self._searches += sum(_is_search(calls[key][1]) for key in found)
         pending = [key for key in calls if key not in found]

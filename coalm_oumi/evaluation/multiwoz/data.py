@@ -236,9 +236,9 @@ def dialogue(name: str, record: Json, path: Path) -> Dialogue:
         for asked, answered in zip(log[::2], log[1::2], strict=True):
             metadata = answered["metadata"]
             turns.append(Turn(asked["text"], answered["text"], _state(metadata), _booked(metadata)))
-        goals = {domain: _goal(record["goal"][domain]) for domain in DOMAINS
-                 if record["goal"].get(domain)}  # fmt: skip
-        return Dialogue(_bare(name), goals, _message(record["goal"]["message"]), tuple(turns))
+        goal = record["goal"]
+        goals = {domain: _goal(goal[domain]) for domain in DOMAINS if goal.get(domain)}
+        return Dialogue(_bare(name), goals, _message(goal["message"]), tuple(turns))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CoalmError(
             f"{path}, {name}: not a dialogue of MultiWOZ: {error!r}; expected goal, and log with "
@@ -250,9 +250,8 @@ def _of_run(record: Json, path: Path, number: int) -> Dialogue:
     try:
         run = record["run_result"]
         turns = [Turn(turn["user"], turn["agent"], None) for turn in run["dialog_refer"]]
-        goals = {
-            domain: _goal(run["goals"][domain]) for domain in DOMAINS if domain in run["goals"]
-        }
+        goal = run["goals"]
+        goals = {domain: _goal(goal[domain]) for domain in DOMAINS if domain in goal}
         message = _message(run["goal_messages"])
         return Dialogue(_bare(record["dialog_id"]), goals, message, tuple(turns))
     except (KeyError, TypeError, AttributeError) as error:

@@ -244,7 +244,7 @@ def summarise(judged: Sequence[JudgedDialogue], *, with_states: bool) -> dict[st
         for index, name in enumerate(("inform", "success")):
             right = sum(entry.inform_success[reading][index] for entry in judged)
             metrics[f"{name}_{reading}"] = right / len(judged)
-    steps = [s for entry in judged for t in entry.record["turns"] for s in t["steps"]]
+    steps = [step for entry in judged for step in _steps(entry.record)]
     metrics["readable"] = 1 - sum(s["unreadable"] for s in steps) / len(steps) if steps else 0.0
     metrics["cut"] = sum(s["cut"] for s in steps) / len(steps) if steps else 0.0
     metrics["finished"] = sum(not entry.record["error"] for entry in judged) / len(judged)
@@ -294,7 +294,7 @@ def verdict_record(judged: JudgedDialogue) -> VerdictRecord:
 def failure(judged: JudgedDialogue) -> Failure | None:
     """Names the first thing that is wrong with a dialogue, by the deterministic judge."""
     verdict = overall(judged.verdicts)
-    steps = [step for turn in judged.record["turns"] for step in turn["steps"]]
+    steps = _steps(judged.record)
     found = (
         (judged.record["error"], Failure.BROKEN_OFF),
         (steps and all(step["unreadable"] for step in steps), Failure.FORMAT),
@@ -303,6 +303,10 @@ def failure(judged: JudgedDialogue) -> Failure | None:
         (verdict.book is False, Failure.WRONG_BOOKING),
     )
     return next((kind for is_so, kind in found if is_so), None)
+
+
+def _steps(record: RolloutRecord) -> list[StepRecord]:
+    return [step for turn in record["turns"] for step in turn["steps"]]
 
 
 def _transcript(record: RolloutRecord) -> str:

@@ -143,11 +143,11 @@ def _of_response(verdict: ReactVerdict) -> results.Parts:
 
 
 def _triples(calls: Sequence[FunctionCall]) -> Counter[Triple]:
-    return Counter(
-        (call.name, name, json.dumps(value, sort_keys=True, default=str))
-        for call in calls
-        for name, value in call.arguments.items()
-    )
+    triples: Counter[Triple] = Counter()
+    for call in calls:
+        for name, value in call.arguments.items():
+            triples[call.name, name, json.dumps(value, sort_keys=True, default=str)] += 1
+    return triples
 
 
 def observed_values(observation: str) -> list[str]:

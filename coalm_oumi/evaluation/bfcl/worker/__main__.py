@@ -128,11 +128,10 @@ def score(
     if form in model_table.entries():
         without_dots = model_table.entries()[form].underscore_to_dot
     model = model_table.MODEL_WITHOUT_DOTS if without_dots else model_table.MODEL
-    batches = [
-        (model, category, form, answered[first : first + BATCH])
-        for category, answered in rows.items()
-        for first in range(0, len(answered), BATCH)
-    ]
+    batches: list[_Batch] = []
+    for category, answered in rows.items():
+        for first in range(0, len(answered), BATCH):
+            batches.append((model, category, form, answered[first : first + BATCH]))
     crashed: list[_Batch] = []
     with _processes(os.cpu_count() or 1, rows) as pool:
         jobs = {pool.submit(_score, *batch): batch for batch in batches}

@@ -60,12 +60,10 @@ def entries() -> dict[str, TableEntry]:
         raise ImportError("bfcl_eval is not installed")
     source = Path(package.origin).with_name("constants") / "model_config.py"
     tree = ast.parse(source.read_text(encoding="utf-8"))
-    modules = {
-        alias.name: node.module
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    }
+    modules: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {alias.name: node.module for alias in node.names}
     found: dict[str, TableEntry] = {}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Dict):

@@ -49,11 +49,6 @@ class _Message(dict):
     __getattr__ = dict.get
 
 
-def _tokenizer() -> Any:
-    """Counts no tokens: the length that is left is the engine's matter."""
-    return SimpleNamespace(tokenize=lambda text: [])
-
-
 def models() -> list[str]:
     """Returns the names of the package's table."""
     return list(model_table.entries())
@@ -113,7 +108,8 @@ def handler(model: str) -> Any:
     name = entry.model_name if known else model
     found = class_(model_name=name, temperature=0.001, **known)
     found.client = _Client()
-    found.tokenizer = _tokenizer()
+    # It counts no tokens: how many are left is for the engine to know.
+    found.tokenizer = SimpleNamespace(tokenize=lambda text: [])
     found.max_context_length = _HUGE
     return found
 
@@ -141,8 +137,7 @@ class _Talk:
             self.data = self.handler._pre_query_processing_prompting(self.entry)
         self._parsed: dict[str, Any] = {}
         first = self.entry["question"][0]
-        way = self._method("add_first_turn_message")
-        self.data = way(self.data, first)
+        self.data = self._method("add_first_turn_message")(self.data, first)
 
     def request(self) -> dict[str, Any]:
         """Returns what would be sent next."""
@@ -167,11 +162,7 @@ class _Talk:
 
     def tell(self, results: list[str]) -> None:
         """Takes what the calls of the last answer gave."""
-        if self.fc:
-            add = self.handler._add_execution_results_FC
-        else:
-            add = self.handler._add_execution_results_prompting
-        self.data = add(self.data, results, self._parsed)
+        self.data = self._method("_add_execution_results")(self.data, results, self._parsed)
 
     def next_turn(self, turn: int) -> None:
         """Goes to a later turn of the user."""
