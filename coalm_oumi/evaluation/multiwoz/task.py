@@ -13,12 +13,11 @@ from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.multiwoz import data as dialogues_of
-from coalm_oumi.evaluation.multiwoz import fetch, lead, llm_judge, page, result
+from coalm_oumi.evaluation.multiwoz import fetch
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.models import Account
 from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
-from coalm_oumi.evaluation.multiwoz.result import JudgedDialogue
 from coalm_oumi.evaluation.options import takes
 from coalm_oumi.files.jsontext import write_jsonl
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig, EvaluationTaskParams
     from oumi.core.evaluation.evaluation_result import EvaluationResult
     from oumi.core.inference import BaseInferenceEngine
+
+    from coalm_oumi.evaluation.multiwoz.result import JudgedDialogue
 
 VERSION = 3
 """Raised when scores may move. The change log in this folder's README says what changed."""
@@ -58,6 +59,10 @@ def multiwoz(
         `num_samples`, tokens of agent, user and judge, their cost if prices are given, and the
         path of the table.
     """
+    # These import `coalm_oumi.agent`, which has Oumi load this module. Whoever imports that package
+    # first would find it half imported here.
+    from coalm_oumi.evaluation.multiwoz import lead, llm_judge, result
+
     options = MultiwozOptions.from_options(data)
     check_model(config, options, options.label)
     dialogues = dialogues_of.read(
@@ -86,6 +91,8 @@ def _written(
     spent: Mapping[str, Account],
 ) -> EvaluationResult:
     """Writes pages and verdicts, and returns the metrics."""
+    from coalm_oumi.evaluation.multiwoz import lead, page, result  # see above
+
     metrics = result.summarise(judged, with_states=not options.user)
     names = [name for name in (config.model.model_name, config.model.adapter_model) if name]
     title = f"{options.label}: {' + '.join(names)}"
