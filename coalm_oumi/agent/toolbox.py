@@ -16,11 +16,11 @@ from oumi.core.configs.params.environment_params import EnvironmentParams
 from oumi.core.configs.params.tool_params import ToolError, ToolParams
 from oumi.environments.base_environment import BaseEnvironment
 
-from coalm_oumi.agent.worker import Worker
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json, dumps, is_object
 from coalm_oumi.core.wording import one_line
+from coalm_oumi.core.worker import Worker
 from coalm_oumi.formats.calls import FunctionCall
 
 MAX_OBSERVATION = 20_000
@@ -87,6 +87,7 @@ class Toolbox:
         try:
             for one in params:
                 if timeout is not None:
+                    # Built and used in one thread, as SQLite connections ask for.
                     self._workers[one.id] = Worker(f"environment {one.id}")
                 self._environments[one.id] = self._built(one, build or _build_with_oumi)
         except BaseException:

@@ -2,10 +2,11 @@
 
 import asyncio
 import sys
-import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from coalm_oumi.core.worker import Worker
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -46,11 +47,13 @@ class Batches(Generic[_T, _R]):
     async def open(self) -> AsyncGenerator[None]:
         """Processes batches while it is open."""
         self._wake = asyncio.Event()
-        worker = asyncio.create_task(self._take())
+        self._worker = Worker("batches")
+        taking = asyncio.create_task(self._take())
         try:
             yield
         finally:
-            worker.cancel()
+            taking.cancel()
+            self._worker.stop()
 
     async def get(self, item: _T) -> _R:
         """Returns the result of an item, once its batch is done."""
@@ -80,7 +83,8 @@ class Batches(Generic[_T, _R]):
     async def _carry_out(self, chunk: Sequence[tuple[_T, asyncio.Future[_R]]]) -> None:
         items = [item for item, _ in chunk]
         try:
-            results = await _in_thread(lambda: self._work(items))
+            job = self._worker.submit(_on_this_device(lambda: self._work(items)))
+            results = await asyncio.wrap_future(job)
         except Exception as error:
             for _, future in chunk:
                 if not future.done():
@@ -91,35 +95,15 @@ class Batches(Generic[_T, _R]):
                 future.set_result(result)
 
 
-async def _in_thread(work: Callable[[], _R]) -> _R:
-    """Runs work beside the event loop, in a thread that does not keep the process alive.
-
-    So Ctrl-C works in the middle of a batch. At its end, the process would wait for a thread of
-    Python's own pools.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[_R] = loop.create_future()
+def _on_this_device(work: Callable[[], _R]) -> Callable[[], _R]:
+    """Has work use this thread's GPU: each thread starts at the first."""
     torch = sys.modules.get("torch")
-    device = torch.cuda.current_device() if torch and torch.cuda.is_initialized() else None
+    if torch is None or not torch.cuda.is_initialized():
+        return work
+    device = torch.cuda.current_device()
 
-    def settle(result: Any, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
+    def work_there() -> _R:
+        torch.cuda.set_device(device)
+        return work()
 
-    def run() -> None:
-        result, failure = None, None
-        try:
-            if torch and device is not None:
-                torch.cuda.set_device(device)  # each thread starts at the first
-            result = work()
-        except Exception as error:
-            failure = error
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=run, daemon=True, name="inference").start()
-    return await future
+    return work_there

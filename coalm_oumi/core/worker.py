@@ -1,7 +1,8 @@
-"""A thread that runs the calls of one environment, one after another, with a time limit.
+"""A thread that runs jobs one after another, beside the thread that waits for them.
 
-An environment is built and used in the same thread, as SQLite connections require. The thread is a
-daemon, so a tool that never returns does not keep the program from ending.
+The thread is a daemon, so a tool that never returns does not keep the program from ending, and
+Ctrl-C works in the middle of a batch. At its end, the process would wait for a thread of Python's
+own pools.
 """
 
 import queue
