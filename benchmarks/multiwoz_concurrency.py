@@ -36,7 +36,6 @@ from coalm_oumi.evaluation.multiwoz import data
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
-from coalm_oumi.evaluation.multiwoz.user import Corpus
 from coalm_oumi.llm.recorded import RecordedModel
 from tests.support.chat_server import ChatServer, Reply, Request, completion
 
@@ -141,7 +140,7 @@ def lead(
                 database=database,
                 asking=Asking(FORMATS["coalm"]),
                 model=recorded,
-                user=Corpus(),
+                user=None,
                 concurrency=concurrency,
             )
             turns = sum(len(rollout.turns) for rollout in rollouts)

@@ -18,7 +18,7 @@ from coalm_oumi.evaluation.multiwoz.models import Account, account, endpoint, us
 from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
 from coalm_oumi.evaluation.multiwoz.result import RolloutRecord, read_record, to_record
 from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
-from coalm_oumi.evaluation.multiwoz.user import Corpus, SimulatedUser
+from coalm_oumi.evaluation.multiwoz.user import SimulatedUser
 from coalm_oumi.files.journal import Journal
 from coalm_oumi.llm.chat import Endpoint
 from coalm_oumi.llm.recorded import RecordedModel
@@ -75,7 +75,7 @@ def lead(
             database=database,
             asking=Asking(FORMATS[options.format], options.max_steps, options.history),
             model=model,
-            user=simulated or Corpus(),
+            user=simulated,
             concurrency=options.concurrency,
         )
         with tqdm(total=len(dialogues), initial=len(done & names), desc=options.label) as bar:

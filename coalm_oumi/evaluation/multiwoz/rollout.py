@@ -15,7 +15,7 @@ from coalm_oumi.agent.turns import AgentForm, AgentTurn
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.database import Database
-from coalm_oumi.evaluation.multiwoz.user import User
+from coalm_oumi.evaluation.multiwoz.user import SimulatedUser, reference_utterance
 from coalm_oumi.evaluation.multiwoz.world import ENV_TYPE, TOOLS, Booking, World
 from coalm_oumi.llm.recorded import Generated, Question, RecordedModel
 
@@ -126,7 +126,7 @@ def roll_out(
     database: Database,
     asking: Asking,
     model: RecordedModel,
-    user: User,
+    user: SimulatedUser | None,
     concurrency: int,
 ) -> Iterator[Rollout]:
     """Leads dialogues, `concurrency` of them at a time, and yields each when it ends.
@@ -138,7 +138,7 @@ def roll_out(
         database: The databases they share.
         asking: How the agent is asked.
         model: The agent's model.
-        user: Who talks to it.
+        user: Who talks to it; None for the users of the reference dialogues.
         concurrency: How many dialogues are live at a time.
 
     Raises:
@@ -149,7 +149,10 @@ def roll_out(
         world = World(database, dialogue.dialogue_id, dialogue.goals)
         episode = Episode(dialogue, world, asking)
         while True:
-            utterance = await user.say(dialogue, episode.said)
+            if user is None:
+                utterance = reference_utterance(dialogue, episode.said)
+            else:
+                utterance = await user.say(dialogue, episode.said)
             if not isinstance(utterance, str):
                 return episode.end(str(utterance or ""))
             episode.hear(utterance)

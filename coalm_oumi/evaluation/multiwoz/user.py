@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Protocol, Self
+from typing import Self
 
 from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
@@ -23,42 +23,19 @@ _FEW = 3
 """The most failures for unrelated reasons before the user's model has given any answer."""
 
 
-class User(Protocol):
-    """A user of the agent. Open and ask it in one event loop."""
+def reference_utterance(dialogue: Dialogue, said: Said) -> str | None:
+    """Returns what the reference dialogue's user says next, whatever the agent has answered.
 
-    async def __aenter__(self) -> Self:
-        """Opens what it needs."""
-        ...
-
-    async def __aexit__(self, *_: object) -> None:
-        """Closes it."""
-        ...
-
-    async def say(self, dialogue: Dialogue, said: Said) -> str | ChatError | None:
-        """Returns what the user says next.
-
-        None ends the dialogue; an error says that this one cannot go on.
-        """
-        ...
-
-
-class Corpus:
-    """The user of the reference dialogue, who says the same whatever the agent answers."""
-
-    async def __aenter__(self) -> Self:
-        """Returns itself."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Does nothing."""
-
-    async def say(self, dialogue: Dialogue, said: Said) -> str | None:
-        """Returns the utterance of the reference dialogue."""
-        return dialogue.turns[len(said)].user if len(said) < len(dialogue.turns) else None
+    Returns:
+        None at the dialogue's end.
+    """
+    return dialogue.turns[len(said)].user if len(said) < len(dialogue.turns) else None
 
 
 class SimulatedUser:
     """A language model that plays the user, with goal and reference dialogue, as AutoTOD's does.
+
+    Opened and asked in one event loop.
 
     Attributes:
         endpoint: The model.
@@ -95,6 +72,9 @@ class SimulatedUser:
 
     async def say(self, dialogue: Dialogue, said: Said) -> str | ChatError | None:
         """Asks the model. The first utterance is the reference dialogue's.
+
+        Returns:
+            What the user says next; None ends the dialogue, and an error says that it cannot go on.
 
         Raises:
             BudgetError: No more may be spent.

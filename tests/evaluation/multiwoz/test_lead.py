@@ -20,7 +20,6 @@ from coalm_oumi.evaluation.multiwoz import data
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.database import Database
 from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
-from coalm_oumi.evaluation.multiwoz.user import Corpus
 from coalm_oumi.evaluation.results import read_answers
 from coalm_oumi.files.jsontext import read_jsonl
 from coalm_oumi.formats.calls import FunctionCall
@@ -118,7 +117,7 @@ def converse(
         (rollout,) = roll_out(
             [data.dialogue("TABLE", TABLE, Path("x"))],
             database=Database(write_databases(tmp_path / "db")),
-            asking=Asking(form, max_steps, history), model=model, user=Corpus(), concurrency=4,
+            asking=Asking(form, max_steps, history), model=model, user=None, concurrency=4,
         )  # fmt: skip
     return rollout, asked
 
