@@ -60,11 +60,9 @@ class Reply:
         return self.body.decode("utf-8", "replace")
 
 
-def new_session(connections: int = 0) -> aiohttp.ClientSession:
-    """Returns a session for `exchange`; 0 connections stand for no limit."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections), auto_decompress=False
-    )
+def new_session() -> aiohttp.ClientSession:
+    """Returns a session for `exchange`. Its callers bound how many requests run at a time."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
 
 
 async def exchange(

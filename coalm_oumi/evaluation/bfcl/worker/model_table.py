@@ -32,7 +32,6 @@ class TableEntry:
     """A model of the package's table.
 
     Attributes:
-        name: Its name in the table.
         model_name: Its name at its vendor or on the Hub.
         module: The module of its handler.
         handler: The handler's class there.
@@ -40,7 +39,6 @@ class TableEntry:
         underscore_to_dot: Whether it is given underscores for the dots in names.
     """
 
-    name: str
     model_name: str
     module: str
     handler: str
@@ -75,7 +73,6 @@ def entries() -> dict[str, TableEntry]:
                 fields: dict[str, Any] = {word.arg or "": word.value for word in value.keywords}
                 handler = fields["model_handler"].id
                 found[key.value] = TableEntry(
-                    name=key.value,
                     model_name=fields["model_name"].value,
                     module=modules[handler],
                     handler=handler,
