@@ -15,4 +15,5 @@ __all__ = [
     "sample",
     "usage",
     "wording",
+    "worker",
 ]
