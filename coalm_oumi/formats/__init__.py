@@ -1,4 +1,4 @@
-"""What models write, parsed and formatted: function calls and dialogue states.
+"""Parses and formats the output of models: function calls and dialogue states.
 
 Pure functions without Oumi, so that a server with only vLLM installed can import them. May import
 `core`.

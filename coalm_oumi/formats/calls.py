@@ -23,7 +23,7 @@ from coalm_oumi.core.jsontext import (
 _T = TypeVar("_T")
 
 MAX_DEPTH = 64
-"""Values nested deeper than this are refused: no benchmark has them, and recursion is finite."""
+"""The deepest nesting of values. No benchmark has deeper ones, and recursion is limited."""
 
 _SPACE = re.compile(r"\s*")
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
@@ -44,17 +44,17 @@ _HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
 
 
 class CallError(CoalmError):
-    """Text that is not a function call in the form expected."""
+    """Text that is not a function call in the expected form."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall:
     """One call of one function.
 
-    Two calls are equal when names and arguments are, whatever the arguments' order.
+    Two calls are equal if their names and arguments are, in any order.
 
     Attributes:
-        name: The function's name, spaces and dots included.
+        name: The function's name, including spaces and dots.
         arguments: The JSON value of each argument.
     """
 
@@ -83,7 +83,7 @@ def to_python(call: FunctionCall) -> str:
 
 
 def parse_json(text: str) -> list[FunctionCall]:
-    """Reads the form of `to_json`; also one bare call, and either in a Markdown fence.
+    """Reads the form of `to_json`. A bare call and a Markdown fence are accepted too.
 
     Raises:
         CallError: The text is something else.
@@ -159,8 +159,8 @@ def parse_bracket(
 
     Args:
         text: The calls.
-        declared: The arguments of each function that there is. A name that is among these may hold
-            brackets, commas and quotes, and the longest one that fits is read.
+        declared: The arguments of each declared function. These names may contain brackets, commas
+            and quotes, and the longest one that fits is read.
 
     Raises:
         CallError: The text is something else.
@@ -255,7 +255,7 @@ class _Reader:
         return match.group().strip()
 
     def until(self, close: str, item: Callable[[], _T]) -> list[_T]:
-        """Reads items separated by commas up to the closing mark. A trailing comma is fine."""
+        """Reads items separated by commas up to the closing mark. A trailing comma is allowed."""
         items: list[_T] = []
         while self.peek() != close:
             items.append(item())
@@ -281,7 +281,7 @@ class _Reader:
         return name, self.value()
 
     def _longest(self, names: Collection[str], *, before: str) -> str | None:
-        """Reads the longest of some names that stands here in front of a mark."""
+        """Reads the longest of the given names that is here, before a mark."""
         self.peek()
         for name in sorted(names, key=len, reverse=True):
             if not name or not self._text.startswith(name, self._at):
@@ -368,10 +368,10 @@ class _Reader:
                 return chr(code)
         if char in _ESCAPES:
             return _ESCAPES[char]
-        # As Python does, an unknown escape keeps its backslash.
+        # As in Python, an unknown escape keeps its backslash.
         return char if char in "\\'\"/" else f"\\{char}"
 
 
 def _joined(text: str) -> str:
-    """Joins surrogate pairs, as JSON escapes them, and replaces halves that stand alone."""
+    """Joins surrogate pairs that JSON escaped, and replaces single halves."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

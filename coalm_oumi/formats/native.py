@@ -1,4 +1,4 @@
-"""The tool calls in what a model wrote: the forms of the common chat templates, read by one reader.
+"""Reads tool calls in a model's text, in the forms of the common chat templates.
 
 The text may come from any model, so it is read in one pass and never evaluated. The forms:
 
@@ -10,7 +10,7 @@ The text may come from any model, so it is read in one pass and never evaluated.
 | Llama 3 | `<|python_tag|>{"name": "f", "parameters": {...}}; {...}` |
 | Llama 3 | `<function=f>{...}</function>` |
 | Mistral | `[TOOL_CALLS] [{"name": "f", ...}]`, `[TOOL_CALLS]f[ARGS]{...}` |
-| Granite | `<function_call> {"name": "f", ...}`; the name `no_function` stands for no call |
+| Granite | `<function_call> {"name": "f", ...}`; the name `no_function` means no call |
 | xLAM | `{"tool_calls": [{"name": "f", ...}]}` |
 
 Prose, code fences and `<think>` sections around the calls are skipped.
@@ -32,21 +32,21 @@ from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError, FunctionCall
 
 MAX_LENGTH = 1_000_000
-"""A longer answer, in characters, is refused."""
+"""The most characters of an answer. Longer ones are refused."""
 
 NO_FUNCTION = "no_function"
-"""Granite calls this function where it calls none."""
+"""Granite calls this function if it calls none."""
 
 MARKS = re.compile(
     r"<tool_call>|<function_call>|<\|python_tag\|>|\[TOOL_CALLS\]|<function=[^\s<>]+>"
 )
-"""What stands before a call."""
+"""The marks before a call."""
 
 _NEXT = re.compile(rf"{MARKS.pattern}|</?think>|[\[{{]")
 _THINK, _END_OF_THINKING = "<think>", "</think>"
 
-# Prose and code hold brackets too. These patterns match the start of what looks like a call: a key
-# that calls have. Only then is the rest decoded.
+# Prose and code contain brackets too. These patterns match the start of a likely call: a key that
+# calls have. Only then is the rest decoded.
 _KEY = r"[\"'](?:name|function|arguments|parameters|tool_calls|type|id)[\"']\s*:"
 _LOOKS_LIKE_CALLS = re.compile(rf"(?:\[\s*)?\{{\s*{_KEY}")
 
@@ -100,7 +100,7 @@ def _records_of_whole(value: Json) -> list[Json]:
 
 
 def _records_in_text(value: Json) -> list[Json] | None:
-    """Returns the calls that a value in the middle of a text holds, None if it holds none."""
+    """Returns the calls in a value in the middle of a text, or None."""
     if is_object(value) and is_list(value.get("tool_calls")):
         return value["tool_calls"]
     records = value if is_list(value) else [value]
@@ -134,7 +134,7 @@ class _Scanner:
         """Returns the calls.
 
         Raises:
-            CallError: There is none, or one cannot be read.
+            CallError: There is no call, or one cannot be read.
         """
         found: list[Json] = []
         failures = 0
@@ -144,7 +144,7 @@ class _Scanner:
             if mark == _THINK:
                 self._skip_thinking()
             elif mark == _END_OF_THINKING:
-                # The prompt opened the section: the model was thinking up to here.
+                # The prompt opened the section, so the model was thinking up to here.
                 found = []
                 self._at = match.end()
             else:
@@ -167,7 +167,7 @@ class _Scanner:
         self._at = len(self._text) if end < 0 else end + len(_END_OF_THINKING)
 
     def _unmarked(self) -> list[Json]:
-        """Reads what may be a call without a mark, or moves past its bracket."""
+        """Reads a likely call without a mark, or moves past its bracket."""
         if not _LOOKS_LIKE_CALLS.match(self._text, self._at):
             self._at += 1
             return []
@@ -230,8 +230,8 @@ class _Scanner:
 def _typed(text: str) -> Json:
     """Returns the value of a parameter that is written without quotes.
 
-    What reads as a number, a truth value, null, a list or an object is one; the rest is text. One
-    line break on either side is the template's.
+    Text that reads as a number, a truth value, null, a list or an object is one; other text stays
+    text. One line break on either side belongs to the template.
     """
     text = text.removeprefix("\n").removesuffix("\n")
     if text.strip() in _LITERALS:
@@ -246,6 +246,6 @@ def _typed(text: str) -> Json:
 def to_json(found: Sequence[FunctionCall]) -> str:
     """Writes calls as Figure 5's list, for decoders that delete every code fence in the text.
 
-    Backticks occur inside JSON strings only, so an escape keeps them.
+    Backticks occur only inside JSON strings, so an escape preserves them.
     """
     return calls.to_json(found).replace("```", r"\u0060\u0060\u0060")

@@ -16,7 +16,7 @@ from coalm_oumi.formats import calls
 from coalm_oumi.formats.calls import CallError, FunctionCall
 
 MAX_CHARACTERS = 50_000
-"""Longer answers are refused. 512 tokens are about 2,000 characters."""
+"""The most characters of an answer. 512 tokens are about 2,000 characters."""
 
 
 class ReactError(CallError):
@@ -25,12 +25,12 @@ class ReactError(CallError):
 
 @dataclass(frozen=True, slots=True)
 class ReactAnswer:
-    """What an answer says: calls, or a reply. Exactly one of them.
+    """An answer: either calls or a reply.
 
     Attributes:
         thought: The reasoning before it, or "".
-        calls: The calls, several only where the model wrote a JSON list of several.
-        reply: What to say to the user.
+        calls: The calls; several only if the model wrote a JSON list.
+        reply: The reply to the user.
     """
 
     thought: str
@@ -122,13 +122,13 @@ class Label:
 
 
 def next_label(text: str, start: int = 0) -> Label | None:
-    """Returns the next label from a place on, None if there is none."""
+    """Returns the next label from a place on, or None."""
     mark = _LABEL.search(text, start)
     return None if mark is None else Label(mark[1].lower(), mark.start(), mark.end())
 
 
 def label_at(text: str, start: int) -> Label | None:
-    """Returns the label that stands at a place, None if there is none."""
+    """Returns the label at a place, or None."""
     mark = _LABEL_HERE.match(text, start)
     return None if mark is None else Label(mark[1].lower(), mark.start(), mark.end())
 
@@ -188,7 +188,7 @@ def _read(
 
 
 def _without_thinking(text: str) -> str:
-    """Drops the section in which a reasoning model thinks, which is not its answer."""
+    """Drops the thinking section of a reasoning model, which is not its answer."""
     _, end, answer = text.rpartition("</think>")
     if end:
         return answer
@@ -200,8 +200,8 @@ def _after_thought(
 ) -> ReactAnswer:
     """Reads an answer whose only label is `Thought:`.
 
-    A reply follows AutoTOD's words `Do I need to use a tool? No`. A call may stand on
-    separate lines. A thought alone is neither.
+    A reply follows AutoTOD's words `Do I need to use a tool? No`. A call may be on separate lines.
+    A thought alone is neither a reply nor a call.
     """
     no_tool = _NO_TOOL.match(thought)
     if no_tool and (reply := thought[no_tool.end() :].strip()):
@@ -306,13 +306,13 @@ def _json_records(text: str) -> list[Json]:
 
 
 _NAME = re.compile(r"[\w .\-]+")
-# The counts are bounded, so that a long answer costs time that grows with its length only.
+# The counts are bounded, so that the time for a long answer is linear in its length.
 _ARGUMENT = re.compile(r"(?:^|,)\s{0,40}[\"']?([A-Za-z_][\w ]{0,40}?)[\"']?\s{0,4}[=:]")
 _CALL_START = re.compile(r"\w\(")
 
 
 def _call(text: str, functions: Sequence[Function], titles: Mapping[str, str]) -> FunctionCall:
-    """Reads one call in Python's form: exactly if possible, and else with unquoted values.
+    """Reads one call in Python's form: strictly if possible, otherwise with unquoted values.
 
     Raises:
         CallError: The text is something else.
@@ -338,10 +338,10 @@ def _call(text: str, functions: Sequence[Function], titles: Mapping[str, str]) -
 def _parenthesised(text: str) -> tuple[str, str, str]:
     """Splits `f(a=1) rest` at the parenthesis that closes the call.
 
-    Parentheses are counted without regard to quotes: an apostrophe in a value opens no quote.
+    Parentheses are counted regardless of quotes, because an apostrophe in a value opens no quote.
 
     Raises:
-        CallError: No parenthesis opens or none closes.
+        CallError: The opening or the closing parenthesis is missing.
     """
     head, opening, after = text.partition("(")
     if not opening:
@@ -395,7 +395,7 @@ def _positional(text: str) -> list[Json]:
 
 
 def _value(text: str) -> Json:
-    """Reads a value: a literal if it is one, else the text without quotes around it."""
+    """Reads a value: a literal if it is one, otherwise the text without quotes around it."""
     text = text.strip(", \n")
     try:
         return calls.parse_literal(text)
@@ -419,7 +419,7 @@ _PAIR_START = re.compile(
 def _input(text: str) -> dict[str, Json]:
     """Reads `name: pizza hut, people: 2`, `area=north and stars=4`, or a JSON object.
 
-    A comma or an `and` that no slot follows belongs to the value.
+    A comma or an `and` that is not followed by a slot belongs to the value.
     """
     text = re.sub(r"[ \t]+", " ", text.strip("` \n"))
     if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:

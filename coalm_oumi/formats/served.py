@@ -1,7 +1,7 @@
-"""Splits what CoALM writes into what OpenAI's API returns: reasoning, content and tool calls.
+"""Splits CoALM's answers into the fields of OpenAI's API: reasoning, content and tool calls.
 
-A whole answer is read as a stream of one piece, so that both give the same. Imports no server, so
-that it can be tested without one.
+A whole answer is read as a stream of one piece, so that both give the same result. This module
+imports no server, so that it can be tested without one.
 """
 
 import re
@@ -20,7 +20,7 @@ _THOUGHT_END = re.compile(
     r"|[A-Za-z_]\w*\((?:\w+\s*=|\)))"
 )
 
-# What a text must have before it is known to be no label: the longest is `**AI Assistant**:`.
+# A longer text is known to be no label: the longest label is `**AI Assistant**:`.
 _UNDECIDED = 20
 
 
@@ -56,13 +56,13 @@ def split_reasoning(text: str) -> tuple[str | None, str]:
 
 
 def read_answer(text: str, functions: Sequence[Function], *, may_call: bool = True) -> ServedAnswer:
-    """Reads a whole answer without its thought. What cannot be read is content as it stands."""
+    """Reads a whole answer without its thought. Unreadable text stays content."""
     return AnswerStream(functions, may_call=may_call).add(text, is_last=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a piece of the stream adds.
+    """The new parts in a piece of the stream.
 
     Attributes:
         reasoning: A piece of the thought.
@@ -179,7 +179,7 @@ class AnswerStream:
         label = react.label_at(text, self._at)
         is_known = _is_known(shown)
         if label is not None:
-            is_known = label.end < len(text)  # what follows the colon may be a part of the label
+            is_known = label.end < len(text)  # text after the colon may still be part of the label
         if not is_last and not is_known:
             return
         self._label_end = self._at if label is None else label.end
@@ -243,7 +243,7 @@ class AnswerStream:
 
 
 def _exact_calls(text: str) -> tuple[FunctionCall, ...]:
-    """Returns the call, or the calls of the JSON list, that a text starts with; none if it is cut.
+    """Returns the call or JSON list of calls at the start of a text; none if it is cut.
 
     More text does not change what this returns once it returns something.
     """

@@ -14,11 +14,11 @@ class StateError(CoalmError):
 
 @dataclass(frozen=True, slots=True)
 class DialogueState:
-    """What the user wants so far.
+    """The user's wishes so far.
 
     Attributes:
         domain: The domain, an intent in SNIPS.
-        slot_values: The values of each slot, normalised, in alphabetical order.
+        slot_values: The normalised values of each slot, in alphabetical order.
     """
 
     domain: str

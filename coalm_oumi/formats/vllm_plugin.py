@@ -4,8 +4,8 @@
 Installed beside vLLM, the package registers both: `--tool-call-parser coalm --reasoning-parser
 coalm`. Without it, give this file by `--tool-parser-plugin` and `--reasoning-parser-plugin`.
 
-Of a stream, the tool parser takes the thought as well: it alone sees the request, and a request
-without tools has to be left as it is.
+In a stream, the tool parser also takes the thought, because only it sees the request, and a request
+without tools must be left unchanged.
 
 Tested with vLLM 0.14, which Oumi's extra `gpu` installs, and with 0.32.
 """
@@ -38,7 +38,7 @@ _protocol = importlib.import_module(DeltaMessage.__module__)
 
 
 def register() -> None:
-    """Is the entry point of `vllm.general_plugins`: importing this module registers the parsers."""
+    """The entry point of `vllm.general_plugins`: importing this module registers the parsers."""
 
 
 def _functions(tools: Iterable[Any] | None) -> list[Function]:
@@ -72,7 +72,7 @@ class CoalmToolParser(ToolParser):
         self._text = ""
 
     def adjust_request(self, request: Any) -> Any:
-        """Takes a call that the client requires as one that the model may choose to make."""
+        """Treats a call that the client requires as optional."""
         if request.tools and request.tool_choice != "none":
             request.tool_choice = "auto"
         return request
@@ -102,7 +102,7 @@ class CoalmToolParser(ToolParser):
         delta_token_ids: Sequence[int],
         request: Any,
     ) -> DeltaMessage | None:
-        """Reads the next piece of an answer; returns what is known to be new in it."""
+        """Reads the next piece of an answer; returns the parts of it that are certain."""
         if not request.tools:
             return DeltaMessage(content=delta_text) if delta_text else None
         if self._stream is None:
@@ -110,7 +110,7 @@ class CoalmToolParser(ToolParser):
             may_call = request.tool_choice != "none"
             self._stream = stream(_functions(request.tools), may_call=may_call)
         self._text += delta_text
-        # vLLM 0.14 says in no other way that nothing follows.
+        # vLLM 0.14 has no other sign that nothing follows.
         return self._delta(is_last=self._end is not None and self._end in delta_token_ids)
 
     def finish_streaming(self) -> DeltaMessage | None:
@@ -139,7 +139,7 @@ class CoalmToolParser(ToolParser):
 def _call_deltas(index: int, name: str, arguments: str) -> list[Any]:
     """Writes a call as its name and then its arguments.
 
-    If both came at once in the last piece of a stream, vLLM 0.14 would keep one call alone.
+    If both came at once in the last piece of a stream, vLLM 0.14 would keep only one call.
     """
     return [
         _protocol.DeltaToolCall(
@@ -158,8 +158,8 @@ def _call_deltas(index: int, name: str, arguments: str) -> list[Any]:
 class CoalmReasoningParser(ReasoningParser):
     """Reads `Thought:` of a whole answer as the reasoning.
 
-    A request without tools is left as it is: the text is what a benchmark's own prompt asked for,
-    and it reads the thoughts.
+    A request without tools is left unchanged, because a benchmark's own prompt asked for this text,
+    and the benchmark reads the thoughts.
     """
 
     engine_based_streaming = True
@@ -199,5 +199,5 @@ class CoalmReasoningParser(ReasoningParser):
         current_token_ids: Sequence[int],
         delta_token_ids: Sequence[int],
     ) -> DeltaMessage | None:
-        """Returns the text as it is: vLLM 0.14 asks this of requests without tools alone."""
+        """Returns the text unchanged: vLLM 0.14 calls this only for requests without tools."""
         return DeltaMessage(content=delta_text)

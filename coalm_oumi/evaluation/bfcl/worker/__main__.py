@@ -1,8 +1,8 @@
-"""Runs inside the environment of `bfcl-eval`: hands out its questions, executes and judges calls.
+"""Runs inside the environment of `bfcl-eval`: provides questions, executes and judges calls.
 
     python -I worker (v3 | v4) RELEASE
 
-Nothing of `coalm_oumi` is installed there, so the files of this folder import each other only. The
+`coalm_oumi` is not installed there, so the files of this folder import only each other. The
 worker reads one JSON request per line and writes one JSON reply per line, or one for each step of
 `execute` and each batch of `score` as soon as it is done:
 
@@ -13,7 +13,7 @@ worker reads one JSON request per line and writes one JSON reply per line, or on
     {"do": "models"}, {"do": "describe", "model": m}
     {"do": "ask", "model": m, "places": [[c, i]], "first": {place: messages}}
     {"do": "step", "model": m, "steps": [{"category": c, "index": i, "answer": a}]}, where `results`
-        or `turn` may stand for `answer`
+        or `turn` may replace `answer`
     {"do": "check", "class_name": name}, {"do": "recall" | "keep", "category": c, "index": i}
 
 A sample is named by its index in the official order of its category. Questions, function
@@ -43,9 +43,9 @@ patches.check_release(sys.argv[2])
 package: Any = importlib.import_module(sys.argv[1])
 
 BATCH = 16
-"""Answers that a process judges before it says what it found."""
+"""Answers that a process judges before it replies."""
 MAX_SECONDS = 30.0
-"""For judging one answer, which takes a moment: the decoders have expressions without end."""
+"""Seconds for judging one answer. Usually it takes a moment, but some expressions never end."""
 FAILED = "checker:failed"
 """The type of error of an answer that the package could not judge."""
 
@@ -64,12 +64,12 @@ def read(form: str, texts: list[str]) -> list[list[str] | None]:
 
 
 def ask(model: str, places: list[list[Any]], first: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Returns what the handler of a model of the table sends first for each sample.
+    """Returns the first request of the handler of a model of the table for each sample.
 
     Args:
         model: The model's name in the table.
         places: The category and the index of each sample.
-        first: Messages that stand for a sample's first turn, by its place in `places`.
+        first: Messages that replace a sample's first turn, by its place in `places`.
     """
     entries = []
     for place, (category, index) in enumerate(places):
@@ -81,10 +81,10 @@ def ask(model: str, places: list[list[Any]], first: dict[str, list[Any]]) -> lis
 
 
 def execute(steps: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Executes the calls of steps of different samples, and says what each gave.
+    """Executes the calls of steps of different samples, and returns the result of each.
 
-    The environment of a sample lives on from step to step, so its steps come in their order, but
-    for the web's, which keeps nothing: those go on side by side, in separate processes.
+    The environment of a sample lasts from step to step, so its steps run in order. Steps of the web
+    keep no state, so they run concurrently, in separate processes.
     """
     if not all(step["category"].startswith("web_search") for step in steps):
         for place, step in enumerate(steps):
@@ -97,7 +97,7 @@ def execute(steps: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _processes(count: int, categories: Iterable[str]) -> ProcessPoolExecutor:
-    """Starts processes that find categories read."""
+    """Starts processes that inherit the loaded categories."""
     for category in categories:
         package.entries(category)
         package.references(category)
@@ -122,9 +122,9 @@ def score(
     """Judges answers with the package's own runners on all cores.
 
     Yields:
-        Verdicts as they come, and in the end none.
+        Verdicts as they arrive, and at the end an empty list.
     """
-    common.decoder(form)  # before the processes start, which then have it
+    common.decoder(form)  # before the processes start, which then inherit it
     if form in model_table.entries():
         without_dots = model_table.entries()[form].underscore_to_dot
     model = model_table.MODEL_WITHOUT_DOTS if without_dots else model_table.MODEL
@@ -140,7 +140,7 @@ def score(
                 yield done.result()
             except BrokenProcessPool:
                 crashed.append(jobs[done])
-    for batch in crashed:  # one of them did, and the others were lost with it
+    for batch in crashed:  # one of them crashed the process, and the others were lost with it
         yield from _score_apart(*batch)
     yield []
 
@@ -187,7 +187,7 @@ def _verdict(model: str, category: str, form: str, index: int, answer: Any) -> d
 
 
 def _plain(value: Any, levels: int = 100) -> Any:
-    """Returns what JSON and pickle can write of a value: what is odd or too deep becomes text."""
+    """Makes a value writable as JSON and by pickle: odd or too deep parts become text."""
     if levels and isinstance(value, list | tuple):
         return [_plain(item, levels - 1) for item in value]
     if levels and isinstance(value, dict):
@@ -220,7 +220,7 @@ def main() -> None:
     actions |= package.ACTIONS
     end_with_parent()
     stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the package prints as it goes
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the package prints messages
     for line in sys.stdin:
         request = json.loads(line)
         reply = actions[request.pop("do")](**request)

@@ -1,4 +1,4 @@
-"""Stands for `eval` in the package's decoder, which computes with it what a model wrote."""
+"""Replaces `eval` in the package's decoder, which would evaluate the text of a model."""
 # pyright: standard
 
 import ast
@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _MAX_SIZE = 10_000
-"""Letters and elements of a value, counted through all its levels."""
+"""The most characters and elements of a value, counted through all its levels."""
 
 _MAX_BITS = 10_000
-"""Of a power of whole numbers."""
+"""The most bits of a power of integers."""
 
 _OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,

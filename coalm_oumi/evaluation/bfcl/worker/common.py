@@ -1,4 +1,4 @@
-"""What both versions of the package have in common."""
+"""Code for both versions of the package."""
 
 # pyright: standard, reportMissingImports=false, reportAttributeAccessIssue=false
 
@@ -14,7 +14,7 @@ from bfcl_eval.model_handler import utils as handling
 from bfcl_eval.model_handler.local_inference.hammer import HammerHandler
 from safety import REFUSED, methods, refusal
 
-# The decoder computes what stands for an argument with `eval`. This is the name it finds.
+# The decoder calls `eval` on arguments. This is the name that it finds.
 patches.without_eval(handling)
 
 
@@ -78,10 +78,10 @@ def allowed_steps(
 
 
 def execute(entry: dict[str, Any], calls: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Executes allowed calls in the sample's environment, which lives on until the end.
+    """Executes allowed calls in the sample's environment, which lasts until the end.
 
     Returns:
-        What each gave, and the parts of the environment by the names of their classes.
+        The result of each call, and the parts of the environment by the names of their classes.
     """
     return multi_turn_utils.execute_multi_turn_func_call(
         calls,
@@ -99,7 +99,7 @@ def tools(functions: list[dict[str, Any]], model_style: Any) -> list[dict[str, A
 
 
 def addition(missed: list[dict[str, Any]], known: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns what is said where functions are added, and all tools from there on."""
+    """Returns the message of a turn that adds functions, and all tools from there on."""
     return {
         "prompt": default_prompts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING.format(
             functions=missed

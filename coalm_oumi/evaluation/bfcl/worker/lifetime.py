@@ -1,4 +1,4 @@
-"""A process that ends when the one that started it has ended, however that came about."""
+"""Ends a process when its parent has ended for any reason."""
 # pyright: standard
 
 import ctypes
@@ -13,9 +13,10 @@ _SECONDS = 0.5
 
 
 def end_with_parent() -> None:
-    """Has this process killed when its parent ends.
+    """Makes this process end when its parent ends.
 
-    Linux does that itself, even while a checker holds the interpreter. Elsewhere a thread looks.
+    Linux kills it, even while a checker holds the interpreter. Elsewhere a thread checks the
+    parent.
     """
     parent = os.getppid()
     if sys.platform == "linux":

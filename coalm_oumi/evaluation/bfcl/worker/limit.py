@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def limit(seconds: float) -> Iterator[None]:
-    """Interrupts what takes longer, once and again: the package takes any exception for its own.
+    """Interrupts work that takes longer, repeatedly, because the package catches every exception.
 
     It works in the main thread of a process.
 

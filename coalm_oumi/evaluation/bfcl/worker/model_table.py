@@ -1,7 +1,7 @@
-"""Stands for the package's model table; to be imported before anything of the package.
+"""Replaces the package's model table. Import it before any other part of the package.
 
 The table imports the client of every API vendor, which takes longer than all checks together. The
-checkers look up one flag in it: whether dots of names became underscores. A model's entry is read
+checkers look up one flag in it: whether dots in names became underscores. A model's entry is read
 from the table's source, so that only the handler of that model is imported.
 """
 # pyright: standard

@@ -1,6 +1,6 @@
-"""Asks a model as the package's own handler for it does, and reads its answers likewise.
+"""Writes prompts and reads answers with the package's own handler for a model.
 
-A handler gets a client that notes what would be sent instead of sending it. So the prompt is the
+The handler gets a client that records requests instead of sending them. So the prompt is the
 handler's, byte for byte, without the model's weights or tokenizer.
 """
 
@@ -24,7 +24,7 @@ _HUGE = 10**9
 
 
 class _SentInsteadError(Exception):
-    """What a handler would send."""
+    """The request that a handler would send."""
 
     def __init__(self, request: dict[str, Any]) -> None:
         super().__init__("sent")
@@ -32,7 +32,7 @@ class _SentInsteadError(Exception):
 
 
 class _Client:
-    """Stands for OpenAI's client: both of its ways to ask."""
+    """Replaces OpenAI's client, for chats and for completions."""
 
     def __init__(self) -> None:
         self.completions = SimpleNamespace(create=self._send)
@@ -63,7 +63,7 @@ def describe(model: str) -> dict[str, Any]:
     """
     try:
         found = handler(model)
-    except Exception as error:  # a vendor's client wants keys, or is not installed
+    except Exception as error:  # a vendor's client needs keys, or is not installed
         return {"error": f"its handler cannot be built here: {error!r}"}
     if isinstance(found, OSSHandler):
         if "self.tokenizer" in inspect.getsource(type(found)):
@@ -97,9 +97,9 @@ def _source_of_asking(found: Any) -> str:
 def handler(model: str) -> Any:
     """Returns the handler of a model of the table, with a client that sends nothing."""
     entry = model_table.entries()[model]
-    os.environ.setdefault("OPENAI_API_KEY", "unused")  # wanted by a client that is not used
+    os.environ.setdefault("OPENAI_API_KEY", "unused")  # required by a client that is not used
     class_ = entry.handler_class()
-    for base in class_.__mro__:  # some decode with `eval` what a model wrote
+    for base in class_.__mro__:  # some call `eval` on the text of a model
         if base.__module__.startswith("bfcl_eval."):
             patches.without_eval(sys.modules[base.__module__])
     parameters = inspect.signature(BaseHandler.__init__).parameters
@@ -115,7 +115,7 @@ def handler(model: str) -> Any:
 
 
 def _is_fc(found: Any) -> bool:
-    """Returns True where `BaseHandler.inference` takes its way for tools."""
+    """Returns True if `BaseHandler.inference` uses its branch for tools."""
     if isinstance(found, OSSHandler):
         return False
     name = getattr(found, "registry_name", found.model_name)
@@ -140,7 +140,7 @@ class _Talk:
         self.data = self._method("add_first_turn_message")(self.data, first)
 
     def request(self) -> dict[str, Any]:
-        """Returns what would be sent next."""
+        """Returns the next request."""
         try:
             self._method("_query")(self.data)
         except _SentInsteadError as sent:
@@ -161,7 +161,7 @@ class _Talk:
         return {"result": result, "calls": calls or None}
 
     def tell(self, results: list[str]) -> None:
-        """Takes what the calls of the last answer gave."""
+        """Takes the results of the last answer's calls."""
         self.data = self._method("_add_execution_results")(self.data, results, self._parsed)
 
     def next_turn(self, turn: int) -> None:
@@ -190,7 +190,7 @@ def _plain_request(sent: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse(found: Any, answer: Any) -> dict[str, Any]:
-    """Returns what the handler makes of an answer, before it decodes it."""
+    """Returns the handler's reading of an answer, before it decodes the calls."""
     usage = SimpleNamespace(prompt_tokens=0, completion_tokens=0)
     if isinstance(found, OSSHandler):
         response = SimpleNamespace(choices=[SimpleNamespace(text=answer)], usage=usage)

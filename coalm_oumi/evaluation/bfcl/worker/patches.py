@@ -1,7 +1,7 @@
-"""What is replaced in the installed package, all in one place.
+"""Replaces names in the installed package. All replacements go through this module.
 
-Each replacement was written for one release. `check_release` refuses another one, and each
-replacement refuses a name that the package no longer has, so that none is lost in silence.
+Each was written for one release. `check_release` refuses other releases, and each replacement
+refuses a name that the package no longer has, so that none is lost silently.
 """
 # pyright: standard
 
@@ -13,7 +13,7 @@ import arithmetic
 
 
 def check_release(wanted: str) -> None:
-    """Refuses to work with another release than the one that was read.
+    """Refuses every release except the one for which the replacements were written.
 
     Raises:
         ImportError: Another release is installed.
@@ -40,6 +40,6 @@ def replace(owner: Any, name: str, value: Any) -> None:
 def without_eval(module: types.ModuleType) -> None:
     """Gives a module an `eval` that computes arithmetic on literals, and nothing else.
 
-    Decoders call `eval` on what a model wrote. A global name is found before the built-in one.
+    Decoders call `eval` on the text of a model. A global name is found before the built-in one.
     """
     module.eval = arithmetic.evaluate  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,4 +1,4 @@
-"""Which calls of a model are executed: the package executes them with `eval`."""
+"""Decides which calls of a model are executed, because the package executes them with `eval`."""
 # pyright: standard
 
 import ast
@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 REFUSED = "refused_call()"
-"""Stands for a call that is not executed. Like one of an unknown function, it changes nothing."""
+"""Replaces a refused call. Like a call of an unknown function, it changes nothing."""
 
 
 def methods(paths: Mapping[str, str], class_names: tuple[str, ...]) -> set[str]:
@@ -27,7 +27,7 @@ def _methods(path: str, class_name: str) -> set[str]:
 def refusal(call: str, allowed: set[str]) -> str | None:
     """Returns why a call is not executed, in the words of Python's own error, or None.
 
-    Only a call of an allowed function with literal arguments is, and only if it comes to an end.
+    Only a call of an allowed function with literal arguments is executed, and only if it ends.
     """
     try:
         tree: Any = compile(call.lstrip(" \t"), "<string>", "eval", ast.PyCF_ONLY_AST)
@@ -78,7 +78,7 @@ _EFFORT = {
     "square_root": "precision",
     "round_number": "decimal_places",
 }
-"""The argument of a function of the package that says how many digits it computes."""
+"""The argument of a package function that sets how many digits it computes."""
 
 _MAX_EFFORT = 10_000
 _MAX_NUMBER = 10**100

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import common  # first: it stands another model table in for that of the package
+import common  # first: it replaces the package's model table
 import patches
 from bfcl_eval import _llm_response_generation as generation
 from bfcl_eval import utils as files
@@ -20,7 +20,7 @@ from bfcl_eval.model_handler import utils as handling
 from bfcl_eval.model_handler.model_style import ModelStyle
 
 ACTIONS: dict[str, Any] = {}
-"""What this version alone can be asked to do."""
+"""Requests that only this version takes."""
 
 
 @cache
@@ -47,7 +47,7 @@ def asked(category: str) -> list[dict[str, Any]]:
 
 
 def questions(category: str) -> list[dict[str, Any]]:
-    """Returns what a model is asked, in each prompt style's parts."""
+    """Returns the questions to a model, as the parts that prompt styles use."""
     # Copies: the package writes hints into the functions' descriptions as it prepares them.
     return [_question(entry, category) for entry in copy.deepcopy(asked(category))]
 
@@ -61,7 +61,7 @@ def _question(entry: dict[str, Any], category: str) -> dict[str, Any]:
     additions = {}
     known = copy.deepcopy(functions)
     for turn, missed in entry.get("missed_function", {}).items():
-        # The package describes all functions again when it adds some, hints included.
+        # When the package adds functions, it describes all functions again, including hints.
         known = handling.func_doc_language_specific_pre_processing(
             known + copy.deepcopy(missed), category
         )
@@ -91,10 +91,10 @@ def read(form: str, text: str) -> list[str] | None:
 def judge(
     category: str, form: str, model: str, sample: dict[str, Any], answer: Any, expected: Any
 ) -> tuple[Any, dict[str, Any] | None]:
-    """Has the package's own runner judge an answer.
+    """Judges an answer with the package's own runner.
 
     Returns:
-        The calls that are read in it, and what the runner says about a wrong answer.
+        The calls that the runner reads, and its finding about a wrong answer.
     """
     handler = common.decoder(form)
     results = [{"id": sample["id"], "result": answer}]

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import common  # first: it stands another model table in for that of the package
+import common  # first: it replaces the package's model table
 import model_table
 import patches
 import web
@@ -27,7 +27,7 @@ from bfcl_eval.model_handler import utils as handling
 from limit import limit
 
 MAX_MEMORY = 100_000
-"""Characters that a memory of one text keeps. The package means it to have 10,000."""
+"""The most characters of a memory that is a single text. The package intends 10,000."""
 
 
 @cache
@@ -65,7 +65,7 @@ def references(category: str) -> list[Any]:
 
 
 def questions(category: str) -> list[dict[str, Any]]:
-    """Returns what a model is asked, in each prompt style's parts."""
+    """Returns the questions to a model, as the parts that prompt styles use."""
     return [_question(entry, category) for entry in copy.deepcopy(asked(category))]
 
 
@@ -133,7 +133,7 @@ def _on_the_web(entry: dict[str, Any], call: str) -> str:
             (result,), _ = common.execute(entry, [call])
     except TimeoutError as error:
         result = f"Error during execution: {error}"
-    key = os.environ.get("SERPAPI_API_KEY")  # errors tell the whole address, and the key in it
+    key = os.environ.get("SERPAPI_API_KEY")  # errors contain the whole address, including the key
     return result.replace(key, "...") if key else result
 
 
@@ -144,7 +144,7 @@ def check(class_name: str) -> dict[str, Any]:
 
 
 def recall(category: str, index: int) -> dict[str, Any]:
-    """Returns a first turn that tells the model what is in its memory by now."""
+    """Returns a first turn that tells the model the current content of its memory."""
     entry = asked(category)[index]
     _, instances = common.execute(entry, [])
     (memory,) = instances.values()
@@ -155,7 +155,7 @@ def recall(category: str, index: int) -> dict[str, Any]:
 
 
 def keep(category: str, index: int) -> dict[str, Any]:
-    """Writes what a conversation left in the memory, for those after it."""
+    """Saves what a conversation wrote into the memory, for later conversations."""
     _, instances = common.execute(asked(category)[index], [])
     (memory,) = instances.values()
     memory._flush_memory_to_local_file()
@@ -163,7 +163,7 @@ def keep(category: str, index: int) -> dict[str, Any]:
 
 
 ACTIONS: dict[str, Any] = {"check": check, "recall": recall, "keep": keep}
-"""What this version alone can be asked to do."""
+"""Requests that only this version takes."""
 
 
 def read(form: str, text: str) -> list[str] | None:
@@ -174,10 +174,10 @@ def read(form: str, text: str) -> list[str] | None:
 def judge(
     category: str, form: str, model: str, sample: dict[str, Any], answer: Any, expected: Any
 ) -> tuple[Any, dict[str, Any] | None]:
-    """Has the package's own runner judge an answer.
+    """Judges an answer with the package's own runner.
 
     Returns:
-        The calls that are read in it, and what the runner says about a wrong answer.
+        The calls that the runner reads, and its finding about a wrong answer.
     """
     handler = common.decoder(form)
     results = [{"id": sample["id"], "result": answer}]

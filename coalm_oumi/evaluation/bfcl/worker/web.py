@@ -1,4 +1,4 @@
-"""What a model may fetch: so much, for so long, and from the public internet only."""
+"""Bounds what a model may fetch: in size, in time, and to the public internet."""
 # pyright: standard
 
 import ipaddress
@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import requests
 
 MAX_SECONDS = 60.0
-"""For a page to come and to be read, which takes the package very long for a spoilt one."""
+"""Seconds to fetch and to read a page. For a malformed page, the package takes very long."""
 MAX_BYTES = 20_000_000
 
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
-"""IPv6 addresses that stand for the IPv4 address in their last 32 bits (RFC 6052)."""
+"""IPv6 addresses that represent the IPv4 address in their last 32 bits (RFC 6052)."""
 _TRANSLATED_AT_HOME = (
     ipaddress.ip_network("64:ff9b:1::/48"),  # RFC 8215
     ipaddress.ip_network("::ffff:0:0:0/96"),  # RFC 2765
@@ -25,13 +25,13 @@ _TRANSLATED_AT_HOME = (
 
 
 class _Session(requests.Session):
-    """Sends requests, and what they are redirected to, to public addresses only."""
+    """Sends requests and their redirects to public addresses only."""
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Sends one request.
 
-        A proxy would connect to any host, so its address is looked up here. Where that cannot be
-        done, the proxy decides.
+        A proxy would connect to any host, so the host's address is looked up here. If that is
+        impossible, the proxy decides.
         """
         host = urlsplit(str(request.url)).hostname or ""
         try:
@@ -45,7 +45,7 @@ class _Session(requests.Session):
 
 
 def fetch(url: str, **options: Any) -> requests.Response:
-    """Stands for `requests.get`, which would read an endless page forever.
+    """Replaces `requests.get`, which would read an endless page forever.
 
     Raises:
         PermissionError: The page is not on the public internet.
@@ -66,7 +66,7 @@ def fetch(url: str, **options: Any) -> requests.Response:
 def stay_public() -> None:
     """Keeps this process from connecting to anything but the public internet and a proxy.
 
-    A model chooses what is fetched, and a page where it redirects to.
+    A model chooses the pages, and a page chooses where it redirects to.
     """
     proxies = set(_proxies())
 
@@ -88,7 +88,7 @@ def _proxies() -> Iterator[tuple[str, int]]:
             port = parts.port or {"https": 443, "socks5": 1080}.get(parts.scheme, 80)
             try:
                 found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-            except OSError:  # then nothing goes through it
+            except OSError:  # then nothing uses it
                 continue
             yield from ((str(address[4][0]), port) for address in found)
 
