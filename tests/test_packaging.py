@@ -27,8 +27,17 @@ def test_the_readme_of_pypi_has_no_link_that_leads_nowhere(repo: Path):
 
 def test_links_between_the_pages_resolve():
     for page in PAGES:
-        for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+        for link in re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text()):
+            name, _, anchor = link.partition("#")
+            file = page.parent / name if name else page
+            assert file.exists(), f"{page.name}: {link}"
+            assert not anchor or anchor in anchors(file), f"{page.name}: {link}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\s-]", "", title.lower()).replace(" ", "-") for title in headings}
 
 
 def test_the_script_for_the_library_runs(repo: Path, mixture: Path, tiny_model: Path):
