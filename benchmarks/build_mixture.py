@@ -31,7 +31,7 @@ from typing import Any
 from coalm_oumi.files.resources import resource_dir
 
 RECORDS = {"snips": 13_784, "xlam": 67_500, "toolace": 11_300, "sgd": 16_142}
-"""How many raw records the published sources have."""
+"""The numbers of raw records of the published sources."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How often `coalm cra validate` is wrong about arguments, and how fast it is.
+"""Errors of `coalm cra validate` about arguments, and its speed.
 
     python benchmarks/cra_validate.py SGD_SPLIT [SGD_SPLIT ...]
 

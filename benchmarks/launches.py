@@ -92,7 +92,7 @@ class Meter:
             self.stack.pop()
 
     def wrap(self, owner: Any, method: str, part: Callable[[], str]) -> None:
-        """Has a method run as a part of the step."""
+        """Makes a method count as a part of the step."""
         inner = getattr(owner, method)
 
         @functools.wraps(inner)

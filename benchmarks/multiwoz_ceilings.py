@@ -27,7 +27,7 @@ _TIME = re.compile(r"\b\d{1,2}[:.]?\d{2}\b|\b\d{1,2} ?[ap]\.?m\b", re.IGNORECASE
 
 @dataclass(frozen=True)
 class Oracle:
-    """What an oracle knows and does.
+    """The knowledge and behaviour of an oracle.
 
     Attributes:
         label: Its row of the table.

@@ -48,7 +48,7 @@ SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Led:
-    """What one side did.
+    """The measurements of one side.
 
     Attributes:
         turns: How many turns it led.

@@ -47,7 +47,7 @@ def loads(text: str) -> Json:
 
 
 MAX_DEPTH = 100
-"""How many levels a model may nest its JSON. Deeper text is an error, not a full stack."""
+"""The most levels of a model's JSON. Deeper text is an error, not a stack overflow."""
 
 
 def loads_model(text: str) -> Json:

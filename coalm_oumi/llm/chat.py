@@ -115,7 +115,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model wrote.
+    """The answer of a model.
 
     Attributes:
         text: The answer; empty if the model refused.

@@ -96,7 +96,7 @@ class Batches(Generic[_T, _R]):
 
 
 def _on_this_device(work: Callable[[], _R]) -> Callable[[], _R]:
-    """Has work use this thread's GPU: each thread starts at the first."""
+    """Makes work use this thread's GPU, because each thread starts with the first one."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return work

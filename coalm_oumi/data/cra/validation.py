@@ -58,7 +58,7 @@ class CraVerdict:
 
     @property
     def faults(self) -> Mapping[Dimension, bool | None]:
-        """Whether there is a fault, by dimension; None if nothing says so."""
+        """Whether there is a fault, by dimension; None if unknown."""
         found = {finding.dimension for finding in self.findings}
         faults: dict[Dimension, bool | None] = {name: name in found for name in DIMENSIONS}
         faults["reasoning"] = self.judgement.is_faulty if self.judgement else None

@@ -24,7 +24,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """How to recognise a source: the text of its instruction, and of its input."""
+    """The marks of a source, in the text of its instruction and of its input."""
 
     source: str
     domain: Domain

@@ -228,7 +228,7 @@ _CALL_SHAPES = (
 
 
 def _looks_like_calls(text: str, tools: Mapping[str, Tool]) -> bool:
-    """Returns True if an assistant's turn is a call, in whatever notation, and not plain text."""
+    """Returns True if an assistant's turn is a call, in any notation, and not plain text."""
     inside = unfenced(text)
     if any(shape.match(inside) for shape in _CALL_SHAPES):
         return True

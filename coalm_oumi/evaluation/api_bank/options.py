@@ -6,12 +6,12 @@ from coalm_oumi.evaluation.options import TaskOptions
 
 
 class ApiBankOptions(TaskOptions):
-    """How API-Bank is asked.
+    """The options of API-Bank.
 
     Attributes:
-        path: A file of questions in Hammer's form. If `apibank_l1.json` or `apibank_l2.json` is
-            not a file here, it is fetched from Hammer's repository.
-        style: How the model is asked: `hammer` (the prompts of Hammer's evaluation, for Table 3),
+        path: A file of questions in Hammer's form. If `apibank_l1.json` or `apibank_l2.json` does
+            not exist, it is downloaded from Hammer's repository.
+        style: The prompt style: `hammer` (the prompts of Hammer's evaluation, for Table 3),
             `coalm` (Figure 5, as CoALM was trained) or `native` (the chat template's tools).
     """
 

@@ -85,7 +85,7 @@ class BfclEntry:
 
     @property
     def is_agentic(self) -> bool:
-        """Whether what counts is the last message, after searches of the web or of a memory."""
+        """Whether the last message is judged, after searches of the web or of a memory."""
         return self.kind in ("memory", "web_search")
 
     @property

@@ -36,7 +36,7 @@ VERSION = 2
 
 
 class BfclOptions(TaskOptions):
-    """How BFCL is asked.
+    """The options of BFCL.
 
     Attributes:
         style: `official` (bfcl-eval's own handler for a model of its table writes prompts and reads

@@ -166,7 +166,9 @@ _FAILURES: Mapping[str, Failure] = {
     "instance_state_mismatch": Failure.WRONG_STATE,
     "execution_response_mismatch": Failure.WRONG_STATE,
 }
-"""By the last part of the package's error types; `type_error` and those of arguments are apart."""
+"""The failure for the last part of each error type of the package. `type_error` and errors of
+arguments are handled separately.
+"""
 
 
 def _failure(

@@ -1,4 +1,4 @@
-"""What tells the versions of the benchmark apart, besides their data and checkers."""
+"""The differences between versions of the benchmark, besides their data and checkers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

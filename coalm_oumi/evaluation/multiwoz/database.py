@@ -62,7 +62,7 @@ SEARCHABLE: Mapping[str, tuple[str, ...]] = {
 """The slots by which each domain can be searched."""
 
 _COMPARED = {"leaveAt": ">=", "arriveBy": "<="}
-"""How a slot is compared with a constraint, if not for equality."""
+"""Comparisons of slots with constraints, if not for equality."""
 
 
 def _create(domain: str) -> str:

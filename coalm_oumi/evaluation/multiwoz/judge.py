@@ -41,7 +41,7 @@ class MultiwozVerdict:
 
 
 class DialogueRecords:
-    """Where answers are checked: the public databases, and the bookings that one dialogue made.
+    """The records against which answers are checked: the databases and a dialogue's bookings.
 
     Attributes:
         database: The databases.

@@ -10,7 +10,7 @@ from coalm_oumi.evaluation.options import TaskOptions
 
 
 class MultiwozOptions(TaskOptions):
-    """What to evaluate on and how, as `eval_kwargs.data` of a recipe says it.
+    """The options of MultiWOZ.
 
     Attributes:
         path: MultiWOZ's archive: a folder, a `.zip`, a JSON file of dialogues, or its address.
@@ -19,20 +19,19 @@ class MultiwozOptions(TaskOptions):
         split: `train`, `validation` or `test`.
         format: How the agent is prompted: `autotod` (Table 2, for every model) or `coalm`
             (Figures 6 and 7, as CoALM was trained).
-        history: The replies that the agent sees of earlier turns: its `own` (Success), or those of
-            the human operator in the `reference` dialogue (JGA), as state tracking has them.
+        history: The replies of earlier turns that the agent sees: its `own` (Success), or the human
+            operator's in the `reference` dialogue (JGA), as in state tracking.
         user: The model that plays the user, as the fields of
             `coalm_oumi.llm.chat.Endpoint`, and its `max_usd`.
             None for the users of the reference dialogues. Only these have states to compare with.
-        judge: The model that judges beside the deterministic judge, likewise. None for none.
-        max_steps: How many answers of the model a turn may take.
-        max_turns: After how many turns a simulated user leaves.
-        concurrency: How many dialogues are live at a time. Give a remote engine as many
+        judge: The model of a second judge, with the same fields. None for none.
+        max_steps: The most answers of the model per turn.
+        max_turns: The number of turns after which a simulated user leaves.
+        concurrency: The number of dialogues that run at once. Give a remote engine as many
             `num_workers`.
         usd_per_million_input: The price of a million tokens of the agent's prompts, in US dollars.
         usd_per_million_output: The price of a million tokens that the agent writes.
-        name: What stands in the result's name in place of the format, if one evaluation holds
-            several.
+        name: Replaces the format in the result's name, if one evaluation has several results.
     """
 
     path: str

@@ -76,7 +76,7 @@ class Episode:
 
     @property
     def said(self) -> list[tuple[str, str]]:
-        """What user and agent said in each turn so far."""
+        """The words of user and agent in each turn so far."""
         return [(turn.user, turn.reply) for turn in self._session.turns]
 
     def hear(self, user: str) -> None:

@@ -15,7 +15,7 @@ from coalm_oumi.llm.chat import BudgetError, ChatClient, ChatError, Endpoint
 from coalm_oumi.rendering import prompts
 
 Said = Sequence[tuple[str, str]]
-"""What user and agent said in each turn so far."""
+"""The words of user and agent in each turn so far."""
 
 _END = "dialogue ends"
 
@@ -24,7 +24,7 @@ _FEW = 3
 
 
 def reference_utterance(dialogue: Dialogue, said: Said) -> str | None:
-    """Returns what the reference dialogue's user says next, whatever the agent has answered.
+    """Returns the next words of the reference dialogue's user, regardless of the agent's answers.
 
     Returns:
         None at the dialogue's end.

@@ -103,7 +103,7 @@ class Plan:
 
     @property
     def ok(self) -> bool:
-        """Whether the recipe can run as it stands on the chosen GPUs."""
+        """Whether the recipe can run unchanged on the chosen GPUs."""
         return all(finding.ok for finding in self.findings)
 
 

@@ -34,7 +34,7 @@ _OPTIMIZER_BYTES = {
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How a recipe trains.
+    """The training settings of a recipe.
 
     Attributes:
         tokens: Tokens of the longest sequence in a batch.
