@@ -30,7 +30,7 @@ TRANSCRIPTS = "transcripts.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedDialogue:
     """A saved dialogue.
 
     Attributes:
@@ -44,7 +44,7 @@ class Saved:
     reason: str = ""
 
 
-def save(folder: Path, turns: Sequence[AgentTurn], tools: Sequence[ToolParams]) -> Saved:
+def save(folder: Path, turns: Sequence[AgentTurn], tools: Sequence[ToolParams]) -> SavedDialogue:
     """Adds a dialogue to a folder.
 
     Table 6 has at most one call per turn. Saving ends before the first turn with more calls: if one
@@ -85,7 +85,7 @@ def save(folder: Path, turns: Sequence[AgentTurn], tools: Sequence[ToolParams]) 
     write_json(folder / "schema.json", schema)
     write_jsonl(folder / TRANSCRIPTS, transcripts)
     write_json(folder / DIALOGUES, dialogues)
-    return Saved(name, len(written), reason)
+    return SavedDialogue(name, len(written), reason)
 
 
 def _turn(turn: AgentTurn, descriptions: Mapping[str, str]) -> CraTurn:

@@ -21,7 +21,7 @@ STEP_LIMIT = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class Participants:
     """The participants of conversations.
 
     Attributes:
@@ -43,7 +43,7 @@ def opening(entry: BfclEntry, style: Style) -> list[Message]:
 
 
 def converse(
-    asking: Asking, entries: Sequence[BfclEntry]
+    participants: Participants, entries: Sequence[BfclEntry]
 ) -> list[tuple[BfclEntry, list[list[Json]]]]:
     """Runs all conversations concurrently. Each continues as soon as its answer has arrived.
 
@@ -51,7 +51,7 @@ def converse(
     a turn continues while its decoder reads calls, and ends at an answer without any.
 
     Args:
-        asking: The participants.
+        participants: The model, the worker, the executor and the style.
         entries: Samples whose calls are executed. Their memories were saved before.
 
     Returns:
@@ -61,7 +61,7 @@ def converse(
     Raises:
         CoalmError: The engine or the worker failed. Recorded answers are kept.
     """
-    worker, style = asking.worker, asking.style
+    worker, style = participants.worker, participants.style
     begun = [worker.recall(entry) if entry.has_memory else entry for entry in entries]
     if isinstance(style, Official):
         requests = worker.ask(style.model, begun)
@@ -73,16 +73,16 @@ def converse(
         talks = [_StyledTalk(entry, style) for entry in begun]
     # The worker answers one request at a time. What comes meanwhile is its next one, so that
     # searches of the web run side by side.
-    desk: Batches[tuple[_Talk, str], None] = Batches(lambda heard: _take(asking, heard))
+    desk: Batches[tuple[_Talk, str], None] = Batches(lambda heard: _take(participants, heard))
     with tqdm(total=sum(len(entry.turns) for entry in entries), desc="turns") as bar:
 
         async def lead(talk: _Talk) -> None:
             while not talk.finished:
                 before = talk.turn
-                await desk.get((talk, await asking.model.text(talk.question())))
+                await desk.get((talk, await participants.model.text(talk.question())))
                 bar.update(talk.turn - before)
 
-        for _ in asking.model.hold(map(lead, talks), within=desk.open()):
+        for _ in participants.model.hold(map(lead, talks), within=desk.open()):
             pass
     for entry in entries:
         if entry.kind == "memory_prereq":
@@ -90,24 +90,24 @@ def converse(
     return [(entry, talk.answers) for entry, talk in zip(begun, talks, strict=True)]
 
 
-def _take(asking: Asking, heard: Sequence[tuple["_Talk", str]]) -> list[None]:
+def _take(participants: Participants, heard: Sequence[tuple["_Talk", str]]) -> list[None]:
     """Takes an answer in each of some conversations: reads it, and executes its calls."""
     acting: list[tuple[_Talk, ExecutedStep]] = []
     talks, answers = [talk for talk, _ in heard], [answer for _, answer in heard]
-    for talk, answer, calls in zip(talks, *_read(asking, talks, answers), strict=True):
+    for talk, answer, calls in zip(talks, *_read(participants, talks, answers), strict=True):
         if step := talk.hear(answer, calls):
             acting.append((talk, step))
-    results = asking.execute([step for _, step in acting])
+    results = participants.execute([step for _, step in acting])
     for (talk, step), result in zip(acting, results, strict=True):
         talk.tell(step, result)
     return [None] * len(heard)
 
 
 def _read(
-    asking: Asking, talks: Sequence["_Talk"], answers: Sequence[str]
+    participants: Participants, talks: Sequence["_Talk"], answers: Sequence[str]
 ) -> tuple[list[Json], list[list[str] | None]]:
     """Returns the answers as they are kept, and the calls in each."""
-    worker, style = asking.worker, asking.style
+    worker, style = participants.worker, participants.style
     if not isinstance(style, Official):
         return list(answers), worker.read(style.form, [style.official(text) for text in answers])
     steps = [

@@ -16,7 +16,7 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps, is_list
 from coalm_oumi.evaluation.bfcl import official as official_handlers
 from coalm_oumi.evaluation.bfcl.client import ENCODER, BfclEntry, BfclWorker
-from coalm_oumi.evaluation.bfcl.dialogue import Asking, converse, opening
+from coalm_oumi.evaluation.bfcl.dialogue import Participants, converse, opening
 from coalm_oumi.evaluation.bfcl.execution import Executor
 from coalm_oumi.evaluation.bfcl.official import Official
 from coalm_oumi.evaluation.bfcl.version import Version
@@ -145,12 +145,12 @@ def ask(
         complete = {name: worker.questions(name) for name in chosen}
         entries = [e for found in complete.values() for e in _choice(found, num_samples)]
         searches = any(entry.kind == "web_search" for entry in entries)
-        with _asking(engine, config, worker, style, searches=searches) as asking:
-            told = _tell(asking, entries)
-            answered = _answer(asking, entries)
-            asking.execute.report()
+        with _participants(engine, config, worker, style, searches=searches) as participants:
+            told = _tell(participants, entries)
+            answered = _answer(participants, entries)
+            participants.execute.report()
             # A key names the category and the index first. The memories' conversations count too.
-            too_long = {tuple(key.split("/")[:2]) for key in asking.model.too_long}
+            too_long = {tuple(key.split("/")[:2]) for key in participants.model.too_long}
         questions = _first_questions(worker, style, [entry for entry, _ in answered])
     write_results(Path(config.output_dir) / "bfcl", version, style, [*answered, *told])
     return Asked(
@@ -163,14 +163,14 @@ def ask(
 
 
 @contextmanager
-def _asking(
+def _participants(
     engine: "BaseInferenceEngine",
     config: "EvaluationConfig",
     worker: BfclWorker,
     style: Style | Official,
     *,
     searches: bool,
-) -> Generator[Asking]:
+) -> Generator[Participants]:
     """Opens the records of answers and, where samples search the web, of what it gave."""
     label = f"bfcl_{worker.version.name}"
     depends_on = made_by(config)
@@ -184,7 +184,7 @@ def _asking(
     ):
         if style.tools if isinstance(style, Official) else style.native:
             model.check_tools()
-        yield Asking(model, worker, Executor(worker, journal), style)
+        yield Participants(model, worker, Executor(worker, journal), style)
 
 
 def _first_questions(
@@ -226,34 +226,34 @@ def _choice(entries: Sequence[BfclEntry], count: int | None) -> list[BfclEntry]:
     return [entry for forms in found for entry in forms]
 
 
-def _tell(asking: Asking, entries: Sequence[BfclEntry]) -> list[Answered]:
+def _tell(participants: Participants, entries: Sequence[BfclEntry]) -> list[Answered]:
     """Holds the conversations that the samples remember, those of a scenario in their order."""
     wanted = {(entry.category, entry.scenario) for entry in entries if entry.has_memory}
     chains: dict[tuple[str, str], list[BfclEntry]] = defaultdict(list)
     for category in sorted({category for category, _ in wanted}):
-        for entry in asking.worker.questions(f"{category}_prereq"):
+        for entry in participants.worker.questions(f"{category}_prereq"):
             if (category, entry.scenario) in wanted:
                 chains[category, entry.scenario].append(entry)
     told: list[Answered] = []
     for place in range(max(map(len, chains.values()), default=0)):
         stage = [chain[place] for chain in chains.values() if place < len(chain)]
-        told += converse(asking, stage)
+        told += converse(participants, stage)
     return told
 
 
-def _answer(asking: Asking, entries: Sequence[BfclEntry]) -> list[Answered]:
+def _answer(participants: Participants, entries: Sequence[BfclEntry]) -> list[Answered]:
     """Returns the samples as they were asked, in their order, and what the model answered."""
     alone = [entry for entry in entries if not entry.is_conversation]
-    single = zip(alone, _single_turns(asking, alone), strict=True)
+    single = zip(alone, _single_turns(participants, alone), strict=True)
     several = [entry for entry in entries if entry.is_conversation]
-    talks = iter(converse(asking, several) if several else [])
+    talks = iter(converse(participants, several) if several else [])
     return [next(talks if entry.is_conversation else single) for entry in entries]
 
 
-def _single_turns(asking: Asking, entries: Sequence[BfclEntry]) -> list[Answer]:
+def _single_turns(participants: Participants, entries: Sequence[BfclEntry]) -> list[Answer]:
     """Asks samples of one turn."""
-    style, worker = asking.style, asking.worker
-    answers = asking.model.ask(_first_questions(worker, style, entries))
+    style, worker = participants.style, participants.worker
+    answers = participants.model.ask(_first_questions(worker, style, entries))
     if not isinstance(style, Official):
         return list(answers)
     steps = [

@@ -32,7 +32,7 @@ from coalm_oumi.evaluation.multiwoz.world import Booking
 from coalm_oumi.formats.calls import FunctionCall
 
 
-class CallRecord(TypedDict):
+class StepCallRecord(TypedDict):
     """A call that was carried out."""
 
     name: str
@@ -44,7 +44,7 @@ class StepRecord(TypedDict):
 
     response: str
     thought: str
-    call: CallRecord | None
+    call: StepCallRecord | None
     unreadable: bool
     cut: bool
     observation: str

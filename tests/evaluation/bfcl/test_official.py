@@ -30,7 +30,7 @@ from oumi.inference import NativeTextInferenceEngine, RemoteVLLMInferenceEngine
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation.bfcl import environment, task
 from coalm_oumi.evaluation.bfcl.client import BfclEntry, BfclWorker
-from coalm_oumi.evaluation.bfcl.dialogue import Asking, converse
+from coalm_oumi.evaluation.bfcl.dialogue import Participants, converse
 from coalm_oumi.evaluation.bfcl.execution import Executor
 from coalm_oumi.evaluation.bfcl.official import Official
 from coalm_oumi.evaluation.bfcl.v3 import V3
@@ -174,7 +174,7 @@ def asked(version, tmp_path_factory) -> dict[tuple[str, str, str], Any]:
             for entry, request in zip(single, worker.ask(model, single), strict=True):
                 scripted.ask([Question(f"{entry.category}/{entry.index}", style.messages(request))])
             several = [entry for entry in chosen if entry.is_conversation]
-            converse(Asking(scripted, worker, Executor(worker, journal), style), several)
+            converse(Participants(scripted, worker, Executor(worker, journal), style), several)
             found |= {(model, *place): sent for place, sent in scripted.sent.items()}
     return found
 
