@@ -38,10 +38,10 @@ def loads(text: str) -> Json:
     """Reads JSON text.
 
     Raises:
-        ValueError: Not JSON, NaN or Infinity, or nested too deeply.
+        ValueError: Not JSON, NaN or Infinity (`1e999` too), or nested too deeply.
     """
     try:
-        return json.loads(text, parse_constant=no_constant)
+        return json.loads(text, parse_constant=no_constant, parse_float=finite)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

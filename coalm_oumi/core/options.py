@@ -1,10 +1,10 @@
 """Typed options, by which pydantic reads our recipes, YAML files and records."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 import pydantic
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
 
 from coalm_oumi.core.errors import CoalmError
 
@@ -17,7 +17,18 @@ _EXPECTED = {
     "model_type": "a mapping",
     "sequence_str": "a list, not one text",
     "string_type": "text",
+    "too_short": "a list that is not empty",
 }
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("expected text that is not empty")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_not_blank)]
+"""The type of an option whose text says something, such as a name or a path."""
 
 
 class Options(BaseModel):
@@ -44,6 +55,30 @@ class Options(BaseModel):
         except pydantic.ValidationError as error:
             problems = "; ".join(_problem(detail, cls) for detail in error.errors())
             raise CoalmError(f"{where}: {problems}") from error
+
+
+_T = TypeVar("_T")
+
+
+def checked(kind: TypeAdapter[_T], record: Any, *, where: str) -> _T:
+    """Checks a record of a file against its type.
+
+    Args:
+        kind: The type, which JSON alone can hold.
+        record: The record, as JSON gives it.
+        where: Names the file and the record in an error.
+
+    Returns:
+        The record itself, with its keys in the file's order, which a prompt may show.
+
+    Raises:
+        CoalmError: A key is missing, or a value has another type. The message names the key.
+    """
+    try:
+        kind.validate_python(record, strict=True)
+    except pydantic.ValidationError as error:
+        raise CoalmError(f"{where}: {first_problem(error)}") from error
+    return record
 
 
 def first_problem(error: pydantic.ValidationError) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps, is_list, loads, no_constant
+from coalm_oumi.core.jsontext import Json, dumps, is_list, loads, model_decoder
 from coalm_oumi.files.atomic import write_text
 
 
@@ -78,7 +78,6 @@ def stream_json_list(path: Path, *, of: str) -> Iterator[tuple[Json, int]]:
 _PIECE = 1 << 20
 _SPACE = " \t\n\r"
 _MARK = re.compile(r"[ \t\n\r]*[],]")
-_decoder = json.JSONDecoder(parse_constant=no_constant)
 
 
 class _NotAListError(ValueError):
@@ -110,7 +109,7 @@ def _elements(stream: IO[bytes]) -> Iterator[tuple[Json, int]]:
         next_character()
         while True:
             try:
-                element, end = _decoder.raw_decode(text, at)
+                element, end = model_decoder.raw_decode(text, at)
             except json.JSONDecodeError:
                 if ended:
                     raise
@@ -131,6 +130,8 @@ def _elements(stream: IO[bytes]) -> Iterator[tuple[Json, int]]:
                 yield next_element(), stream.tell()
             except json.JSONDecodeError as error:
                 raise ValueError(f"element {count}: {error.msg}") from error
+            except ValueError as error:  # NaN, or bytes that are not UTF-8
+                raise ValueError(f"element {count}: {error}") from error
             except RecursionError as error:
                 raise ValueError(f"element {count}: nested too deeply") from error
             count += 1

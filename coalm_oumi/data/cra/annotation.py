@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json, is_list
+from coalm_oumi.core.options import checked
 from coalm_oumi.data.cra import listing, observation
 from coalm_oumi.data.cra.dialogue import ApiStep, CraTurn, Target
 from coalm_oumi.data.cra.evidence import Evidence
 from coalm_oumi.data.cra.listing import ListedCall
-from coalm_oumi.data.cra.sgd import TODAY, Service, Services
+from coalm_oumi.data.cra.sgd import TODAY, TURNS, Service, Services
 from coalm_oumi.formats.calls import FunctionCall
 from coalm_oumi.rendering import prompts
 
@@ -133,6 +134,13 @@ def annotated_turns(
     turns = record.get("turns")
     if not is_list(turns) or not turns:
         raise CoalmError("`turns` is missing or empty")
+    checked(TURNS, turns, where="not annotated as SGD is: turns")
+    for number, turn in enumerate(turns):
+        for frame in turn["frames"]:
+            if frame["service"] not in services:
+                raise CoalmError(
+                    f"turn {number}: service `{frame['service']}` is not in schema.json"
+                )
     try:
         speakers = [turn["speaker"] for turn in turns]
         if speakers[: len(turns) // 2 * 2] != ["USER", "SYSTEM"] * (len(turns) // 2):
@@ -257,6 +265,8 @@ def _acts(dialogue: _Dialogue, turn: Json) -> list[Act]:
         service = dialogue.services[frame["service"]]
         for action in frame["actions"]:
             goal = ""
+            if action["act"] == "INFORM" and not action["slot"]:
+                raise CoalmError("an act INFORM names no slot")
             if action["slot"] == "intent":
                 goal = _goal(service.functions.get(action["canonical_values"][0]))
             elif action["act"] in ("AFFIRM_INTENT", "NEGATE_INTENT"):

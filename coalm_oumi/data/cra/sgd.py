@@ -4,11 +4,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, NotRequired, cast, get_args
+
+from pydantic import ConfigDict, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json, is_list, is_object
+from coalm_oumi.core.options import checked
 from coalm_oumi.files.jsontext import read_json, read_json_list
 from coalm_oumi.formats.calls import FunctionCall
 
@@ -28,6 +32,92 @@ _COUNT = re.compile(r"(?:the )?(?:number|amount) of |party size\b", re.IGNORECAS
 """The schema's description of a slot that counts, as in `Number of days in the reservation`."""
 
 _INTEGER = re.compile(r"0|[1-9]\d{0,14}")
+
+
+_part = with_config(ConfigDict(extra="allow"))
+
+
+@_part
+class SlotRecord(TypedDict):
+    """A slot of `schema.json`."""
+
+    name: str
+    description: NotRequired[str]
+    is_categorical: bool
+    possible_values: list[str]
+
+
+@_part
+class IntentRecord(TypedDict):
+    """An intent of `schema.json`: a function."""
+
+    name: str
+    description: str
+    is_transactional: NotRequired[bool]
+    required_slots: list[str]
+    optional_slots: dict[str, Json]
+
+
+@_part
+class ServiceRecord(TypedDict):
+    """A service of `schema.json`."""
+
+    service_name: str
+    slots: list[SlotRecord]
+    intents: list[IntentRecord]
+
+
+_SCHEMA = TypeAdapter(list[ServiceRecord])
+
+
+@_part
+class ActionRecord(TypedDict):
+    """A dialogue act."""
+
+    act: str
+    slot: str
+    values: list[str]
+    canonical_values: NotRequired[list[str]]
+
+
+@_part
+class CallRecord(TypedDict):
+    """A call of a service."""
+
+    method: str
+    parameters: dict[str, str]
+
+
+@_part
+class StateRecord(TypedDict):
+    """What the user has asked for so far, of one service."""
+
+    active_intent: NotRequired[str]
+    slot_values: NotRequired[dict[str, list[str]]]
+
+
+@_part
+class FrameRecord(TypedDict):
+    """The annotation of a turn, of one service."""
+
+    service: str
+    actions: list[ActionRecord]
+    state: NotRequired[StateRecord]
+    service_call: NotRequired[CallRecord]
+    service_results: NotRequired[list[dict[str, str]]]
+
+
+@_part
+class TurnRecord(TypedDict):
+    """A turn of a dialogue."""
+
+    speaker: str
+    utterance: str
+    frames: list[FrameRecord]
+
+
+TURNS = TypeAdapter(list[TurnRecord])
+"""The turns of an annotated dialogue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +173,8 @@ def read_services(folder: Path) -> Services:
         CoalmError: It is missing or not of SGD's shape.
     """
     file = folder / "schema.json"
-    content = read_json(file)
-    try:
-        return {service["service_name"]: _service(service) for service in content}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CoalmError(f"{file}: not an SGD schema: {error!r}") from error
+    content = checked(_SCHEMA, read_json(file), where=f"{file}: not an SGD schema")
+    return {service["service_name"]: _service(service) for service in content}
 
 
 def records(folder: Path) -> Iterator[tuple[str, Json]]:
@@ -198,7 +285,7 @@ def misfit(call: FunctionCall, function: Function) -> int:
     return missing + sum(name not in known for name in call.arguments)
 
 
-def _service(record: Json) -> Service:
+def _service(record: ServiceRecord) -> Service:
     slots = record["slots"]
     kinds: dict[str, Kind] = {slot["name"]: _kind(slot) for slot in slots}
     return Service(
@@ -224,7 +311,7 @@ def _service(record: Json) -> Service:
     )
 
 
-def _kind(slot: Json) -> Kind:
+def _kind(slot: SlotRecord) -> Kind:
     """Reads the type of a slot from its possible values, or from its description."""
     values = slot["possible_values"]
     if values and set(values) <= {"True", "False"}:

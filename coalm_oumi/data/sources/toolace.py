@@ -1,12 +1,11 @@
 """ToolACE conversations to function-calling samples with history (paper, section 4.1)."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coalm_oumi.core.jsontext import Json, is_list, is_object, loads, unfenced
+from coalm_oumi.core.jsontext import Json, is_list, is_object, loads, model_decoder, unfenced
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
 from coalm_oumi.data.sources.reader import LeftOut, NoOptions, Record, RecordError, Rejected, Source
@@ -160,7 +159,7 @@ def _read_system(system: str) -> tuple[Sequence[Json], Sequence[str]]:
     problem = "`system` holds no JSON list of tools"
     for opening in _LIST.finditer(system):
         try:
-            tools, end = json.JSONDecoder().raw_decode(system, opening.start())
+            tools, end = model_decoder.raw_decode(system, opening.start())
         except (ValueError, RecursionError) as error:
             problem = f"the list of tools in `system` is not JSON: {error}"
             continue
@@ -304,7 +303,7 @@ def _barred_calls(text: str, tools: Mapping[str, Tool]) -> list[FunctionCall]:
                 return []
             name = opening.group(1)
             try:
-                arguments, at = json.JSONDecoder().raw_decode(inside, opening.end())
+                arguments, at = model_decoder.raw_decode(inside, opening.end())
             except (ValueError, RecursionError):
                 return []
             closing = re.compile(r"\s*\)").match(inside, at)

@@ -3,9 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, NotRequired
+
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, is_object
+from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.options import checked
 from coalm_oumi.evaluation.styles import ChatRecord, FunctionRecord
 from coalm_oumi.files.atomic import cache_dir
 from coalm_oumi.files.download import fetch
@@ -73,31 +78,56 @@ def read(file: Path) -> list[ApiBankEntry]:
     return [_entry(record, file, index) for index, record in enumerate(records)]
 
 
+_part = with_config(ConfigDict(extra="allow"))
+
+
+@_part
+class MessageRecord(TypedDict):
+    """A message of a question's conversation."""
+
+    role: str
+    content: str
+
+
+@_part
+class ToolRecord(TypedDict):
+    """A function, with the description of each parameter by name."""
+
+    name: str
+    description: NotRequired[str]
+    parameters: dict[str, dict[str, Json]]
+
+
+@_part
+class AnswerRecord(TypedDict):
+    """A right call."""
+
+    name: str
+    arguments: dict[str, Json]
+
+
+@_part
+class QuestionRecord(TypedDict):
+    """A question in Hammer's form."""
+
+    query: Annotated[list[MessageRecord], Field(min_length=1)]
+    tools: list[ToolRecord]
+    answers: list[AnswerRecord]
+
+
+_QUESTION = TypeAdapter(QuestionRecord)
+
+
 def _entry(record: Json, file: Path, index: int) -> ApiBankEntry:
+    where = f"{file}[{index}]: not a record of API-Bank in Hammer's form"
+    found = checked(_QUESTION, record, where=where)
     try:
-        for tool in record["tools"]:
-            _check_tool(tool)
-        return ApiBankEntry(
-            id=f"api_bank/{file.stem}/{index}",
-            messages=[{"role": m["role"], "content": m["content"]} for m in record["query"]],
-            tools=record["tools"],
-            expected=[calls.from_record(answer) for answer in record["answers"]],
-        )
-    except (AttributeError, KeyError, TypeError, CoalmError) as error:
-        raise CoalmError(
-            f"{file}[{index}]: not a record of API-Bank in Hammer's form: {error!r}; expected "
-            "query (role, content), tools and answers (name, arguments)"
-        ) from error
-
-
-def _check_tool(tool: Json) -> None:
-    """Finds a tool without a description of its parameters before the model is asked.
-
-    Raises:
-        TypeError: The tool is something else.
-    """
-    parameters = tool.get("parameters") if is_object(tool) else None
-    if not is_object(parameters):
-        raise TypeError(f"expected a tool with parameters, found {tool!r}")
-    if not all(map(is_object, parameters.values())):
-        raise TypeError(f"expected a description of each parameter, found {tool!r}")
+        expected = [calls.from_record(answer) for answer in found["answers"]]
+    except CoalmError as error:
+        raise CoalmError(f"{where}: {error}") from error
+    return ApiBankEntry(
+        id=f"api_bank/{file.stem}/{index}",
+        messages=[{"role": m["role"], "content": m["content"]} for m in found["query"]],
+        tools=found["tools"],
+        expected=expected,
+    )

@@ -6,9 +6,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NotRequired
+
+from pydantic import ConfigDict, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, is_list, is_object, loads
+from coalm_oumi.core.options import checked
 from coalm_oumi.evaluation.multiwoz.values import DOMAINS, canonical
 from coalm_oumi.files.jsontext import read_json, read_jsonl
 
@@ -224,53 +229,124 @@ def _of_split(
     return [name for name in data if name in lists[split]]
 
 
+_part = with_config(ConfigDict(extra="allow"))
+
+
+@_part
+class DomainRecord(TypedDict, total=False):
+    """The annotation of a domain in a turn: the slots of the venue, and those of the booking."""
+
+    semi: dict[str, str | list[str]]
+    book: dict[str, Json]
+
+
+@_part
+class LogRecord(TypedDict):
+    """What one of both says. The system's half has the state."""
+
+    text: str
+    metadata: NotRequired[dict[str, DomainRecord]]
+
+
+@_part
+class GoalRecord(TypedDict):
+    """What the user wants of a domain."""
+
+    info: dict[str, str]
+    fail_info: NotRequired[dict[str, str]]
+    reqt: NotRequired[list[str]]
+    book: NotRequired[dict[str, str | bool]]
+    fail_book: NotRequired[dict[str, str]]
+
+
+@_part
+class DialogueRecord(TypedDict):
+    """A dialogue of `data.json`. A domain without a goal is empty."""
+
+    goal: dict[str, Json]
+    log: list[LogRecord]
+
+
+@_part
+class SpokenRecord(TypedDict):
+    """A turn of a run of AutoTOD."""
+
+    user: str
+    agent: str
+
+
+@_part
+class ResultRecord(TypedDict):
+    """The result of a run of AutoTOD."""
+
+    dialog_refer: list[SpokenRecord]
+    goals: dict[str, GoalRecord]
+    goal_messages: str | list[str]
+
+
+@_part
+class RunRecord(TypedDict):
+    """A dialogue of a run of AutoTOD."""
+
+    dialog_id: str
+    run_result: ResultRecord
+
+
+_DIALOGUE = TypeAdapter(DialogueRecord)
+_GOAL = TypeAdapter(GoalRecord)
+_MESSAGE: TypeAdapter[str | list[str]] = TypeAdapter(str | list[str])
+_RUN = TypeAdapter(RunRecord)
+
+
 def dialogue(name: str, record: Json, path: Path) -> Dialogue:
     """Reads one entry of `data.json`.
 
     Raises:
         CoalmError: The entry is not of that form.
     """
-    try:
-        log = record["log"]
-        turns: list[Turn] = []
-        for asked, answered in zip(log[::2], log[1::2], strict=True):
-            metadata = answered["metadata"]
-            turns.append(Turn(asked["text"], answered["text"], _state(metadata), _booked(metadata)))
-        goal = record["goal"]
-        goals = {domain: _goal(goal[domain]) for domain in DOMAINS if goal.get(domain)}
-        return Dialogue(_bare(name), goals, _message(goal["message"]), tuple(turns))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CoalmError(
-            f"{path}, {name}: not a dialogue of MultiWOZ: {error!r}; expected goal, and log with "
-            "text and metadata"
-        ) from error
+    where = f"{path}, {name}: not a dialogue of MultiWOZ"
+    found = checked(_DIALOGUE, record, where=where)
+    log, goal = found["log"], found["goal"]
+    if len(log) % 2:
+        raise CoalmError(f"{where}: log: {len(log)} halves of turns, which is odd")
+    turns: list[Turn] = []
+    for asked, answered in zip(log[::2], log[1::2], strict=True):
+        if "metadata" not in answered:
+            raise CoalmError(
+                f"{where}: log: the system's half of turn {len(turns)} has no metadata"
+            )
+        state, booked = _state(answered["metadata"]), _booked(answered["metadata"])
+        turns.append(Turn(asked["text"], answered["text"], state, booked))
+    goals = {
+        domain: _goal(checked(_GOAL, goal[domain], where=f"{where}: goal.{domain}"))
+        for domain in DOMAINS
+        if goal.get(domain)
+    }
+    message = checked(_MESSAGE, goal.get("message"), where=f"{where}: goal.message")
+    return Dialogue(_bare(name), goals, _message(message), tuple(turns))
 
 
 def _of_run(record: Json, path: Path, number: int) -> Dialogue:
-    try:
-        run = record["run_result"]
-        turns = [Turn(turn["user"], turn["agent"], None) for turn in run["dialog_refer"]]
-        goal = run["goals"]
-        goals = {domain: _goal(goal[domain]) for domain in DOMAINS if domain in goal}
-        message = _message(run["goal_messages"])
-        return Dialogue(_bare(record["dialog_id"]), goals, message, tuple(turns))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CoalmError(f"{path}:{number}: not a record of a run of AutoTOD: {error!r}") from error
+    found = checked(_RUN, record, where=f"{path}:{number}: not a record of a run of AutoTOD")
+    run = found["run_result"]
+    turns = [Turn(turn["user"], turn["agent"], None) for turn in run["dialog_refer"]]
+    goals = {domain: _goal(run["goals"][domain]) for domain in DOMAINS if domain in run["goals"]}
+    return Dialogue(_bare(found["dialog_id"]), goals, _message(run["goal_messages"]), tuple(turns))
 
 
-def _goal(record: Json) -> Goal:
+def _goal(record: GoalRecord) -> Goal:
     book = {slot: str(value) for slot, value in record.get("book", {}).items()
             if "invalid" not in slot}  # fmt: skip
     return Goal(
-        info=dict(record["info"]),
-        fail_info=dict(record.get("fail_info") or {}),
+        info=record["info"],
+        fail_info=record.get("fail_info", {}),
         requests=tuple(record.get("reqt", ())),
         book=book,
-        fail_book=dict(record.get("fail_book") or {}),
+        fail_book=record.get("fail_book", {}),
     )
 
 
-def _message(message: Json) -> tuple[str, ...]:
+def _message(message: str | list[str]) -> tuple[str, ...]:
     """Returns the sentences of a goal without their mark-up. WOZ dialogues have one text."""
     if isinstance(message, str):
         text = re.sub(r"^Task \d+: ", "", message)
@@ -278,21 +354,22 @@ def _message(message: Json) -> tuple[str, ...]:
     return tuple(_TAG.sub("", text).strip() for text in message)
 
 
-def _booked(metadata: Json) -> frozenset[str]:
-    return frozenset(domain for domain in DOMAINS if _part(metadata, domain, "book").get("booked"))
+def _booked(metadata: Mapping[str, DomainRecord]) -> frozenset[str]:
+    return frozenset(domain for domain in DOMAINS if _slots(metadata, domain, "book").get("booked"))
 
 
-def _part(metadata: Json, domain: str, name: str) -> Mapping[str, Json]:
+def _slots(
+    metadata: Mapping[str, DomainRecord], domain: str, name: Literal["semi", "book"]
+) -> Mapping[str, Json]:
     """Returns the slots of a domain: those of the booking (`book`) or of the venue (`semi`)."""
-    parts: Mapping[str, Mapping[str, Json]] = metadata.get(domain) or {}
-    return parts.get(name, {})
+    return metadata.get(domain, {}).get(name, {})
 
 
-def _state(metadata: Json) -> State:
+def _state(metadata: Mapping[str, DomainRecord]) -> State:
     """Flattens the annotation of a turn. Hospital, police and bus are not scored by the field."""
     slots: dict[str, tuple[str, ...]] = {}
     for domain in DOMAINS:
-        semi, book = _part(metadata, domain, "semi"), _part(metadata, domain, "book")
+        semi, book = _slots(metadata, domain, "semi"), _slots(metadata, domain, "book")
         named = [(slot.lower(), value) for slot, value in semi.items()]
         named += [(f"book {slot.lower()}", value) for slot, value in book.items()
                   if slot not in ("booked", "ticket")]  # fmt: skip
