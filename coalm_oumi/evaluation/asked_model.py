@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation.options import TaskOptions
-from coalm_oumi.files.jsontext import read_json
+from coalm_oumi.files import saved
 
 if TYPE_CHECKING:
     from oumi.core.configs import EvaluationConfig
@@ -32,7 +32,7 @@ def _check_base(config: "EvaluationConfig", options: TaskOptions) -> None:
     settings = Path(adapter or "nowhere") / "adapter_config.json"
     if options.other_base or not settings.is_file():
         return
-    base = read_json(settings).get("base_model_name_or_path")
+    base = saved.read(saved.AdapterConfig, settings).base_model_name_or_path
     if base and not _same(base, model):
         raise CoalmError(
             f"{adapter}: was trained on {base}, and model.model_name is {model}; name the base "
@@ -44,13 +44,12 @@ def _check_output(config: "EvaluationConfig", label: str) -> None:
     asked = _names(config.model.model_name, config.model.adapter_model)
     for file in sorted(Path(config.output_dir).glob("*/model_params.json")):
         try:
-            result = read_json(file.with_name("task_result.json"))
-            model = read_json(file)
-            known = _names(model.get("model_name"), model.get("adapter_model"))
-            has_result = label in result["results"]
-        except (CoalmError, AttributeError, KeyError, TypeError):
+            result = saved.read(saved.EvaluationResult, file.with_name("task_result.json"))
+            model = saved.read(saved.ModelParams, file)
+        except CoalmError:
             continue  # damaged by a kill or a full disk, so there is no result to overwrite
-        if has_result and known != asked:
+        known = _names(model.model_name, model.adapter_model)
+        if label in result.results and known != asked:
             raise CoalmError(
                 f"{config.output_dir}: holds the results of {' + '.join(known)} for {label}; write "
                 f"those of {' + '.join(asked)} elsewhere: --output_dir output/eval/NAME"

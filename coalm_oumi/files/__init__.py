@@ -15,4 +15,5 @@ __all__ = [
     "provenance",
     "records",
     "resources",
+    "saved",
 ]

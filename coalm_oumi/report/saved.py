@@ -1,32 +1,31 @@
-"""The files that runs leave behind, as typed records. A damaged file is one clear error."""
+"""The files that runs leave behind, as typed records for the report; see `files.saved`."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.core.options import Options
-from coalm_oumi.files.jsontext import read_json
+from coalm_oumi.files.saved import AdapterConfig, EvaluationResult, ModelParams, Saved, read
 
-
-class Saved(Options):
-    """The keys that the report reads. The file may have others."""
-
-    model_config = ConfigDict(extra="ignore")
-
-
-_T = TypeVar("_T", bound=Saved)
-
-
-def read(kind: type[_T], file: Path) -> _T:
-    """Reads a JSON file. A missing file has no keys.
-
-    Raises:
-        CoalmError: It is not JSON, a key is missing, or a value has another type.
-    """
-    return kind.read(read_json(file) if file.is_file() else {}, where=str(file))
+__all__ = [
+    "Account",
+    "AdapterConfig",
+    "EvaluationResult",
+    "Harness",
+    "Histogram",
+    "LogEntry",
+    "MadeWith",
+    "Manifest",
+    "ModelParams",
+    "Packages",
+    "SourceStats",
+    "Stage",
+    "Stats",
+    "TaskParams",
+    "TaskValues",
+    "TrainerState",
+    "read",
+]
 
 
 class MadeWith(Saved):
@@ -72,14 +71,6 @@ class Stats(Saved):
     histogram: Histogram | None = None
 
 
-class AdapterConfig(Saved):
-    """`adapter_config.json` of peft."""
-
-    base_model_name_or_path: str | None = None
-    r: int | None = None
-    lora_alpha: int | None = None
-
-
 class Stage(Saved):
     """A finished stage of `coalm reproduce`."""
 
@@ -100,13 +91,6 @@ class TrainerState(Saved):
     """`trainer_state.json` of Transformers' trainer."""
 
     log_history: Sequence[LogEntry]
-
-
-class ModelParams(Saved):
-    """`model_params.json` of an evaluation by Oumi."""
-
-    model_name: str | None = None
-    adapter_model: str | None = None
 
 
 class TaskParams(Saved):
@@ -161,11 +145,3 @@ class TaskValues(Saved):
     target_loss: float | None = None
     spent: Mapping[str, Account] = Field(default_factory=dict[str, Account])
     made_with: MadeWith = MadeWith()
-
-
-class EvaluationResult(Saved):
-    """`task_result.json` of an evaluation by Oumi: the values of each task, by name."""
-
-    results: Mapping[str, Mapping[str, Json]] = Field(default_factory=dict[str, Mapping[str, Json]])
-    start_time: str = ""
-    duration_sec: float | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.wording import first_line
-from coalm_oumi.files.jsontext import read_json
+from coalm_oumi.files import saved
 from coalm_oumi.rendering.coalm_template import with_coalm
 from coalm_oumi.training.model_folder import save
 from coalm_oumi.training.recipe import TELEMETRY
@@ -52,7 +52,9 @@ def merge(
     import torch
     import transformers
 
-    base = base or str(read_json(settings)["base_model_name_or_path"])
+    base = base or saved.read(saved.AdapterConfig, settings).base_model_name_or_path
+    if base is None:
+        raise CoalmError(f"{settings}: names no base model; give --base")
     precision = {"bfloat16": torch.bfloat16, "float32": torch.float32}[dtype]
     with _whole(output) as folder:
         model = _base_model(base, precision)

@@ -32,6 +32,13 @@ def test_an_adapter_of_another_base_model_is_refused(tmp_path: Path):
     check_model(config(tmp_path, "meta-llama/Llama-3.1-8B-Instruct"), TaskOptions(), TASK)
 
 
+@pytest.mark.parametrize("content", ["[]", '{"base_model_name_or_path": 5}', "{"])
+def test_a_damaged_adapter_is_one_clear_error(tmp_path: Path, content: str):
+    (tmp_path / "adapter_config.json").write_text(content)
+    with pytest.raises(CoalmError, match=r"adapter_config\.json: "):
+        check_model(config(tmp_path, "a", str(tmp_path)), TaskOptions(), TASK)
+
+
 def test_another_model_does_not_overwrite_results(tmp_path: Path):
     run = tmp_path / "eval/custom_1"
     run.mkdir(parents=True)
@@ -48,7 +55,10 @@ def test_another_model_does_not_overwrite_results(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["task_result.json", "model_params.json"])
-@pytest.mark.parametrize("content", ["", "[]", "3"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "3", '{"results": 5, "model_name": 5}', '{"results": [1], "model_name": [1]}'],
+)
 def test_a_result_that_a_full_disk_cut_stops_no_later_run(tmp_path: Path, name: str, content: str):
     run = tmp_path / "eval/custom_1"
     run.mkdir(parents=True)
