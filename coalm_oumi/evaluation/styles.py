@@ -5,9 +5,10 @@ A recipe chooses one by name. Each belongs to a form that a decoder of `bfcl-eva
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal
 
 from oumi.core.types.conversation import Message, Role
+from typing_extensions import TypedDict
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, is_list, is_object, loads_model

@@ -10,13 +10,15 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TypeVar
 
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.evaluation.bfcl import environment
+from coalm_oumi.evaluation.bfcl import environment, replies
+from coalm_oumi.evaluation.bfcl.replies import Kind, QuestionRecord
 from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.evaluation.styles import ChatRecord, FunctionRecord
 
@@ -26,8 +28,7 @@ TIMEOUT = 600.0
 ENCODER = "all-MiniLM-L6-v2"
 """The model that encodes texts for the package's vector memory."""
 
-
-Kind = Literal["single_turn", "multi_turn", "web_search", "memory", "memory_prereq"]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class BfclWorker:
 
     def questions(self, category: str) -> list[BfclEntry]:
         """Returns a category's samples in the official order."""
-        records = self._request("questions", category=category)
+        records = self._request(replies.QUESTIONS, "questions", category=category)
         return [_entry(record, category, index) for index, record in enumerate(records)]
 
     def read(self, form: str, texts: Sequence[str]) -> list[list[str] | None]:
@@ -195,7 +196,7 @@ class BfclWorker:
         Returns:
             Each text's calls as Python text, None if it has none.
         """
-        return self._request("read", form=form, texts=list(texts))
+        return self._request(replies.CALLS, "read", form=form, texts=list(texts))
 
     def execute(
         self, steps: Sequence[tuple[BfclEntry, Sequence[str]]]
@@ -222,17 +223,19 @@ class BfclWorker:
         open_ = {place: f"{entry.category} {entry.index}" for place, (entry, _) in enumerate(steps)}
         while open_:
             some = ", ".join(list(open_.values())[:3])
-            reply = self._receive(f"executing calls of {some}{', ...' * (len(open_) > 3)}")
-            del open_[reply["step"]]
+            about = f"executing calls of {some}{', ...' * (len(open_) > 3)}"
+            reply = self._receive(replies.STEP_RESULTS, about)
+            if open_.pop(reply["step"], None) is None:
+                raise CoalmError(f"the worker of bfcl-eval gave a reply twice at {about}")
             yield reply["step"], reply["results"]
 
     def models(self) -> list[str]:
         """Returns the names of the package's table of models."""
-        return self._request("models")
+        return self._request(replies.NAMES, "models")
 
     def describe(self, model: str) -> Json:
         """Returns how the handler of a model asks: `text` and `tools`, or an `error`."""
-        return self._request("describe", model=model)
+        return self._request(replies.HANDLER, "describe", model=model)
 
     def ask(self, model: str, entries: Sequence[BfclEntry]) -> list[Json]:
         """Returns the first request of a model's handler for each sample.
@@ -243,7 +246,7 @@ class BfclWorker:
         """
         places = [[entry.category, entry.index] for entry in entries]
         first = {str(n): entry.turns[0] for n, entry in enumerate(entries) if entry.has_memory}
-        return self._request("ask", model=model, places=places, first=first)
+        return self._request(replies.REQUESTS, "ask", model=model, places=places, first=first)
 
     def step(self, model: str, steps: Sequence[tuple[BfclEntry, str, Json]]) -> list[Json]:
         """Takes steps of conversations that `ask` began.
@@ -258,6 +261,7 @@ class BfclWorker:
             any; else what is sent next.
         """
         return self._request(
+            replies.STEPS,
             "step",
             model=model,
             steps=[
@@ -272,17 +276,17 @@ class BfclWorker:
         Raises:
             CoalmError: It cannot be imported.
         """
-        self._request("check", class_name=class_name)
+        self._request(replies.DONE, "check", class_name=class_name)
 
     def recall(self, entry: BfclEntry) -> BfclEntry:
         """Returns a sample whose first turn contains the current content of its memory."""
-        reply = self._request("recall", category=entry.category, index=entry.index)
+        reply = self._request(replies.RECALL, "recall", category=entry.category, index=entry.index)
         turns = [reply["first"], *entry.turns[1:]]
         return replace(entry, turns=turns, prompted=reply["prompted"])
 
     def keep(self, entry: BfclEntry) -> None:
         """Saves what a conversation wrote into the memory, for later conversations."""
-        self._request("keep", category=entry.category, index=entry.index)
+        self._request(replies.DONE, "keep", category=entry.category, index=entry.index)
 
     def score(
         self,
@@ -308,15 +312,15 @@ class BfclWorker:
         count = sum(map(len, rows.values()))
         verdicts: list[BfclVerdict] = []
         with tqdm(total=count, desc="verdicts", disable=not count) as bar:
-            while some := self._receive("judging answers"):
+            while some := self._receive(replies.VERDICTS, "judging answers"):
                 verdicts += [BfclVerdict(**found) for found in some]
                 bar.update(len(some))
         return verdicts
 
-    def _request(self, action: str, **details: Json) -> Any:
+    def _request(self, kind: TypeAdapter[_T], action: str, **details: Json) -> _T:
         self._send(action, **details)
         about = [str(details[name]) for name in ("category", "index") if name in details]
-        return self._receive(" ".join([action, *about]))
+        return self._receive(kind, " ".join([action, *about]))
 
     def _send(self, action: str, **details: Json) -> None:
         assert self._process.stdin is not None
@@ -331,7 +335,7 @@ class BfclWorker:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _receive(self, action: str) -> Any:
+    def _receive(self, kind: TypeAdapter[_T], action: str) -> _T:
         assert self._process.stdout is not None
         late = threading.Event()
 
@@ -346,7 +350,7 @@ class BfclWorker:
         finally:
             watchdog.cancel()
         if reply:
-            return json.loads(reply)
+            return replies.read(kind, reply, action)
         reason = f"no reply within {TIMEOUT:.0f} s" if late.is_set() else self._last_words()
         raise CoalmError(
             f"the worker of bfcl-eval stopped at {action}: {reason}; the answers so far are kept: "
@@ -362,9 +366,18 @@ class BfclWorker:
         return said.replace(key, "...") if key else said
 
 
-def _entry(record: Json, category: str, index: int) -> BfclEntry:
-    additions = {
-        int(turn): Addition(added["prompt"], added["short_prompt"], added["tools"])
-        for turn, added in record.pop("additions").items()
-    }
-    return BfclEntry(**record, category=category, index=index, additions=additions)
+def _entry(record: QuestionRecord, category: str, index: int) -> BfclEntry:
+    return BfclEntry(
+        category=category,
+        index=index,
+        id=record["id"],
+        turns=record["turns"],
+        functions=record["functions"],
+        prompted=record["prompted"],
+        tools=record["tools"],
+        additions={int(turn): Addition(**added) for turn, added in record["additions"].items()},
+        expected=record["expected"],
+        kind=record["kind"],
+        scenario=record.get("scenario", ""),
+        prompt_form=record.get("prompt_form", ""),
+    )
