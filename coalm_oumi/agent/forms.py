@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from oumi.core.configs.params.tool_params import ToolParams
 from oumi.core.types.conversation import Message, Role
+from pydantic import ValidationError
 
 from coalm_oumi.agent.turns import AgentForm, AgentTurn, Prompt, Step
+from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
+from coalm_oumi.core.options import first_problem
 from coalm_oumi.data.datasets.tokens import user_message
 from coalm_oumi.formats import calls, react
 from coalm_oumi.formats.calls import CallError
@@ -74,11 +77,19 @@ def native(tools: Sequence[ToolParams]) -> AgentForm:
 
     If the engine returned no call, the answer is a reply. Calls reach the parser as the JSON list
     of Figure 5, as `coalm_oumi.llm.recorded` writes them.
+
+    Raises:
+        CoalmError: Oumi cannot write a tool's JSON Schema in OpenAI's form.
     """
-    definitions = [
-        tool.to_tool_definition().model_dump(mode="json", exclude_none=True) for tool in tools
-    ]
+    definitions = [_definition(tool) for tool in tools]
     return AgentForm(functools.partial(_render_native, definitions), parse_native)
+
+
+def _definition(tool: ToolParams) -> dict[str, object]:
+    try:
+        return tool.to_tool_definition().model_dump(mode="json", exclude_none=True)
+    except ValidationError as error:
+        raise CoalmError(f"tool `{tool.id}`: parameters: {first_problem(error)}") from error
 
 
 def _render_native(

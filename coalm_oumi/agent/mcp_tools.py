@@ -7,22 +7,21 @@ is the `mcp` package, which `pip install 'coalm-oumi[mcp]'` adds.
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.from_thread
-from oumi.core.configs.params.base_params import BaseParams
 from oumi.core.configs.params.environment_params import EnvironmentParams
 from oumi.core.configs.params.tool_params import ToolError, ToolParams
 from oumi.core.registry import register_environment
 
 # Not from `oumi.environments`: Oumi may be loading it while it loads this package.
 from oumi.environments.endpoint_environment import EndpointEnvironment, RemoteToolCall
-from oumi.environments.utils import parse_env_kwargs
+from pydantic import Field
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.options import Options, Text
 from coalm_oumi.core.wording import one_line
 
 if TYPE_CHECKING:
@@ -32,8 +31,7 @@ _MAX_PAGES = 100
 """The most pages of tools to read, since a server could always announce one more."""
 
 
-@dataclass
-class McpKwargs(BaseParams):
+class McpKwargs(Options):
     """The `env_kwargs` of a recipe.
 
     Attributes:
@@ -41,15 +39,8 @@ class McpKwargs(BaseParams):
         timeout_seconds: The most seconds for the server's list of tools and for each call.
     """
 
-    url: str = ""
-    timeout_seconds: float = 30.0
-
-    def __finalize_and_validate__(self) -> None:
-        """Refuses a server without an address."""
-        if not self.url:
-            raise ValueError("env_kwargs.url: expected the address of an MCP server")
-        if self.timeout_seconds <= 0:
-            raise ValueError("env_kwargs.timeout_seconds: expected a number above 0")
+    url: Text
+    timeout_seconds: float = Field(default=30.0, gt=0)
 
 
 @register_environment("coalm-mcp")
@@ -85,7 +76,7 @@ class McpEnvironment(EndpointEnvironment):
         Raises:
             CoalmError: The package `mcp` is missing, or the server does not answer.
         """
-        kwargs = parse_env_kwargs(McpKwargs, params, env_label="coalm-mcp")
+        kwargs = McpKwargs.read(params.env_kwargs or {}, where="env_kwargs")
         server = McpServer(kwargs.url, kwargs.timeout_seconds)
         try:
             return cls(params, server)

@@ -9,11 +9,9 @@ returns a JSON value.
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oumi.core.configs.params.base_params import BaseParams
 from oumi.core.configs.params.environment_params import EnvironmentParams
 from oumi.core.configs.params.tool_params import ToolLookupError
 from oumi.core.registry import register_environment
@@ -21,18 +19,19 @@ from oumi.core.types.tool_call import ToolResult
 
 # Not from `oumi.environments`: Oumi may be loading it while it loads this package.
 from oumi.environments.base_environment import BaseEnvironment
-from oumi.environments.utils import parse_env_kwargs, resolve_executor
+from oumi.environments.utils import resolve_executor
+
+from coalm_oumi.core.options import Options, Text
 
 
-@dataclass
-class PythonKwargs(BaseParams):
+class PythonKwargs(Options):
     """The `env_kwargs` of a recipe.
 
     Attributes:
         folder: The folder of your modules. If not given, they must be on the Python path.
     """
 
-    folder: str | None = None
+    folder: Text | None = None
 
 
 @register_environment("coalm-python")
@@ -57,7 +56,7 @@ class PythonEnvironment(BaseEnvironment):
     @classmethod
     def from_params(cls, params: EnvironmentParams) -> "PythonEnvironment":
         """Builds the environment of a recipe."""
-        kwargs = parse_env_kwargs(PythonKwargs, params, env_label="coalm-python")
+        kwargs = PythonKwargs.read(params.env_kwargs or {}, where="env_kwargs")
         return cls(params, Path(kwargs.folder) if kwargs.folder else None)
 
     def step(self, calls: list[tuple[str, dict[str, Any]]]) -> list[ToolResult]:

@@ -15,9 +15,53 @@ from pydantic import Field
 from coalm_oumi.core.compat import finalize
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, is_object
-from coalm_oumi.core.options import Options
+from coalm_oumi.core.options import Options, Text
 from coalm_oumi.core.wording import first_line, one_line
 from coalm_oumi.files.config import check_file
+
+
+class ToolOptions(Options):
+    """A tool, as Oumi's `ToolParams` has it. Oumi ignores a key that is none of these.
+
+    Attributes:
+        id: How a model calls it.
+        name: Its name for people.
+        description: What it does.
+        parameters: The JSON Schema of its arguments.
+        output_schema: That of its result.
+        read_only: Whether it only reads. One that does not asks the user first.
+        executor: The function behind it, where the environment takes one.
+    """
+
+    id: Text
+    name: Text
+    description: Text
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object"})
+    output_schema: dict[str, Any] | None = None
+    read_only: bool = True
+    executor: str = ""
+
+
+class EnvironmentOptions(Options):
+    """An environment, as Oumi's `EnvironmentParams` has it.
+
+    Attributes:
+        id: Its name in the recipe.
+        env_type: The name that it is registered under.
+        name: Its name for people.
+        description: What it is.
+        tools: Its tools. Some environments bring theirs.
+        env_kwargs: What the type of environment takes.
+        grounding: Oumi's.
+    """
+
+    id: Text
+    env_type: Text
+    name: Text | None = None
+    description: Text | None = None
+    tools: list[ToolOptions] = Field(default_factory=list)
+    env_kwargs: dict[str, Any] | None = None
+    grounding: dict[str, Any] | None = None
 
 
 class ChatOptions(Options):
@@ -29,14 +73,14 @@ class ChatOptions(Options):
         tool_timeout: The most seconds per tool call.
         confirm: `writes` asks the user before a tool runs that is not `read_only`; `never` does
             not.
-        environments: Oumi environments, each `id`, `env_type`, `tools` and `env_kwargs`.
+        environments: Oumi environments.
     """
 
     form: Literal["coalm", "autotod", "native"] = "coalm"
     max_steps: int = Field(default=5, ge=1)
-    tool_timeout: float = Field(default=30.0, gt=0, strict=False)
+    tool_timeout: float = Field(default=30.0, gt=0, le=86_400)
     confirm: Literal["writes", "never"] = "writes"
-    environments: list[dict[str, Any]] = Field(min_length=1)
+    environments: list[EnvironmentOptions] = Field(min_length=1)
 
 
 def read(file: Path, changes: Sequence[str] = ()) -> tuple[InferenceConfig, ChatOptions]:
@@ -57,6 +101,7 @@ def read(file: Path, changes: Sequence[str] = ()) -> tuple[InferenceConfig, Chat
         if not is_object(values):
             raise CoalmError(f"{file}: expected a mapping, as in recipes/chat/demo.yaml")
         own = {key: value for key, value in values.items() if key in ChatOptions.model_fields}
+        options = ChatOptions.read(own, where=str(file))
         rest = {key: value for key, value in values.items() if key not in own}
         schema = OmegaConf.structured(InferenceConfig)
         inference: Any = OmegaConf.to_object(OmegaConf.merge(schema, rest))
@@ -65,7 +110,7 @@ def read(file: Path, changes: Sequence[str] = ()) -> tuple[InferenceConfig, Chat
         raise CoalmError(f"{file}: not valid YAML: {one_line(error)}") from error
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise CoalmError(f"{file}: {first_line(error)}") from error
-    return inference, ChatOptions.read(own, where=str(file))
+    return inference, options
 
 
 def environments(options: ChatOptions, file: Path) -> list[EnvironmentParams]:
@@ -75,7 +120,7 @@ def environments(options: ChatOptions, file: Path) -> list[EnvironmentParams]:
         CoalmError: A key is unknown, a type is not registered, or two tools have one id.
     """
     try:
-        params = [EnvironmentParams(**one) for one in options.environments]
+        params = [EnvironmentParams(**one.model_dump()) for one in options.environments]
         config = EnvironmentConfig(environments=params)
         config.finalize_and_validate()
     except (ValueError, TypeError, KeyError) as error:

@@ -130,9 +130,10 @@ def _goal(description: str) -> str:
 def _service(tools: Sequence[ToolParams]) -> Json:
     slots: dict[str, Json] = {}
     for tool in tools:
-        for name, schema in tool.parameters.get("properties", {}).items():
-            values = schema.get("enum") if is_object(schema) else None
-            if is_object(schema) and schema.get("type") == "boolean":
+        for name, described in tool.parameters.get("properties", {}).items():
+            schema: Json = described if is_object(described) else {}  # true is a schema too
+            values = schema.get("enum")
+            if schema.get("type") == "boolean":
                 values = ["True", "False"]
             slots[name] = {
                 "name": name,

@@ -14,6 +14,7 @@ from coalm_oumi.agent.chat import Chat, confirm_in
 from coalm_oumi.agent.session import AgentSession
 from coalm_oumi.agent.toolbox import Toolbox
 from coalm_oumi.agent.turns import AgentForm
+from coalm_oumi.core.errors import CoalmError
 
 
 def start_chat(file: Path, changes: Sequence[str]) -> None:
@@ -43,7 +44,10 @@ def start_chat(file: Path, changes: Sequence[str]) -> None:
     def start() -> AgentSession:
         nonlocal tools
         tools.close()  # bookings and other states belong to one dialogue
-        tools = Toolbox(params, build=build, confirm=confirm, timeout=options.tool_timeout)
+        try:
+            tools = Toolbox(params, build=build, confirm=confirm, timeout=options.tool_timeout)
+        except CoalmError as error:
+            raise CoalmError(f"{file}: {error}") from error
         return AgentSession(_form(options.form, tools), tools.call, max_steps=options.max_steps)
 
     try:

@@ -6,7 +6,7 @@ the model, and the conversation continues.
 """
 
 import concurrent.futures
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 import jsonschema.exceptions
@@ -78,7 +78,7 @@ class Toolbox:
                 without a thread.
 
         Raises:
-            CoalmError: An environment cannot be built.
+            CoalmError: An environment cannot be built, or a tool's schema is none.
         """
         self._confirm = confirm
         self._timeout = timeout
@@ -90,15 +90,14 @@ class Toolbox:
                     # Built and used in one thread, as SQLite connections ask for.
                     self._workers[one.id] = Worker(f"environment {one.id}")
                 self._environments[one.id] = self._built(one, build or _build_with_oumi)
+            # Read only now: an environment may bring its own tools.
+            self.tools: list[ToolParams] = [tool for one in params for tool in one.tools]
+            for tool in self.tools:
+                _check_schema(tool)
         except BaseException:
             self.close()  # what the others hold, such as a connection
             raise
-        # Read only now: an environment may bring its own tools.
-        self.tools: list[ToolParams] = []
-        self._home: dict[str, str] = {}
-        for one in params:
-            self.tools += one.tools
-            self._home |= {tool.id: one.id for tool in one.tools}
+        self._home = {tool.id: one.id for one in params for tool in one.tools}
         self._by_id = {tool.id: tool for tool in self.tools}
 
     def _built(self, params: EnvironmentParams, build: Build) -> BaseEnvironment:
@@ -169,6 +168,25 @@ class Toolbox:
         return job()
 
 
+def _check_schema(tool: ToolParams) -> None:
+    """Checks that a tool's parameters are a JSON Schema of an object.
+
+    Raises:
+        CoalmError: They are something else.
+    """
+    schema = tool.parameters
+    kind = jsonschema.validators.validator_for(schema)
+    error = _best_match(kind(kind.META_SCHEMA).iter_errors(schema))
+    if error is not None:
+        place = ".".join(["parameters", *map(str, error.absolute_path)])
+        raise CoalmError(f"tool `{tool.id}`: {place}: {one_line(error.message, _MAX_ERROR)}")
+    if schema.get("type", "object") != "object":
+        raise CoalmError(
+            f"tool `{tool.id}`: parameters.type: expected `object`, whose properties are the "
+            f"arguments, found {schema['type']!r}"
+        )
+
+
 class ToolRefusedError(ToolError):
     """A call that is not run. The message goes to the model."""
 
@@ -194,15 +212,20 @@ def check_arguments(tool: ToolParams, arguments: Mapping[str, Json]) -> None:
     # come from servers, which are untrusted.
     schema, registry = tool.parameters, referencing.Registry[Json]()
     validator = jsonschema.validators.validator_for(schema)(schema, registry=registry)
-    errors = validator.iter_errors(dict(arguments))
-    error = cast(
-        "jsonschema.ValidationError | None",
-        jsonschema.exceptions.best_match(errors),  # pyright: ignore[reportUnknownMemberType]
-    )
+    error = _best_match(validator.iter_errors(dict(arguments)))
     if error is not None:
         place = ".".join(str(part) for part in error.absolute_path)
         where = f"`{tool.id}`, argument `{place}`" if place else f"`{tool.id}`"
         raise ToolRefusedError(f"{where}: {error.message[:_MAX_ERROR]}")
+
+
+def _best_match(
+    errors: Iterable[jsonschema.ValidationError],
+) -> jsonschema.ValidationError | None:
+    return cast(
+        "jsonschema.ValidationError | None",
+        jsonschema.exceptions.best_match(errors),  # pyright: ignore[reportUnknownMemberType]
+    )
 
 
 def failed(message: str) -> str:

@@ -12,12 +12,12 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, field_validator
 
 from coalm_oumi.cli import identity
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.core.options import Options
+from coalm_oumi.core.options import Options, Text
 from coalm_oumi.files import provenance
 from coalm_oumi.files.config import read_config
 from coalm_oumi.files.journal import Journal
@@ -39,10 +39,16 @@ class Stage(Options):
         minutes: Its duration on the hardware that the chain's head names, if measured.
     """
 
-    command: str
-    inputs: list[str] = Field(default_factory=list)
-    outputs: list[str] = Field(default_factory=list)
-    minutes: float | None = None
+    command: Text
+    inputs: list[Text] = Field(default_factory=list)
+    outputs: list[Text] = Field(default_factory=list)
+    minutes: NonNegativeFloat | None = None
+
+    @field_validator("command")
+    @classmethod
+    def _has_words(cls, value: str) -> str:
+        shlex.split(value)  # which raises a ValueError for a quotation that is not closed
+        return value
 
     @property
     def words(self) -> list[str]:
@@ -65,7 +71,7 @@ class Chain(Options):
         stages: The commands by name, in order.
     """
 
-    output_dir: str
+    output_dir: Text
     variables: dict[str, str] = Field(default_factory=dict)
     stages: dict[str, Stage] = Field(default_factory=dict)
 
@@ -83,13 +89,6 @@ def load_chain(file: Path, overrides: list[str]) -> Chain:
     chain = read_config(Chain, file, overrides)
     if not chain.stages:
         raise CoalmError(f"{file}: `stages` is empty; add a command")
-    for name, stage in chain.stages.items():
-        try:
-            words = stage.words
-        except ValueError as error:
-            raise CoalmError(f"{file}: stages.{name}.command: {error}") from error
-        if not words:
-            raise CoalmError(f"{file}: stages.{name}.command is empty")
     return chain
 
 

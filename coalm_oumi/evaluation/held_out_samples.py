@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oumi.core.types.conversation import Message, Role
+from pydantic import Field
 
+from coalm_oumi.core.options import Text
 from coalm_oumi.core.sample import Domain, Sample
 from coalm_oumi.data.mixture.select import Selection, select
 from coalm_oumi.data.mixture.store import read_samples, split_files
@@ -34,12 +36,12 @@ class HeldOut(TaskOptions):
         name: The name of the task's result, if one evaluation asks several mixtures.
     """
 
-    dataset_path: str
-    domains: Sequence[Domain] | None = None
-    sources: Sequence[str] | None = None
-    validation_fraction: float = 0.0
-    seed: int = 0
-    name: str | None = None
+    dataset_path: Text
+    domains: Sequence[Domain] | None = Field(default=None, min_length=1)
+    sources: Sequence[Text] | None = Field(default=None, min_length=1)
+    validation_fraction: float = Field(default=0.0, ge=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    name: Text | None = None
 
     def label(self, task: str) -> str:
         """Names a task on these samples, so that one evaluation can hold several."""

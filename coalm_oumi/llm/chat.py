@@ -10,13 +10,16 @@ import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import aiohttp
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt, field_validator, with_config
+from typing_extensions import TypedDict
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.options import Options, Text
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.llm import completion, http
 from coalm_oumi.llm.completion import ServerSaysError, most_tokens, read_body
@@ -39,9 +42,8 @@ class BudgetError(ChatError):
     """The next request could cost more than is left, so it was not sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A model on a server, and how to ask it.
+class Endpoint(Options):
+    """A model on a server, and how to ask it, as a recipe says it.
 
     Attributes:
         model: The model's name on the server.
@@ -56,33 +58,29 @@ class Endpoint:
         usd_per_million_output: The price of a million generated tokens, in US dollars.
     """
 
-    model: str
+    model: Text
     base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 16
-    timeout: float = 120.0
-    retries: int = 6
-    usd_per_million_input: float | None = None
-    usd_per_million_output: float | None = None
+    api_key_env: Text = "OPENAI_API_KEY"
+    concurrency: int = Field(default=16, ge=1, le=10_000)
+    timeout: float = Field(default=120.0, gt=0)
+    retries: int = Field(default=6, ge=0)
+    usd_per_million_input: NonNegativeFloat | None = None
+    usd_per_million_output: NonNegativeFloat | None = None
 
-    def __post_init__(self) -> None:
-        """Refuses options that no server can be asked with."""
-        if not self.model.strip():
-            raise CoalmError("the model's name is empty")
-        if self.concurrency < 1 or self.timeout <= 0 or self.retries < 0:
-            raise CoalmError(
-                f"model {self.model}: concurrency and timeout must be positive, retries at least 0"
-            )
-        url = urlsplit(self.base_url or "https://")
-        if url.scheme not in ("http", "https") or (self.base_url and not url.hostname):
-            raise CoalmError(
-                f"base URL {self.base_url}: expected http://HOST/v1 or https://HOST/v1"
-            )
+    @field_validator("base_url")
+    @classmethod
+    def _is_plain_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = urlsplit(value)  # which raises a ValueError for a broken IPv6 address
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("expected http://HOST/v1 or https://HOST/v1")  # it may hold a key
         if url.username or url.password or url.query:
-            raise CoalmError(
-                f"base URL of {url.hostname}: holds a user, password or query; put the key into "
-                f"the environment variable {self.api_key_env}"
+            raise ValueError(
+                f"the address of {url.hostname} holds a user, password or query; put the key into "
+                "the environment variable that api_key_env names"
             )
+        return value
 
     def usd(self, usage: "Usage") -> float | None:
         """Returns the price of some tokens in US dollars, or None if a price is not given."""
@@ -113,6 +111,25 @@ class Endpoint:
         return usd
 
 
+@with_config(ConfigDict(extra="allow", strict=True, allow_inf_nan=False))
+class Sampling(TypedDict, total=False):
+    """Parameters of the chat completions API. A server may know more, such as vLLM's `top_k`.
+
+    Attributes:
+        temperature: From 0 up.
+        top_p: In (0, 1].
+        seed: Any whole number.
+        max_tokens: The most tokens of an answer. A budget needs it, or the next one.
+        max_completion_tokens: Its name for OpenAI's models that reason.
+    """
+
+    temperature: NonNegativeFloat
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    seed: int
+    max_tokens: PositiveInt
+    max_completion_tokens: PositiveInt
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The answer of a model.
@@ -132,7 +149,7 @@ class ChatClient:
     """A client of one endpoint. Use it in one event loop, and close it.
 
     Example:
-        >>> async with ChatClient(Endpoint("gpt-4o"), max_usd=5) as client:
+        >>> async with ChatClient(Endpoint(model="gpt-4o"), max_usd=5) as client:
         ...     answer = await client.complete([{"role": "user", "content": "Hello!"}])
 
     Attributes:

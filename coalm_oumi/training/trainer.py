@@ -24,6 +24,7 @@ from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.training.masters import cast_trained, keep_masters
 from coalm_oumi.training.model_folder import rewrite_configs
+from coalm_oumi.training.trainer_options import TrainerOptions
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -66,6 +67,7 @@ class CoalmSftConfig(_TrlConfig):
         Raises:
             CoalmError: One has a value that it cannot have.
         """
+        self._check()  # first: Transformers 4 sets environment variables for FSDP
         if not torch.cuda.is_available():
             # Transformers refuses TF32 without a GPU. A recipe that is tried on a CPU computes
             # plain float32.
@@ -73,15 +75,11 @@ class CoalmSftConfig(_TrlConfig):
         if not self.token_metrics:
             # Oumi always sets this. Looking for NaN in each step would wait for the GPU as well.
             self.logging_nan_inf_filter = False
-        self._check()  # first: Transformers 4 sets environment variables for FSDP
         super().__post_init__()
 
     def _check(self) -> None:
-        if self.adapter_dtype not in (None, *_DTYPES):
-            raise CoalmError(
-                f"training.trainer_kwargs.adapter_dtype: `{self.adapter_dtype}` is neither "
-                f"{' nor '.join(_DTYPES)}"
-            )
+        own = {name: getattr(self, name) for name in TrainerOptions.model_fields}
+        TrainerOptions.read(own, where="training.trainer_kwargs")
         # Oumi passes its `fsdp` section as a variable of Accelerate; the trainer's own is `fsdp`.
         sharded = bool(self.fsdp) or os.environ.get("ACCELERATE_USE_FSDP") == "true"
         if self.adapter_dtype == "bfloat16" and sharded:
@@ -91,8 +89,6 @@ class CoalmSftConfig(_TrlConfig):
             )
         if self.max_row_tokens is None:
             return
-        if self.max_row_tokens < 1:
-            raise CoalmError("training.trainer_kwargs.max_row_tokens: must be positive")
         if not self.padding_free:
             raise CoalmError(
                 "training.trainer_kwargs.max_row_tokens: only a padding-free row has parts; add "

@@ -201,7 +201,10 @@ def test_the_command_prints_by_default(tmp_path: Path):
     [
         ("output_dir: x\nstages: {}\n", "`stages` is empty"),
         ('output_dir: x\nstages: {a: {command: "\'"}}\n', "No closing quotation"),
-        ("output_dir: x\nstages: {a: {command: ''}}\n", "command is empty"),
+        (
+            "output_dir: x\nstages: {a: {command: ''}}\n",
+            "stages.a.command: expected text that is not",
+        ),
         ("output_dir: x\nstages: {a: {run: x}}\n", "run"),
     ],
 )

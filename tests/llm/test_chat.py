@@ -24,7 +24,12 @@ def ask(endpoint: Endpoint, times: int = 1, **sampling) -> list[Answer]:
 
 def test_an_answer_with_its_usage():
     with ChatServer(lambda _: completion("Hi.", finish_reason="length")) as server:
-        answers = ask(Endpoint("m", server.url), temperature=0.5, max_tokens=7, request_id="r-1")
+        answers = ask(
+            Endpoint(model="m", base_url=server.url),
+            temperature=0.5,
+            max_tokens=7,
+            request_id="r-1",
+        )
     assert answers == [Answer("Hi.", Usage(10, 5), "length")]
     (request,) = server.requests
     assert request.path == "/v1/chat/completions"
@@ -39,7 +44,7 @@ def test_an_answer_with_its_usage():
 
 def test_the_bound_of_concurrency_is_reached_and_kept():
     with ChatServer(lambda _: completion("Hi.", delay=0.1)) as server:
-        ask(Endpoint("m", server.url, concurrency=8), times=40)
+        ask(Endpoint(model="m", base_url=server.url, concurrency=8), times=40)
     assert server.peak == 8
     assert len(server.requests) == 40
 
@@ -59,14 +64,16 @@ def test_the_bound_of_concurrency_is_reached_and_kept():
 )
 def test_a_fault_that_may_pass_is_tried_again(fault: Reply):
     with ChatServer(in_turn([fault, completion("Hi.")])) as server:
-        assert ask(Endpoint("m", server.url, timeout=0.5, retries=1))[0].text == "Hi."
+        assert (
+            ask(Endpoint(model="m", base_url=server.url, timeout=0.5, retries=1))[0].text == "Hi."
+        )
     assert len(server.requests) == 2
 
 
 def test_retry_after_is_kept():
     with ChatServer(in_turn([failure(429, retry_after=1.2), completion("Hi.")])) as server:
         start = time.monotonic()
-        ask(Endpoint("m", server.url))
+        ask(Endpoint(model="m", base_url=server.url))
         assert time.monotonic() - start >= 1.2
 
 
@@ -84,7 +91,7 @@ def test_retry_after_is_kept():
 )
 def test_a_lasting_fault_is_one_clear_error(reply: Reply, message: str):
     with ChatServer(lambda _: reply) as server, pytest.raises(ChatError, match=message) as caught:
-        ask(Endpoint("m", server.url, retries=0))
+        ask(Endpoint(model="m", base_url=server.url, retries=0))
     assert "\n" not in str(caught.value)
 
 
@@ -95,7 +102,7 @@ def test_the_key_comes_from_the_environment_and_shows_nowhere(
     monkeypatch.setenv("THE_KEY", "sk-very-secret")
     reply = failure(401, "Incorrect API key provided: sk-very-secret")
     with ChatServer(lambda _: reply) as server, pytest.raises(ChatError) as caught:
-        ask(Endpoint("m", server.url, api_key_env="THE_KEY"))
+        ask(Endpoint(model="m", base_url=server.url, api_key_env="THE_KEY"))
     assert server.requests[0].headers["authorization"] == "Bearer sk-very-secret"
     assert "THE_KEY" in str(caught.value)
     trace = "".join(traceback.format_exception(caught.value))
@@ -105,14 +112,15 @@ def test_the_key_comes_from_the_environment_and_shows_nowhere(
 def test_what_no_server_can_be_asked_with(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(CoalmError, match="OPENAI_API_KEY is not set"):
-        ChatClient(Endpoint("gpt-4o"))
+        ChatClient(Endpoint(model="gpt-4o"))
     with pytest.raises(CoalmError, match="put the key into the environment") as caught:
-        Endpoint("m", "http://me:secret@127.0.0.1/v1")
+        Endpoint.read({"model": "m", "base_url": "http://me:secret@127.0.0.1/v1"}, where="endpoint")
     assert "secret" not in str(caught.value)
-    with pytest.raises(CoalmError, match="expected http"):
-        Endpoint("m", "127.0.0.1:8000/v1")
+    for url in ("127.0.0.1:8000/v1", "http://[1/v1", ""):
+        with pytest.raises(CoalmError, match="endpoint: base_url: "):
+            Endpoint.read({"model": "m", "base_url": url}, where="endpoint")
     with pytest.raises(CoalmError, match="needs its prices"):
-        ChatClient(Endpoint("m", "http://127.0.0.1/v1"), max_usd=1)
+        ChatClient(Endpoint(model="m", base_url="http://127.0.0.1/v1"), max_usd=1)
 
 
 def spend(endpoint: Endpoint, max_usd: float, times: int, used: Usage | None = None):
@@ -129,7 +137,7 @@ def spend(endpoint: Endpoint, max_usd: float, times: int, used: Usage | None = N
 
 def test_the_budget_is_never_overrun_and_is_used_up():
     with ChatServer(lambda _: completion("Hi.", delay=0.05, output_tokens=20)) as server:
-        endpoint = Endpoint("m", server.url, concurrency=8, **PRICES)
+        endpoint = Endpoint(model="m", base_url=server.url, concurrency=8, **PRICES)
         # A request costs 30 dollars here, and could cost most.
         most = most_tokens(HELLO, max_tokens=20) + 20
         results, usd = spend(endpoint, max_usd=90 + most, times=20)
@@ -143,7 +151,7 @@ def test_the_budget_is_never_overrun_and_is_used_up():
 
 def test_the_budget_counts_what_was_used_before_and_not_what_failed():
     with ChatServer(in_turn([failure(400), completion("Hi.")])) as server:
-        endpoint = Endpoint("m", server.url, concurrency=1, **PRICES)
+        endpoint = Endpoint(model="m", base_url=server.url, concurrency=1, **PRICES)
         results, usd = spend(endpoint, max_usd=300, times=2, used=Usage(100, 0))
     assert [type(result) for result in results] == [ChatError, Answer]
     assert usd == 115
@@ -151,11 +159,11 @@ def test_the_budget_counts_what_was_used_before_and_not_what_failed():
 
 def test_half_a_surrogate_pair_is_replaced():
     with ChatServer(lambda _: completion("a\ud800b")) as server:
-        assert ask(Endpoint("m", server.url))[0].text == "a?b"
+        assert ask(Endpoint(model="m", base_url=server.url))[0].text == "a?b"
 
 
 def test_a_server_that_counts_no_tokens_is_charged_by_bytes():
     body = b'{"choices": [{"message": {"content": "\xc3\xa9t\xc3\xa9"}}]}'
     with ChatServer(lambda _: Reply(body)) as server:
-        (answer,) = ask(Endpoint("m", server.url))
+        (answer,) = ask(Endpoint(model="m", base_url=server.url))
     assert answer == Answer("été", Usage(most_tokens(HELLO), 5))

@@ -52,7 +52,7 @@ def ask_engine(url: str, folder: Path, count: int = 1, **remote: Any) -> list[st
 
 def ask_client(url: str, **endpoint: Any) -> Answer:
     async def one() -> Answer:
-        server = Endpoint("m", url, **{"retries": 0, **endpoint})
+        server = Endpoint(model="m", base_url=url, **{"retries": 0, **endpoint})
         async with ChatClient(server) as client:
             return await client.complete(HELLO, max_tokens=5)
 

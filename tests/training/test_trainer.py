@@ -99,9 +99,9 @@ def test_a_row_splits_between_samples():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"adapter_dtype": "float16"}, "neither float32 nor bfloat16"),
+        ({"adapter_dtype": "float16"}, "adapter_dtype: input should be 'float32' or 'bfloat16'"),
         ({"max_row_tokens": 100}, "add padding_free: true"),
-        ({"max_row_tokens": 0, "padding_free": True}, "must be positive"),
+        ({"max_row_tokens": 0, "padding_free": True}, "max_row_tokens: input should be greater"),
         ({"max_row_tokens": 9, "padding_free": True, "fsdp": "full_shard"}, "FSDP needs the same"),
         ({"adapter_dtype": "bfloat16", "fsdp": "full_shard"}, "FSDP casts adapters itself"),
     ],

@@ -11,9 +11,9 @@ import itertools
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pydantic import Field
 from tqdm import tqdm
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from coalm_oumi.core.digest import digest_of_text
 from coalm_oumi.core.errors import CoalmError, WriteError
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.core.options import Options
+from coalm_oumi.core.options import Options, Text
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.data.cra import sgd, transcript
 from coalm_oumi.data.cra.dialogue import CraTurn
@@ -30,7 +30,7 @@ from coalm_oumi.files.journal import Journal
 from coalm_oumi.files.jsontext import write_json, write_jsonl
 from coalm_oumi.files.resources import resolve
 from coalm_oumi.llm import chat_batch
-from coalm_oumi.llm.chat import Answer, BudgetError, ChatClient, ChatError, Endpoint
+from coalm_oumi.llm.chat import Answer, BudgetError, ChatClient, ChatError, Endpoint, Sampling
 from coalm_oumi.llm.chat_batch import MAX_BYTES, MAX_REQUESTS, BatchClient, BatchError
 from coalm_oumi.rendering import prompts
 
@@ -64,7 +64,7 @@ class GenerateConfig(Options):
     Attributes:
         path: A split of SGD: `schema.json` and `dialogues_*.json`.
         output_dir: The folder to write.
-        endpoint: The fields of `coalm_oumi.llm.chat.Endpoint`.
+        endpoint: The model, and how to ask it.
         sampling: Parameters of the chat completions API. `max_tokens` bounds each answer.
         functions: Which functions a prompt lists: `all`, as in Table 6, or `dialogue`.
         signatures: Which arguments a prompt lists: the `required` ones, as in Table 6, or also the
@@ -73,14 +73,14 @@ class GenerateConfig(Options):
         seed: The seed of the choice.
     """
 
-    path: str
-    output_dir: str
-    endpoint: dict[str, Any] = Field(default_factory=dict)
-    sampling: dict[str, Any] = Field(default_factory=dict)
-    functions: str = "all"
+    path: Text
+    output_dir: Text
+    endpoint: Endpoint
+    sampling: Sampling = Field(default_factory=Sampling)
+    functions: sgd.Scope = "all"
     signatures: sgd.Signatures = "required"
-    limit: int | None = None
-    seed: int = 0
+    limit: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +152,10 @@ class Generation:
         Raises:
             CoalmError: The configuration or the data is bad, or the journal is another run's.
         """
-        self.endpoint = _endpoint(config)
+        self.endpoint = config.endpoint
         self.folder = Path(config.output_dir)
         self.requests, self.rejected = read_requests(config)
-        self._sampling = dict(config.sampling)
+        self._sampling = config.sampling
         self._journal = Journal(
             self.folder / JOURNAL,
             made_by={
@@ -481,7 +481,6 @@ def read_requests(config: GenerateConfig) -> tuple[list[Request], list[str]]:
         CoalmError: The data is missing or not SGD's, or an option is bad.
     """
     folder = resolve(config.path)
-    scope = sgd.check_scope(config.functions)
     services = sgd.read_services(folder)
     requests: list[Request] = []
     rejected: list[str] = []
@@ -492,12 +491,10 @@ def read_requests(config: GenerateConfig) -> tuple[list[Request], list[str]]:
         except CoalmError as error:
             rejected.append(f"{where}: {error}")
             continue
-        functions = sgd.functions(services, used, scope, config.signatures)
+        functions = sgd.functions(services, used, config.functions, config.signatures)
         prompt = prompts.render("cra_generate", functions=functions, user_inputs=said)
         requests.append(Request(name, prompt, said))
     if config.limit is not None:
-        if config.limit <= 0:
-            raise CoalmError(f"limit: expected a number above 0, found {config.limit}")
         random.Random(config.seed).shuffle(requests)
         requests = requests[: config.limit]
     if not requests:
@@ -546,17 +543,6 @@ def read_turns(text: str, finish_reason: str, user_inputs: Sequence[str]) -> lis
 
 def _words(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
-
-
-def _endpoint(config: GenerateConfig) -> Endpoint:
-    known = [field.name for field in fields(Endpoint)]
-    unknown = set(config.endpoint) - set(known)
-    if unknown or "model" not in config.endpoint:
-        raise CoalmError(
-            f"endpoint: expected `model` and some of {', '.join(known[1:])}; found "
-            f"{', '.join(config.endpoint) or 'nothing'}"
-        )
-    return Endpoint(**config.endpoint)
 
 
 def _size(request: Request) -> int:

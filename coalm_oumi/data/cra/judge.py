@@ -12,8 +12,8 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.wording import one_line
+from coalm_oumi.files.config import check_file
 from coalm_oumi.files.journal import Journal
-from coalm_oumi.files.resources import check_recipe
 from coalm_oumi.rendering import prompts
 
 if TYPE_CHECKING:
@@ -58,16 +58,24 @@ def judge(questions: Mapping[str, str], recipe: Path, journal: Path) -> Mapping[
             gone.
     """
     from oumi.core.configs import JudgeConfig  # takes seconds, and not every validation asks
+    from oumi.core.configs.params.judge_params import JudgeOutputType
+    from oumi.exceptions import OumiConfigError
     from oumi.judges.simple_judge import SimpleJudge
 
-    check_recipe(recipe)
-    config = JudgeConfig.from_path(str(recipe))
+    check_file(recipe)
+    try:
+        config = JudgeConfig.from_path(str(recipe))
+    except OumiConfigError as error:
+        reason = one_line(error.__cause__ or error)
+        raise CoalmError(f"{recipe}: Oumi reads no judge from it: {reason}") from error
     params, inference = config.judge_params, config.inference_config
     if inference is None or params.get_placeholders() != {"request"}:
         raise CoalmError(
             f"{recipe}: expected an inference_config, and {{request}} as the only placeholder of "
             "prompt_template"
         )
+    if params.judgment_type is not JudgeOutputType.BOOL:
+        raise CoalmError(f"{recipe}: judge_params.judgment_type: expected BOOL, true for no fault")
     made_by = {
         "command": "coalm cra validate",
         "model": inference.model.model_name,

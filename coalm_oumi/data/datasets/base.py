@@ -6,7 +6,7 @@ import itertools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import datasets
 import numpy as np
@@ -19,13 +19,15 @@ from oumi.core.datasets import BaseSftDataset
 from oumi.core.types.conversation import Conversation, Message, Role
 from oumi.datasets.sft.alpaca import AlpacaDataset
 from oumi.utils.logging import logger
+from pydantic import Field, NonNegativeFloat
 from typing_extensions import override
 
 from coalm_oumi.core import compat
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import dumps
-from coalm_oumi.core.sample import TEXT_COLUMNS
+from coalm_oumi.core.options import Options, Text
+from coalm_oumi.core.sample import TEXT_COLUMNS, Domain
 from coalm_oumi.data.datasets import tokens
 from coalm_oumi.data.datasets.tokens import IGNORE_INDEX, Encoded, encode, user_message
 from coalm_oumi.data.datasets.turn import generation_prompt
@@ -37,6 +39,20 @@ from coalm_oumi.rendering import prompts
 from coalm_oumi.rendering.chat_template import pin_template_date
 
 TooLong = Literal["drop", "error"]
+
+
+class SampleOptions(Options):
+    """The types of what `SampleDataset` takes of `dataset_kwargs`."""
+
+    domains: Sequence[Domain] | None = Field(default=None, min_length=1)
+    sources: Sequence[Text] | None = Field(default=None, min_length=1)
+    weights: Mapping[str, Annotated[NonNegativeFloat, Field(le=1000)]] | None = None
+    validation_fraction: float = Field(default=0.0, ge=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    max_length: int | None = Field(default=None, ge=1)
+    too_long: TooLong = "drop"
+    completion_mask: bool = False
+    include_system_prompt: bool = False
 
 
 class SampleDataset(BaseSftDataset):
@@ -89,12 +105,18 @@ class SampleDataset(BaseSftDataset):
             CoalmError: An unknown option, bad data, or no sample left.
         """
         self._reject_unknown(oumi)
-        if too_long not in ("drop", "error"):
-            raise CoalmError(f"too_long: expected `drop` or `error`, found `{too_long}`")
-        if max_length is not None and max_length < 1:
-            raise CoalmError(
-                f"max_length: expected a positive number of tokens, found {max_length}"
-            )
+        self._check(
+            SampleOptions,
+            domains=domains,
+            sources=sources,
+            weights=weights,
+            validation_fraction=validation_fraction,
+            seed=seed,
+            max_length=max_length,
+            too_long=too_long,
+            completion_mask=completion_mask,
+            include_system_prompt=include_system_prompt,
+        )
         self._selection = Selection(domains, sources, weights or {}, validation_fraction, seed)
         self._longest = max_length
         self._too_long = too_long
@@ -103,6 +125,14 @@ class SampleDataset(BaseSftDataset):
         super().__init__(**oumi)
         if self._tokenizer is not None:
             pin_template_date(self._tokenizer)
+
+    def _check(self, kind: type[Options], **given: Any) -> None:
+        """Checks the types of options. YAML gives any, and Oumi passes them on.
+
+        Raises:
+            CoalmError: One is of another type. The message names it.
+        """
+        kind.read(given, where=f"dataset_kwargs of {type(self).__name__}")
 
     @abstractmethod
     def _read(self) -> tuple[datasets.Dataset, bool]:

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.options import Options, Text
 from coalm_oumi.data.datasets.base import SampleDataset
 from coalm_oumi.data.mixture.store import (
     as_samples,
@@ -22,6 +23,13 @@ HUB_ID = "uiuc-convai/CoALM-IT"
 """The mixture that the paper's authors published."""
 
 NAME = "coalm-oumi/mixture"
+
+
+class MixtureOptions(Options):
+    """The types of what `MixtureDataset` takes of `dataset_kwargs` beside `SampleOptions`."""
+
+    hub_id: Text
+    strict: bool
 
 
 @register_dataset(NAME)
@@ -67,6 +75,7 @@ class MixtureDataset(SampleDataset):
             strict: Stop at the first record that is not a sample, instead of leaving it out.
             **options: Those of `SampleDataset`.
         """
+        self._check(MixtureOptions, hub_id=hub_id, strict=strict)
         self._hub_id = hub_id
         self._strict = strict
         super().__init__(dataset_name=dataset_name, **options)

@@ -11,12 +11,20 @@ from typing_extensions import override
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import Sample, deduplicated
 from coalm_oumi.core.wording import counted
 from coalm_oumi.data.datasets.base import SampleDataset
 from coalm_oumi.data.sources import Rejected, open_source, read, source_names
 
 PREFIX = "coalm-oumi/"
+
+
+class RawOptions(Options):
+    """The types of what `RawDataset` takes of `dataset_kwargs` beside `SampleOptions`."""
+
+    strict: bool
+    source_options: dict[str, Any] | None
 
 
 class RawDataset(SampleDataset):
@@ -37,6 +45,7 @@ class RawDataset(SampleDataset):
             source_options: The source's own options, such as `functions` for SGD.
             **options: Those of `SampleDataset`.
         """
+        self._check(RawOptions, strict=strict, source_options=source_options)
         self._strict = strict
         self._source_options = source_options or {}
         super().__init__(**options)

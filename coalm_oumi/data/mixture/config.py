@@ -7,20 +7,20 @@ from pydantic import BeforeValidator, Field
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import is_list
-from coalm_oumi.core.options import Options
-from coalm_oumi.core.sample import DOMAINS
+from coalm_oumi.core.options import Options, Text
+from coalm_oumi.core.sample import Domain
 from coalm_oumi.data.sources import domain_of, source_names
 from coalm_oumi.files.config import read_config
 
 
 def _path_list(value: Any) -> Any:
     paths = [value] if isinstance(value, str) else value
-    if not is_list(paths) or not paths or not all(isinstance(p, str) for p in paths):
-        raise ValueError("expected a path or a list of paths")
+    if not is_list(paths) or not all(isinstance(p, str) and p.strip() for p in paths):
+        raise ValueError(f"expected a path or a list of paths, found {value!r}")
     return paths
 
 
-Paths = Annotated[list[str], BeforeValidator(_path_list)]
+Paths = Annotated[list[Text], BeforeValidator(_path_list), Field(min_length=1)]
 """A path or a list of paths, read as a list."""
 
 
@@ -36,8 +36,8 @@ class SourceConfig(Options):
     """
 
     path: Paths
-    limit: int | None = None
-    max_samples: int | None = None
+    limit: int | None = Field(default=None, ge=1)
+    max_samples: int | None = Field(default=None, ge=1)
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -53,11 +53,11 @@ class BuildConfig(Options):
         strict: Stop at the first record that gives no sample, instead of listing it.
     """
 
-    output_dir: str
+    output_dir: Text
     sources: dict[str, SourceConfig] = Field(default_factory=dict)
-    without: list[str] = Field(default_factory=list)
-    seed: int = 0
-    validation_fraction: float = 0.02
+    without: list[Domain] = Field(default_factory=list)
+    seed: int = Field(default=0, ge=0)
+    validation_fraction: float = Field(default=0.02, ge=0, lt=1)
     strict: bool = False
 
 
@@ -74,22 +74,14 @@ def load_config(file: Path, overrides: list[str]) -> BuildConfig:
     config = read_config(BuildConfig, file, overrides)
     if not config.sources:
         raise CoalmError(f"{file}: `sources` is empty; name some of {', '.join(source_names())}")
-    for name, source in config.sources.items():
-        if name not in source_names():
-            known = ", ".join(source_names())
-            raise CoalmError(f"{file}: unknown source `{name}`; use some of {known}")
-        for key, most in (("limit", source.limit), ("max_samples", source.max_samples)):
-            if most is not None and most <= 0:
-                raise CoalmError(f"{file}: {name}: {key}: expected a number above 0, found {most}")
-    for domain in config.without:
-        if domain not in DOMAINS:
-            raise CoalmError(
-                f"{file}: without: unknown domain `{domain}`; use some of {', '.join(DOMAINS)}"
-            )
-    if {domain_of(name, source.options) for name, source in config.sources.items()} <= set(
-        config.without
-    ):
+    if _domains(config, file) <= set(config.without):
         raise CoalmError(f"{file}: without: nothing is left of {', '.join(config.sources)}")
-    if not 0 <= config.validation_fraction < 1:
-        raise CoalmError(f"{file}: validation_fraction: must be in [0, 1)")
     return config
+
+
+def _domains(config: BuildConfig, file: Path) -> set[Domain]:
+    """Reads the options of every source. They may say what its samples train."""
+    try:
+        return {domain_of(name, source.options) for name, source in config.sources.items()}
+    except CoalmError as error:
+        raise CoalmError(f"{file}: {error}") from error

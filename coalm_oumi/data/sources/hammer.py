@@ -27,9 +27,9 @@ class HammerOptions(Options):
         seed: Seeds the masking.
     """
 
-    copies: int = Field(default=3, ge=1)
+    copies: int = Field(default=3, ge=1, le=1000)
     masking: float = Field(default=2 / 3, ge=0, le=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 class Hammer:

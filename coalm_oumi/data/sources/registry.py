@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.options import Options
 from coalm_oumi.core.sample import Domain
 from coalm_oumi.data.sources.reader import Reader, Source
 
@@ -100,6 +101,12 @@ def _load(point: EntryPoint) -> Source:
     if not isinstance(source, Source):
         raise CoalmError(
             f"{where}: expected an instance of coalm_oumi.data.sources.Source, found {source!r}"
+        )
+    options: Any = source.options
+    if not (inspect.isclass(options) and issubclass(options, Options)):
+        raise CoalmError(
+            f"{where}: its options: expected a subclass of coalm_oumi.core.options.Options, found "
+            f"{options!r}"
         )
     return source
 

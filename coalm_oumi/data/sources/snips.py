@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps, is_list, is_object
-from coalm_oumi.core.options import Options
+from coalm_oumi.core.options import Options, Text
 from coalm_oumi.core.sample import LeftOut, Sample
 from coalm_oumi.data.sources.raw import raw_files, total_size
 from coalm_oumi.data.sources.reader import Record, RecordError, Source
@@ -62,7 +64,7 @@ class SnipsOptions(Options):
             make a shorter prompt.
     """
 
-    intents: Sequence[str] = INTENTS
+    intents: Sequence[Text] = Field(default=INTENTS, min_length=1)
 
 
 class Snips:

@@ -1,7 +1,9 @@
 """The options of API-Bank in `eval_kwargs.data`."""
 
 from pathlib import Path
+from typing import Literal
 
+from coalm_oumi.core.options import Text
 from coalm_oumi.evaluation.options import TaskOptions
 
 
@@ -15,8 +17,8 @@ class ApiBankOptions(TaskOptions):
             `coalm` (Figure 5, as CoALM was trained) or `native` (the chat template's tools).
     """
 
-    path: str
-    style: str = "hammer"
+    path: Text
+    style: Literal["hammer", "coalm", "native"] = "hammer"
 
     @property
     def label(self) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from oumi.core.registry import register_evaluation_function
 from oumi.utils.logging import logger
+from pydantic import Field
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.options import Text
 from coalm_oumi.evaluation import results, styles
 from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.bfcl import official, run, verdicts
@@ -50,10 +52,10 @@ class BfclOptions(TaskOptions):
             Hub.
     """
 
-    style: str = "official"
-    model: str | None = None
-    categories: Sequence[str] = ("all",)
-    encoder: str | None = None
+    style: Literal["official", "bfcl", "coalm", "native"] = "official"
+    model: Text | None = None
+    categories: Sequence[Text] = Field(default=("all",), min_length=1)
+    encoder: Text | None = None
 
 
 @register_evaluation_function("coalm-oumi/bfcl_v3")
@@ -113,9 +115,6 @@ def _style(version: Version, options: BfclOptions, config: EvaluationConfig) -> 
         raise CoalmError(
             "eval_kwargs.data.model: only `style: official` reads it; set that style, or remove it"
         )
-    if options.style not in styles.STYLES:
-        known = ", ".join(["official", *styles.STYLES])
-        raise CoalmError(f"unknown prompt style {options.style!r}; use one of {known}")
     style = styles.STYLES[options.style]
     styles.check_engine(style, config)
     return style

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from coalm_oumi.core.digest import digest
-from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.agent import FORMATS
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.database import Database
-from coalm_oumi.evaluation.multiwoz.models import Account, account, endpoint, used
+from coalm_oumi.evaluation.multiwoz.models import Account, account, used
 from coalm_oumi.evaluation.multiwoz.options import MultiwozOptions
 from coalm_oumi.evaluation.multiwoz.result import RolloutRecord, read_record, to_record
 from coalm_oumi.evaluation.multiwoz.rollout import Asking, roll_out
@@ -57,12 +56,8 @@ def lead(
         The records of all dialogues by their name, and the tokens and cost of agent and user.
 
     Raises:
-        CoalmError: The form is unknown, or a model answers nothing at all.
+        CoalmError: A model answers nothing at all.
     """
-    if options.format not in FORMATS:
-        raise CoalmError(
-            f"eval_kwargs.data.format: expected one of {', '.join(FORMATS)}, found {options.format}"
-        )
     names = {dialogue.dialogue_id for dialogue in dialogues}
     with (
         RecordedModel(engine, config, folder.name) as model,
@@ -102,7 +97,7 @@ def _depends_on(options: MultiwozOptions, model: RecordedModel) -> dict[str, Jso
         "database": options.database,
         "format": options.format,
         "history": options.history,
-        "user": options.user and options.user.get("model"),
+        "user": options.user and options.user.model,
         "max_steps": options.max_steps,
         "max_turns": options.max_turns if options.user else None,
         "prompts": prompts.fingerprint(*templates()),
@@ -114,10 +109,9 @@ def _simulated_user(options: MultiwozOptions, folder: Path) -> Generator[Simulat
     if not options.user:
         yield None
         return
-    server, max_usd = endpoint(options.user, "user")
-    depends_on = {"model": server.model, "prompts": prompts.fingerprint("multiwoz_user")}
+    depends_on = {"model": options.user.model, "prompts": prompts.fingerprint("multiwoz_user")}
     with _journal(folder, "user", depends_on) as journal:
-        yield SimulatedUser(server, options.max_turns, journal, max_usd=max_usd)
+        yield SimulatedUser(options.user, options.max_turns, journal)
 
 
 def _spent(
@@ -127,7 +121,7 @@ def _spent(
     simulated: SimulatedUser | None,
 ) -> dict[str, Account]:
     priced = Endpoint(
-        config.model.model_name,
+        model=config.model.model_name,
         usd_per_million_input=options.usd_per_million_input,
         usd_per_million_output=options.usd_per_million_output,
     )

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -18,7 +17,7 @@ from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
 from coalm_oumi.evaluation.multiwoz.judge import Answers, questions
 from coalm_oumi.evaluation.multiwoz.lead import templates
-from coalm_oumi.evaluation.multiwoz.models import Account, account, endpoint, used
+from coalm_oumi.evaluation.multiwoz.models import Account, PaidModel, account, used
 from coalm_oumi.evaluation.multiwoz.result import RolloutRecord, said
 from coalm_oumi.evaluation.multiwoz.user import Said
 from coalm_oumi.evaluation.multiwoz.values import NO_VALUE, clean
@@ -71,7 +70,7 @@ def parse(text: str) -> dict[str, str]:
 def judge(
     dialogues: Sequence[Dialogue],
     records: Mapping[str, RolloutRecord],
-    model: Mapping[str, Any],
+    model: PaidModel,
     folder: Path,
 ) -> tuple[dict[str, dict[str, Answers]], Account]:
     """Asks about every domain of every dialogue that the journal holds no answer to.
@@ -79,7 +78,7 @@ def judge(
     Args:
         dialogues: What was to be done.
         records: What was said and done, by dialogue.
-        model: The judge, as the recipe gives it.
+        model: The judge.
         folder: Where the journal is.
 
     Returns:
@@ -89,16 +88,15 @@ def judge(
         BudgetError: No more may be spent.
         CoalmError: The model answers nothing at all.
     """
-    server, max_usd = endpoint(model, "judge")
     cases = _cases(dialogues, records)
-    made_by = {"model": server.model, "prompts": prompts.fingerprint(*templates())}
+    made_by = {"model": model.model, "prompts": prompts.fingerprint(*templates())}
     with Journal(folder / "judgements.jsonl", made_by=made_by) as journal:
         done = {key for key, record in journal.records.items() if not record["error"]}
         before = used(record["usage"] for record in journal.records.values())
-        client = ChatClient(server, max_usd=max_usd, used=before)
+        client = ChatClient(model, max_usd=model.max_usd, used=before)
         asyncio.run(_ask(cases, done, client, journal))
         after = used(record["usage"] for record in journal.records.values())
-        return _answers(cases, journal.records, server.model), account(after, server)
+        return _answers(cases, journal.records, model.model), account(after, model)
 
 
 async def _ask(

@@ -1,33 +1,22 @@
 """The models of a run beside the agent: who they are in a recipe, and what they cost."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
-from typing import Any
+from dataclasses import asdict
 
-from coalm_oumi.core.errors import CoalmError
+from pydantic import NonNegativeFloat
+
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.llm.chat import Endpoint
 
 
-def endpoint(options: Mapping[str, Any], place: str) -> tuple[Endpoint, float | None]:
-    """Reads a model, and what may be spent on it, from a recipe.
+class PaidModel(Endpoint):
+    """A model of a recipe, and what may be spent on it.
 
-    Args:
-        options: The fields of `Endpoint`, and `max_usd`.
-        place: `user` or `judge`, for the error.
-
-    Raises:
-        CoalmError: The mapping says something else.
+    Attributes:
+        max_usd: Stop before more than this is spent, earlier runs included; None for no limit.
     """
-    rest = dict(options)
-    max_usd = rest.pop("max_usd", None)
-    try:
-        return Endpoint(**rest), max_usd
-    except TypeError as error:
-        known = ", ".join(field.name for field in fields(Endpoint))
-        raise CoalmError(
-            f"eval_kwargs.data.{place}: expected model and some of {known}, max_usd; {error}"
-        ) from error
+
+    max_usd: NonNegativeFloat | None = None
 
 
 def used(usages: Iterable[Mapping[str, int]]) -> Usage:

@@ -1,11 +1,13 @@
 """The options of MultiWOZ in `eval_kwargs.data`."""
 
-from collections.abc import Mapping
+import math
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from coalm_oumi.core.jsontext import is_object
+from coalm_oumi.core.options import Text
+from coalm_oumi.evaluation.multiwoz.models import PaidModel
 from coalm_oumi.evaluation.options import TaskOptions
 
 
@@ -21,10 +23,9 @@ class MultiwozOptions(TaskOptions):
             (Figures 6 and 7, as CoALM was trained).
         history: The replies of earlier turns that the agent sees: its `own` (Success), or the human
             operator's in the `reference` dialogue (JGA), as in state tracking.
-        user: The model that plays the user, as the fields of
-            `coalm_oumi.llm.chat.Endpoint`, and its `max_usd`.
-            None for the users of the reference dialogues. Only these have states to compare with.
-        judge: The model of a second judge, with the same fields. None for none.
+        user: The model that plays the user. None for the users of the reference dialogues. Only
+            these have states to compare with.
+        judge: The model of a second judge. None for none.
         max_steps: The most answers of the model per turn.
         max_turns: The number of turns after which a simulated user leaves.
         concurrency: The number of dialogues that run at once. Give a remote engine as many
@@ -34,27 +35,28 @@ class MultiwozOptions(TaskOptions):
         name: Replaces the format in the result's name, if one evaluation has several results.
     """
 
-    path: str
-    database: str
-    version: str
-    split: str = "test"
-    format: str = "autotod"
+    path: Text
+    database: Text
+    version: Text
+    split: Literal["train", "validation", "test"] = "test"
+    format: Literal["autotod", "coalm"] = "autotod"
     history: Literal["own", "reference"] = "own"
-    user: Mapping[str, Any] | None = None
-    judge: Mapping[str, Any] | None = None
+    user: PaidModel | None = None
+    judge: PaidModel | None = None
     max_steps: int = Field(default=5, ge=1)
     max_turns: int = Field(default=15, ge=1)
-    concurrency: int = Field(default=64, ge=1)
-    usd_per_million_input: float | None = None
-    usd_per_million_output: float | None = None
-    name: str | None = None
+    concurrency: int = Field(default=64, ge=1, le=10_000)
+    usd_per_million_input: NonNegativeFloat | None = None
+    usd_per_million_output: NonNegativeFloat | None = None
+    name: Text | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _version_as_text(cls, values: Any) -> Any:
         """Accepts `version: 2.4`, which YAML reads as a number."""
-        if is_object(values) and isinstance(values.get("version"), float):
-            return {**values, "version": str(values["version"])}
+        version = values.get("version") if is_object(values) else None
+        if isinstance(version, float) and 0 < version < math.inf:
+            return {**values, "version": str(version)}
         return values
 
     @model_validator(mode="after")

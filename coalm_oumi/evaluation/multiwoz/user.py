@@ -9,9 +9,9 @@ from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.evaluation.multiwoz.data import Dialogue
-from coalm_oumi.evaluation.multiwoz.models import used
+from coalm_oumi.evaluation.multiwoz.models import PaidModel, used
 from coalm_oumi.files.journal import Journal
-from coalm_oumi.llm.chat import BudgetError, ChatClient, ChatError, Endpoint
+from coalm_oumi.llm.chat import BudgetError, ChatClient, ChatError
 from coalm_oumi.rendering import prompts
 
 Said = Sequence[tuple[str, str]]
@@ -42,27 +42,23 @@ class SimulatedUser:
         used_in: The tokens of each dialogue.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, max_turns: int, journal: Journal, *, max_usd: float | None = None
-    ) -> None:
+    def __init__(self, endpoint: PaidModel, max_turns: int, journal: Journal) -> None:
         """Connects to nothing yet.
 
         Args:
             endpoint: The model.
             max_turns: The user leaves after this many turns. AutoTOD's does after 15.
             journal: Holds each answer, so that none is paid for twice.
-            max_usd: Stop before more than this is spent, earlier runs included; None for no limit.
         """
         self.endpoint = endpoint
         self._max_turns = max_turns
         self._journal = journal
-        self._max_usd = max_usd
         self.used_in: dict[str, Usage] = defaultdict(Usage)
 
     async def __aenter__(self) -> Self:
         """Opens the client."""
         before = used(record["usage"] for record in self._journal.records.values())
-        self._client = ChatClient(self.endpoint, max_usd=self._max_usd, used=before)
+        self._client = ChatClient(self.endpoint, max_usd=self.endpoint.max_usd, used=before)
         self._answers, self._failures = 0, 0
         return self
 

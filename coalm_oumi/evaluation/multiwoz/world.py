@@ -10,16 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 # Not from `oumi.environments`: Oumi may be loading it while it loads this package.
-from oumi.core.configs.params.base_params import BaseParams
 from oumi.core.configs.params.environment_params import EnvironmentParams
 from oumi.core.configs.params.tool_params import ToolError, ToolParams
 from oumi.core.registry import register_environment
 from oumi.core.types.tool_call import ToolResult
 from oumi.environments.base_environment import BaseEnvironment
-from oumi.environments.utils import parse_env_kwargs
 
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json
+from coalm_oumi.core.options import Options, Text
 from coalm_oumi.evaluation.multiwoz import fetch
 from coalm_oumi.evaluation.multiwoz.data import Goal
 from coalm_oumi.evaluation.multiwoz.database import SEARCHABLE, Database
@@ -111,8 +110,7 @@ class Booking:
     record: Mapping[str, str]
 
 
-@dataclass
-class WorldKwargs(BaseParams):
+class WorldKwargs(Options):
     """The options of the world, under `env_kwargs`.
 
     Attributes:
@@ -120,13 +118,8 @@ class WorldKwargs(BaseParams):
         dialogue_id: Names the dialogue. References and phone numbers follow from it.
     """
 
-    database: str = ""
-    dialogue_id: str = "chat"
-
-    def __finalize_and_validate__(self) -> None:
-        """Refuses a world without databases."""
-        if not self.database:
-            raise ValueError("env_kwargs.database: expected MultiWOZ's folder of databases")
+    database: Text
+    dialogue_id: Text = "chat"
 
 
 @register_environment(ENV_TYPE)
@@ -164,7 +157,7 @@ class World(BaseEnvironment):
         if unknown:
             raise ValueError(f"no tool `{unknown[0]}`; the tools are {', '.join(_BY_NAME)}")
         params.tools = params.tools or list(TOOLS)
-        kwargs = parse_env_kwargs(WorldKwargs, params, env_label="MultiWOZ's world")
+        kwargs = WorldKwargs.read(params.env_kwargs or {}, where="env_kwargs")
         database = Database(fetch.local_databases(kwargs.database))
         return cls(database, kwargs.dialogue_id, goals={})
 

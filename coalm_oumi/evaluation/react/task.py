@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oumi.core.registry import register_evaluation_function
+from pydantic import Field
 
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
@@ -39,7 +40,7 @@ class HeldOutDialogues(HeldOut):
         kinds: The kinds of questions to ask.
     """
 
-    kinds: Sequence[Kind] = KINDS
+    kinds: Sequence[Kind] = Field(default=KINDS, min_length=1)
 
 
 def _asked(held_out: HeldOutDialogues) -> list[ReactQuestion]:

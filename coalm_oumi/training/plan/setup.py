@@ -1,11 +1,14 @@
 """The settings of a recipe that decide memory and time, read by Oumi's configuration class."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ConfigDict, Field
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.options import Options
+from coalm_oumi.training.trainer_options import TrainerOptions
 
 if TYPE_CHECKING:
     from oumi.core.configs import TrainingConfig
@@ -30,6 +33,38 @@ _OPTIMIZER_BYTES = {
     "sgd": (0.0, 0.0),
 }
 """States per parameter by optimizer: copies in the parameters' data type, and further bytes."""
+
+
+class FsdpConfig(Options):
+    """What the plan reads of the trainer's own `fsdp_config`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    reshard_after_forward: bool | str = True
+    auto_wrap_policy: str | None = None
+    activation_checkpointing: bool = False
+    cpu_offload: bool = False
+    offload_params: bool = False
+
+
+class TrainerKwargs(TrainerOptions):
+    """What the plan reads of `training.trainer_kwargs`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    padding_free: bool | None = None
+    use_liger_kernel: bool | None = None
+    loss_type: str | None = None
+    fsdp: bool | str | list[str] | None = None
+    fsdp_config: FsdpConfig | None = None
+
+
+class DatasetKwargs(Options):
+    """What the plan reads of the `dataset_kwargs` of any dataset."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    max_length: int | None = Field(default=None, ge=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +140,7 @@ def read_setup(config: "TrainingConfig") -> Setup:
         CoalmError: The plan does not know this way to train.
     """
     training, peft, fsdp = config.training, config.peft, read_fsdp(config)
-    kwargs = training.trainer_kwargs
+    kwargs = read_kwargs(config)
     if training.trainer_type.value not in ("trl_sft", "hf"):
         raise CoalmError(
             f"training.trainer_type {training.trainer_type.name}: the plan knows supervised "
@@ -132,13 +167,12 @@ def read_setup(config: "TrainingConfig") -> Setup:
         # peft's prepare_model_for_kbit_training casts all that is not in 4 bits to float32. Under
         # FSDP Oumi casts it back.
         size = 4
-    adapter_dtype = kwargs.get("adapter_dtype")
-    if adapter_dtype is not None and not training.use_peft:
+    if kwargs.adapter_dtype is not None and not training.use_peft:
         raise CoalmError(
             "training.trainer_kwargs.adapter_dtype: the model has no adapters; set "
             "training.use_peft=true, or training.trainer_kwargs.adapter_dtype=null"
         )
-    masters = adapter_dtype == "bfloat16"
+    masters = kwargs.adapter_dtype == "bfloat16"
     if not training.use_peft:
         trained = size
     elif masters:
@@ -152,7 +186,7 @@ def read_setup(config: "TrainingConfig") -> Setup:
     return Setup(
         tokens=tokens,
         micro_batch=training.per_device_train_batch_size,
-        row_budget=(kwargs.get("max_row_tokens") or 0) if kwargs.get("padding_free") else None,
+        row_budget=(kwargs.max_row_tokens or 0) if kwargs.padding_free else None,
         accumulation=training.gradient_accumulation_steps,
         weight_bytes=trained if not training.use_peft else size,
         activation_bytes=2 if config.fsdp.enable_fsdp and config.fsdp.mixed_precision else size,
@@ -169,6 +203,15 @@ def read_setup(config: "TrainingConfig") -> Setup:
         whole_at_start=fsdp.sharding != "none" and _loads_whole(config, quantised=quantised),
         loss=_loss(config),
     )
+
+
+def read_kwargs(config: "TrainingConfig") -> TrainerKwargs:
+    """Reads `training.trainer_kwargs`, whose values Oumi passes on as they are.
+
+    Raises:
+        CoalmError: A value has another type.
+    """
+    return TrainerKwargs.read(config.training.trainer_kwargs, where="training.trainer_kwargs")
 
 
 def share_batch(setup: Setup, *, gpus: int, global_batch: int) -> Setup:
@@ -202,11 +245,12 @@ def longest(config: "TrainingConfig") -> int | None:
     if config.model.model_max_length is not None:
         return config.model.model_max_length
     lengths: list[int] = []
-    for data in config.data.train.datasets:
-        length = data.dataset_kwargs.get("max_length")
-        if not length:
+    for number, data in enumerate(config.data.train.datasets):
+        where = f"data.train.datasets[{number}].dataset_kwargs"
+        length = DatasetKwargs.read(data.dataset_kwargs, where=where).max_length
+        if length is None:
             return None
-        lengths.append(int(length))
+        lengths.append(length)
     return max(lengths, default=None)
 
 
@@ -227,7 +271,7 @@ def read_fsdp(config: "TrainingConfig") -> Fsdp:
     Raises:
         CoalmError: It names a strategy that the plan does not know.
     """
-    fsdp, kwargs = config.fsdp, config.training.trainer_kwargs
+    fsdp, kwargs = config.fsdp, read_kwargs(config)
     if fsdp.enable_fsdp:
         return Fsdp(
             used=True,
@@ -235,10 +279,10 @@ def read_fsdp(config: "TrainingConfig") -> Fsdp:
             wrapped=fsdp.auto_wrap_policy.value != "NO_WRAP",
             offload=fsdp.cpu_offload,
         )
-    if not kwargs.get("fsdp"):
+    if not kwargs.fsdp:
         return Fsdp()
-    own: Mapping[str, Any] = kwargs.get("fsdp_config") or {}
-    strategy = own.get("reshard_after_forward", True)
+    own = kwargs.fsdp_config or FsdpConfig()
+    strategy = own.reshard_after_forward
     if strategy not in _SHARDING and not isinstance(strategy, bool):
         raise CoalmError(
             f"training.trainer_kwargs.fsdp_config.reshard_after_forward {strategy}: the plan "
@@ -247,9 +291,9 @@ def read_fsdp(config: "TrainingConfig") -> Fsdp:
     return Fsdp(
         used=True,
         sharding=_RESHARDING[strategy],
-        wrapped=own.get("auto_wrap_policy") != "NO_WRAP",
-        checkpointing=bool(own.get("activation_checkpointing")),
-        offload=bool(own.get("cpu_offload") or own.get("offload_params")),
+        wrapped=own.auto_wrap_policy != "NO_WRAP",
+        checkpointing=own.activation_checkpointing,
+        offload=own.cpu_offload or own.offload_params,
     )
 
 
@@ -266,7 +310,7 @@ def _loads_whole(config: "TrainingConfig", *, quantised: bool) -> bool:
 
 
 def _loss(config: "TrainingConfig") -> Loss:
-    kwargs = config.training.trainer_kwargs
-    if kwargs.get("use_liger_kernel") or config.model.enable_liger_kernel:
+    kwargs = read_kwargs(config)
+    if kwargs.use_liger_kernel or config.model.enable_liger_kernel:
         return "liger"
-    return "chunked_nll" if kwargs.get("loss_type") == "chunked_nll" else "nll"
+    return "chunked_nll" if kwargs.loss_type == "chunked_nll" else "nll"

@@ -251,12 +251,18 @@ def test_a_missing_source_leaves_nothing(tmp_path: Path):
         ("output_dir: x\nseed: soon", "seed|soon"),
         (
             "output_dir: x\nsources: {snips: {path: y, limit: 0}}",
-            "limit: expected a number above 0, found 0",
+            "sources.snips.limit: input should be greater than or equal to 1, found 0",
         ),
         ("output_dir: x\nsources: {snips: {path: 3}}", "snips.path: expected a path"),
-        ("output_dir: x\nvalidation_fraction: 1\nsources: {snips: {path: y}}", "must be in"),
+        (
+            "output_dir: x\nvalidation_fraction: 1\nsources: {snips: {path: y}}",
+            "input should be less than 1",
+        ),
         ("output_dir: [", "not valid YAML"),
-        ("output_dir: x\nwithout: [chat]\nsources: {snips: {path: y}}", "unknown domain `chat`"),
+        (
+            "output_dir: x\nwithout: [chat]\nsources: {snips: {path: y}}",
+            "without.0: input should be 'tod', 'la' or 'cra'",
+        ),
         ("output_dir: x\nwithout: [tod]\nsources: {snips: {path: y}}", "nothing is left of snips"),
         ("sources: {snips: {path: y}}", "output_dir"),
     ],

@@ -165,6 +165,9 @@ def test_a_changed_source_renders_its_parts_anew(added):
         ("greetings = polite.nosuch:SOURCE", "", "polite.nosuch.*cannot be imported: ModuleNotFound"),
         ("greetings = polite.greetings:SOURCE", "1 / 0", "cannot be imported: ZeroDivisionError"),
         ("greetings = polite.greetings:SOURCE", "SOURCE = 3", "expected an instance of .*Source, found 3"),
+        ("greetings = polite.greetings:SOURCE",
+         "from coalm_oumi.data.sources import Source\nSOURCE = Source('tod', list, dict)",
+         "its options: expected a subclass of .*Options, found <class 'dict'>"),
         ("snips = polite.greetings:SOURCE", GREETINGS, "source `snips` is offered more than once"),
     ],
 )  # fmt: skip

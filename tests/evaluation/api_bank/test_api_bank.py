@@ -203,5 +203,7 @@ def test_bad_records(tmp_path: Path, tools: str):
 
 def test_a_prompt_style_that_api_bank_has_not(tmp_path: Path):
     data = {"path": str(write_questions(tmp_path / "q.json")), "style": "bfcl"}
-    with pytest.raises(CoalmError, match="expected one of hammer, coalm, native, found 'bfcl'"):
+    with pytest.raises(
+        CoalmError, match="style: input should be 'hammer', 'coalm' or 'native', found 'bfcl'"
+    ):
         evaluate(None, tmp_path, data)

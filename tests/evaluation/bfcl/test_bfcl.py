@@ -392,7 +392,10 @@ def test_a_model_that_calls_for_ever_is_stopped(entries, tmp_path):
 
 def test_bad_options(tmp_path):
     for data, message in (
-        ({"style": "poem"}, "unknown prompt style 'poem'; use one of official, coalm"),
+        (
+            {"style": "poem"},
+            "style: input should be 'official', 'bfcl', 'coalm' or 'native', found 'poem'",
+        ),
         ({"style": "native"}, "takes none; use VLLM or a remote engine"),
         ({"categories": ["exec_simple"]}, "BFCL V3 has no category 'exec_simple'"),
         ({"categories": "exec_simple"}, "categories: expected a list, not one text"),

@@ -373,12 +373,12 @@ def test_the_last_dialogues_may_break_each_for_a_reason_of_its_own(recipe: Calla
     ("options", "message"),
     [
         ({"colour": 1}, "unknown key `colour`; the keys are other_base, path, database"),
-        ({"format": "xml"}, "expected one of coalm, autotod, found xml"),
+        ({"format": "xml"}, "format: input should be 'autotod' or 'coalm', found 'xml'"),
         ({"max_steps": 0}, "max_steps: input should be greater than or equal to 1, found 0"),
         ({"history": "none"}, "history: input should be 'own' or 'reference', found 'none'"),
         ({"history": "reference", "user": {"model": "gpt"}}, "history: a simulated user answers"),
         ({"version": "2.1"}, "the recipe 2.1"),
-        ({"user": {"base_url": "http://x"}}, "data.user: expected model"),
+        ({"user": {"base_url": "http://x"}}, "data: expected the key `user.model`"),
     ],
 )
 def test_what_a_recipe_cannot_say(recipe: Callable[..., Path], options: dict, message: str):
