@@ -71,7 +71,7 @@ _SCHEMA = TypeAdapter(list[ServiceRecord])
 
 
 @_part
-class ActionRecord(TypedDict):
+class SgdAct(TypedDict):
     """A dialogue act."""
 
     act: str
@@ -81,7 +81,7 @@ class ActionRecord(TypedDict):
 
 
 @_part
-class CallRecord(TypedDict):
+class ServiceCall(TypedDict):
     """A call of a service."""
 
     method: str
@@ -89,7 +89,7 @@ class CallRecord(TypedDict):
 
 
 @_part
-class StateRecord(TypedDict):
+class SgdState(TypedDict):
     """What the user has asked for so far, of one service."""
 
     active_intent: NotRequired[str]
@@ -97,26 +97,26 @@ class StateRecord(TypedDict):
 
 
 @_part
-class FrameRecord(TypedDict):
+class SgdFrame(TypedDict):
     """The annotation of a turn, of one service."""
 
     service: str
-    actions: list[ActionRecord]
-    state: NotRequired[StateRecord]
-    service_call: NotRequired[CallRecord]
+    actions: list[SgdAct]
+    state: NotRequired[SgdState]
+    service_call: NotRequired[ServiceCall]
     service_results: NotRequired[list[dict[str, str]]]
 
 
 @_part
-class TurnRecord(TypedDict):
+class SgdTurn(TypedDict):
     """A turn of a dialogue."""
 
     speaker: str
     utterance: str
-    frames: list[FrameRecord]
+    frames: list[SgdFrame]
 
 
-TURNS = TypeAdapter(list[TurnRecord])
+TURNS = TypeAdapter(list[SgdTurn])
 """The turns of an annotated dialogue."""
 
 

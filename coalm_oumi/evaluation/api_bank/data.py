@@ -82,7 +82,7 @@ _part = with_config(ConfigDict(extra="allow"))
 
 
 @_part
-class MessageRecord(TypedDict):
+class SpokenMessage(TypedDict):
     """A message of a question's conversation."""
 
     role: str
@@ -99,7 +99,7 @@ class ToolRecord(TypedDict):
 
 
 @_part
-class AnswerRecord(TypedDict):
+class ExpectedCallRecord(TypedDict):
     """A right call."""
 
     name: str
@@ -107,15 +107,15 @@ class AnswerRecord(TypedDict):
 
 
 @_part
-class QuestionRecord(TypedDict):
+class ApiBankQuestion(TypedDict):
     """A question in Hammer's form."""
 
-    query: Annotated[list[MessageRecord], Field(min_length=1)]
+    query: Annotated[list[SpokenMessage], Field(min_length=1)]
     tools: list[ToolRecord]
-    answers: list[AnswerRecord]
+    answers: list[ExpectedCallRecord]
 
 
-_QUESTION = TypeAdapter(QuestionRecord)
+_QUESTION = TypeAdapter(ApiBankQuestion)
 
 
 def _entry(record: Json, file: Path, index: int) -> ApiBankEntry:

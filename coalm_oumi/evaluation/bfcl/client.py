@@ -18,7 +18,7 @@ from tqdm import tqdm
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json
 from coalm_oumi.evaluation.bfcl import environment, replies
-from coalm_oumi.evaluation.bfcl.replies import Kind, QuestionRecord
+from coalm_oumi.evaluation.bfcl.replies import BfclQuestion, Kind
 from coalm_oumi.evaluation.bfcl.version import Version
 from coalm_oumi.evaluation.styles import ChatRecord, FunctionRecord
 
@@ -366,7 +366,7 @@ class BfclWorker:
         return said.replace(key, "...") if key else said
 
 
-def _entry(record: QuestionRecord, category: str, index: int) -> BfclEntry:
+def _entry(record: BfclQuestion, category: str, index: int) -> BfclEntry:
     return BfclEntry(
         category=category,
         index=index,

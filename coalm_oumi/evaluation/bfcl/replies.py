@@ -19,7 +19,7 @@ _part = with_config(ConfigDict(extra="allow", strict=True))
 
 
 @_part
-class Message(ChatRecord):
+class BfclMessage(ChatRecord):
     """A message. The package may have written more keys."""
 
 
@@ -33,13 +33,13 @@ class AdditionRecord(TypedDict):
 
 
 @_whole
-class QuestionRecord(TypedDict):
+class BfclQuestion(TypedDict):
     """The fields of `BfclEntry`, but for its place. The keys of `additions` are turns."""
 
     id: str
-    turns: list[list[Message]]
+    turns: list[list[BfclMessage]]
     functions: list[dict[str, Json]]
-    prompted: list[Message]
+    prompted: list[BfclMessage]
     tools: list[dict[str, Json]]
     additions: dict[Annotated[str, Field(pattern=r"^\d+$")], AdditionRecord]
     expected: Json
@@ -49,7 +49,7 @@ class QuestionRecord(TypedDict):
 
 
 @_whole
-class VerdictRecord(TypedDict):
+class BfclVerdictRecord(TypedDict):
     """The fields of `BfclVerdict`."""
 
     category: str
@@ -72,8 +72,8 @@ class StepResults(TypedDict):
 class RecallRecord(TypedDict):
     """A first turn that tells what is in a memory, also in BFCL's default prompt mode."""
 
-    first: list[Message]
-    prompted: list[Message]
+    first: list[BfclMessage]
+    prompted: list[BfclMessage]
 
 
 @_whole
@@ -111,18 +111,18 @@ class ChatRequestRecord(TypedDict):
 
 
 @_whole
-class ResultRecord(TypedDict):
+class HeardRecord(TypedDict):
     """An answer as the package's result files hold it, and its calls; None if it has none."""
 
     result: Json
     calls: list[str] | None
 
 
-Step = PromptRecord | ChatRequestRecord | ResultRecord
+Step = PromptRecord | ChatRequestRecord | HeardRecord
 """What a step of a conversation gives: what is sent next, or what was made of an answer."""
 
 
-QUESTIONS = TypeAdapter(list[QuestionRecord])
+QUESTIONS = TypeAdapter(list[BfclQuestion])
 CALLS = TypeAdapter(list[list[str] | None])
 STEP_RESULTS = TypeAdapter(StepResults)
 NAMES = TypeAdapter(list[str])
@@ -130,7 +130,7 @@ HANDLER: TypeAdapter[HandlerRecord | UnusableHandler] = TypeAdapter(HandlerRecor
 REQUESTS = TypeAdapter(list[PromptRecord | ChatRequestRecord])
 STEPS = TypeAdapter(list[Step])
 RECALL = TypeAdapter(RecallRecord)
-VERDICTS = TypeAdapter(list[VerdictRecord])
+VERDICTS = TypeAdapter(list[BfclVerdictRecord])
 DONE = TypeAdapter(dict[str, Json])
 
 _T = TypeVar("_T")

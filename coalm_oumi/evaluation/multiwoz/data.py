@@ -268,7 +268,7 @@ class DialogueRecord(TypedDict):
 
 
 @_part
-class SpokenRecord(TypedDict):
+class AutotodTurn(TypedDict):
     """A turn of a run of AutoTOD."""
 
     user: str
@@ -276,26 +276,26 @@ class SpokenRecord(TypedDict):
 
 
 @_part
-class ResultRecord(TypedDict):
+class AutotodResult(TypedDict):
     """The result of a run of AutoTOD."""
 
-    dialog_refer: list[SpokenRecord]
+    dialog_refer: list[AutotodTurn]
     goals: dict[str, GoalRecord]
     goal_messages: str | list[str]
 
 
 @_part
-class RunRecord(TypedDict):
+class AutotodRun(TypedDict):
     """A dialogue of a run of AutoTOD."""
 
     dialog_id: str
-    run_result: ResultRecord
+    run_result: AutotodResult
 
 
 _DIALOGUE = TypeAdapter(DialogueRecord)
 _GOAL = TypeAdapter(GoalRecord)
 _MESSAGE: TypeAdapter[str | list[str]] = TypeAdapter(str | list[str])
-_RUN = TypeAdapter(RunRecord)
+_RUN = TypeAdapter(AutotodRun)
 
 
 def dialogue(name: str, record: Json, path: Path) -> Dialogue:
