@@ -148,6 +148,13 @@ def read_setup(config: "TrainingConfig") -> Setup:
         )
     if config.deepspeed.enable_deepspeed:
         raise CoalmError("deepspeed.enable_deepspeed: the plan knows DDP and FSDP only")
+    for key, value in (
+        ("model.model_max_length", config.model.model_max_length),
+        ("training.per_device_train_batch_size", training.per_device_train_batch_size),
+        ("training.gradient_accumulation_steps", training.gradient_accumulation_steps),
+    ):
+        if value is not None and value < 1:
+            raise CoalmError(f"{key}: expected a number above 0, found {value}")
     tokens = longest(config)
     if tokens is None:
         raise CoalmError(
@@ -167,12 +174,13 @@ def read_setup(config: "TrainingConfig") -> Setup:
         # peft's prepare_model_for_kbit_training casts all that is not in 4 bits to float32. Under
         # FSDP Oumi casts it back.
         size = 4
-    if kwargs.adapter_dtype is not None and not training.use_peft:
+    has_adapters = training.use_peft or config.model.adapter_model
+    if kwargs.adapter_dtype is not None and not has_adapters:
         raise CoalmError(
             "training.trainer_kwargs.adapter_dtype: the model has no adapters; set "
             "training.use_peft=true, or training.trainer_kwargs.adapter_dtype=null"
         )
-    masters = kwargs.adapter_dtype == "bfloat16"
+    masters = training.use_peft and kwargs.adapter_dtype == "bfloat16"
     if not training.use_peft:
         trained = size
     elif masters:

@@ -367,6 +367,19 @@ def test_without_a_number_the_gpus_make_the_batch():
         ("training.optimizer=lion", "training.optimizer lion: the plan knows"),
         ("model.model_max_length=null", "model.model_max_length: set it"),
         (
+            "model.model_max_length=-1",
+            "model.model_max_length: expected a number above 0, found -1",
+        ),
+        ("training.per_device_train_batch_size=0", "batch_size: expected a number above 0"),
+        (
+            "training.trainer_kwargs={fsdp: true, fsdp_config: {cpu_offload: 'no'}}",
+            "fsdp_config.cpu_offload: expected true or false, found 'no'",
+        ),
+        (
+            "training.trainer_kwargs={max_row_tokens: '8192'}",
+            "max_row_tokens: expected a whole number",
+        ),
+        (
             "training={use_peft: false, trainer_kwargs: {adapter_dtype: bfloat16}}",
             "adapter_dtype: the model has no adapters; set training.use_peft=true",
         ),
