@@ -1,12 +1,26 @@
-"""Dialogue state tracking: slot precision, recall and F1.
-
-Joint goal accuracy is the share of right answers.
-"""
+"""Dialogue state tracking: joint goal accuracy and slot F1."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from coalm_oumi.evaluation import results
 from coalm_oumi.formats.states import DialogueState
+
+
+def joint_goal_accuracy(
+    predicted: Sequence[DialogueState | None], expected: Sequence[DialogueState]
+) -> float:
+    """Returns the share of turns whose whole state (domain and every slot) is right.
+
+    Args:
+        predicted: One state per turn; None if the answer could not be read.
+        expected: The true states, as many.
+
+    Returns:
+        A share in [0, 1]; 0 for no turns.
+    """
+    pairs = list(zip(predicted, expected, strict=True))
+    return sum(guess == truth for guess, truth in pairs) / len(pairs) if pairs else 0.0
 
 
 def slot_parts(guess: DialogueState | None, truth: DialogueState) -> results.Parts:

@@ -18,7 +18,7 @@ from coalm_oumi.evaluation import results
 from coalm_oumi.evaluation.asked_model import check_model
 from coalm_oumi.evaluation.failures import classify
 from coalm_oumi.evaluation.held_out.loss import target_loss
-from coalm_oumi.evaluation.held_out.metrics import slot_parts
+from coalm_oumi.evaluation.held_out.metrics import joint_goal_accuracy, slot_parts
 from coalm_oumi.evaluation.held_out_samples import HeldOut
 from coalm_oumi.evaluation.options import takes
 from coalm_oumi.formats import calls
@@ -76,18 +76,21 @@ def state_tracking(
     samples = _tod_samples(held_out)[: task_params.num_samples]
     expected = [_target(sample, held_out.dataset_path) for sample in samples]
     responses = generation.ask(inference_engine, config, results.file_name(label), samples)
+    predicted: list[DialogueState | None] = []
     parts: list[results.Parts] = []
     records: list[results.AnswerRecord] = []
     for sample, response, truth in zip(samples, responses, expected, strict=True):
         state, reason = _read(parse_state, response)
         part = slot_parts(state, truth)
+        predicted.append(state)
         parts.append(part)
         records.append(
             generation.record(
                 sample, response, correct=state == truth, unreadable=reason, parts=part
             )
         )
-    metrics = {"joint_goal_accuracy": results.share_correct(records), **results.shares(parts)}
+    accuracy = joint_goal_accuracy(predicted, expected)
+    metrics = {"joint_goal_accuracy": accuracy, **results.shares(parts)}
     return _on_held_out(label, metrics, config, records, held_out)
 
 

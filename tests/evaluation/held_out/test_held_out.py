@@ -13,7 +13,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.evaluation.held_out import task as tasks
 from coalm_oumi.evaluation.held_out.loss import target_loss
-from coalm_oumi.evaluation.held_out.metrics import slot_parts
+from coalm_oumi.evaluation.held_out.metrics import joint_goal_accuracy, slot_parts
 from coalm_oumi.evaluation.held_out_samples import HeldOut
 from coalm_oumi.evaluation.matching import ast_match, same_value
 from coalm_oumi.evaluation.results import shares
@@ -44,10 +44,11 @@ def test_what_is_no_state(text: str):
         parse_state(text)
 
 
-def test_a_state_is_right_as_a_whole():
-    truth = state("a", x="1", y="2")
-    guesses = [state("a", y="2", x="1"), state("a", x="1"), state("b", x="1", y="2"), None]
-    assert [guess == truth for guess in guesses] == [True, False, False, False]
+def test_joint_goal_accuracy_needs_the_whole_state():
+    truth = [state("a", x="1", y="2")] * 4
+    guesses = [truth[0], state("a", x="1"), state("b", x="1", y="2"), None]
+    assert joint_goal_accuracy(guesses, truth) == 0.25
+    assert joint_goal_accuracy([], []) == 0
 
 
 def test_slot_f1_is_scikit_learns_micro_average():
