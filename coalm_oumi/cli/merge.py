@@ -2,15 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, Literal
 
-import click
 import typer
 
 from coalm_oumi.rendering.terminal import say
-
-if TYPE_CHECKING:
-    from coalm_oumi.training.weights import Dtype
 
 WORTH_SAYING = 0.05
 """The share of an adapter's update above which its loss by rounding is printed."""
@@ -26,16 +22,13 @@ def merge(
         ),
     ] = None,
     dtype: Annotated[
-        str,
-        typer.Option(
-            click_type=click.Choice(["bfloat16", "float32"]), help="Precision of the merged weights"
-        ),
+        Literal["bfloat16", "float32"], typer.Option(help="Precision of the merged weights")
     ] = "bfloat16",
 ) -> None:
     """Merge a trained adapter into its base model."""
     from coalm_oumi.training.weights import merge as merge_weights
 
-    lost = merge_weights(adapter, output, base=base, dtype=cast("Dtype", dtype))
+    lost = merge_weights(adapter, output, base=base, dtype=dtype)
     say(output)
     if lost > WORTH_SAYING:
         say(

@@ -16,7 +16,7 @@ from coalm_oumi.core.jsontext import Json, is_list
 from coalm_oumi.core.options import checked
 from coalm_oumi.data.cra import listing, observation
 from coalm_oumi.data.cra.dialogue import ApiStep, CraTurn, Target
-from coalm_oumi.data.cra.evidence import Evidence
+from coalm_oumi.data.cra.evidence import gather
 from coalm_oumi.data.cra.listing import ListedCall
 from coalm_oumi.data.cra.sgd import TODAY, TURNS, Service, Services
 from coalm_oumi.formats.calls import FunctionCall
@@ -145,13 +145,9 @@ def annotated_turns(
         speakers = [turn["speaker"] for turn in turns]
         if speakers[: len(turns) // 2 * 2] != ["USER", "SYSTEM"] * (len(turns) // 2):
             raise CoalmError("the speakers do not alternate, user first")
-        dialogue = _Dialogue(
-            str(record.get("dialogue_id")), services, listed, max_results, closings
-        )
-        made: list[CraTurn] = []
-        for number in range(0, len(turns) - 1, 2):
-            made.append(_turn(dialogue, turns, number))
-        return made
+        name = str(record.get("dialogue_id"))
+        dialogue = _Dialogue(name, services, listed, max_results, closings)
+        return [_turn(dialogue, turns, number) for number in range(0, len(turns) - 1, 2)]
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise CoalmError(f"not annotated as SGD is: {error!r}") from error
 
@@ -174,12 +170,7 @@ def _turn(dialogue: _Dialogue, turns: Sequence[Json], number: int) -> CraTurn:
         "pick": pick,
     }
     if frame is None:
-        known = {
-            detail.canonical
-            for act in aims
-            for detail in act.details
-            if detail.canonical and dialogue.has_heard(detail.canonical)
-        }
+        known = {value for value in _values(aims) if dialogue.has_heard(value)}
         thought = prompts.render("cra_thought_reply", known=known, **context)
         left_out: dict[Target, str] = {}
         is_closing = {act.name for act in aims} <= {"GOODBYE", "REQ_MORE"}
@@ -228,12 +219,7 @@ def _called_turn(
         results=len(results),
         failed=any(act.name == "NOTIFY_FAILURE" for act in context["aims"]),
         differences=_differences(listed.call, results, service),
-        known={
-            detail.canonical
-            for act in context["aims"]
-            for detail in act.details
-            if detail.canonical and detail.canonical.casefold() in observed.casefold()
-        },
+        known={v for v in _values(context["aims"]) if v.casefold() in observed.casefold()},
         **context,
     )
     return CraTurn(
@@ -293,6 +279,11 @@ def _details(action: Json, service: Service) -> list[Detail]:
     ]
 
 
+def _values(acts: Sequence[Act]) -> list[str]:
+    """Lists the values that acts name, as calls and results have them."""
+    return [detail.canonical for act in acts for detail in act.details if detail.canonical]
+
+
 def _topic(acts: Sequence[Act]) -> str:
     """Returns the first thing that an offer or a confirmation names."""
     named = [
@@ -335,18 +326,16 @@ def _unclear_dates(
     Returns:
         For each, the user's words for it (empty if there are none), and the date.
     """
-    known = Evidence()
-    for text in dialogue.heard:
-        known |= Evidence.of(text)
+    known = gather(dialogue.heard)
     unclear: dict[str, str] = {}
     for name, value in call.arguments.items():
         if not isinstance(value, str) or not _DATE.fullmatch(value):
             continue
         _, month, day = map(int, value.split("-"))
-        is_said = any((month, day) == date[1:] for date in known.dates)
-        if not is_said:
-            said = [word for word in wordings.get(name, ()) if dialogue.has_heard(word)]
-            unclear.setdefault(value, said[-1] if said else "")
+        if any((month, day) == date[1:] for date in known.dates):
+            continue
+        said = [word for word in wordings.get(name, ()) if dialogue.has_heard(word)]
+        unclear.setdefault(value, said[-1] if said else "")
     return [(wording, date) for date, wording in unclear.items()]
 
 

@@ -84,11 +84,8 @@ def samples(
     """
     history: list[str] = []
     for turn in dialogue.turns:
-        user, thought, response = (
-            f"User: {turn.user}",
-            f"Thought: {turn.thought}",
-            f"System: {turn.system}",
-        )
+        user, thought = f"User: {turn.user}", f"Thought: {turn.thought}"
+        response = f"System: {turn.system}"
         steps = [user, thought]
         made: dict[Target, tuple[str, Sequence[str], str]] = {}
         if turn.api is not None:
@@ -121,16 +118,13 @@ def call_fault(call: FunctionCall, functions: Sequence[Function]) -> str | None:
     variants = [function for function in functions if function.name == call.name]
     if not variants:
         return "the call uses a function that its prompt does not list"
-    known = [function for function in variants if _knows(function, call)]
+    given = set(call.arguments)
+    known = [f for f in variants if given <= {*f.required, *f.optional}]
     if not known:
         return "the call uses an argument that its prompt does not list"
-    if all(set(function.required) - set(call.arguments) for function in known):
+    if all(set(function.required) - given for function in known):
         return "the call lacks a required argument"
     return None
-
-
-def _knows(function: Function, call: FunctionCall) -> bool:
-    return set(call.arguments) <= {*function.required, *function.optional}
 
 
 def _left_out(turn: CraTurn, target: Target, functions: Sequence[Function]) -> str | None:

@@ -15,24 +15,33 @@ from pathlib import Path
 from coalm_oumi.core.jsontext import Json, is_list, is_object
 from coalm_oumi.files.jsontext import read_json
 
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen twenty"
-)
-_NUMBERS = {word: number for number, word in enumerate(_UNITS.split())} | {
+SPELLED = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen", "twenty",
+)  # fmt: skip
+"""The numbers from 0 to 20 as words."""
+
+_NUMBERS = {word: number for number, word in enumerate(SPELLED)} | {
     "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
     "hundred": 100, "single": 1, "alone": 1, "solo": 1, "myself": 1, "only me": 1, "just me": 1,
     "couple": 2, "both": 2, "pair": 2, "double": 2, "twice": 2,
     "dozen": 12,
 }  # fmt: skip
 _MONTHS = "january february march april may june july august september october november december"
-_MONTH = {name: n for n, name in enumerate(_MONTHS.split(), 1)} | {
-    name[:3]: n for n, name in enumerate(_MONTHS.split(), 1)
-}
 _DAYS = "monday tuesday wednesday thursday friday saturday sunday"
-_WEEKDAY = {name: n for n, name in enumerate(_DAYS.split())} | {
-    name[:3]: n for n, name in enumerate(_DAYS.split())
-}
+
+
+def _with_short_names(names: str, *, first: int) -> dict[str, int]:
+    """Numbers names; the first three letters of each stand for it too."""
+    numbered: dict[str, int] = {}
+    for number, name in enumerate(names.split(), start=first):
+        numbered[name] = numbered[name[:3]] = number
+    return numbered
+
+
+_MONTH = _with_short_names(_MONTHS, first=1)
+_WEEKDAY = _with_short_names(_DAYS, first=0)
 _NAMED_TIMES = {"noon": 720, "midday": 720, "midnight": 0}
 _IGNORED = {
     "the", "a", "an", "of", "in", "at", "on", "and", "for", "to", "with", "by", "has", "is", "does",
@@ -97,12 +106,8 @@ class Evidence:
 
     def __or__(self, other: "Evidence") -> "Evidence":
         """Joins what two texts mention."""
-        return Evidence(
-            **{
-                field.name: getattr(self, field.name) | getattr(other, field.name)
-                for field in fields(self)
-            }
-        )
+        names = [field.name for field in fields(self)]
+        return Evidence(**{name: getattr(self, name) | getattr(other, name) for name in names})
 
     @classmethod
     def of(cls, text: str) -> "Evidence":
@@ -145,11 +150,10 @@ class Evidence:
     def supports_flag(self, name: str) -> bool:
         """Returns True if a yes-or-no slot of that name, such as `serves_alcohol`, was a topic."""
         words = [word for word in _words(name.replace("_", " ")) if word not in _IGNORED]
-        topics = [
-            *words,
-            *(other for word in words for other in _synonyms()["flags"].get(word, ())),
-        ]
-        return any(map(self._speaks_of, topics))
+        for word in words:
+            if any(map(self._speaks_of, (word, *_synonyms()["flags"].get(word, ())))):
+                return True
+        return False
 
     def _says(self, text: str) -> bool:
         words = _words(text)

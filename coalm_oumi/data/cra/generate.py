@@ -196,7 +196,7 @@ class Generation:
         todo: list[tuple[str, Request]] = []
         for request in self.requests:
             attempt = self._attempts(request)
-            if attempt == 0 or (retry_failed and self._is_failed(request)):
+            if attempt == 0 or (retry_failed and self._problem(request)):
                 todo.append((request.key(attempt), request))
         return todo
 
@@ -318,7 +318,7 @@ class Generation:
             for batch_id in self._batches("started"):
                 await self._collect(client, batch_id, todo, bar)
             while todo:
-                proven = any(self._last(r) and not self._is_failed(r) for r in self.requests)
+                proven = any(self._last(r) and not self._problem(r) for r in self.requests)
                 most = MAX_REQUESTS if proven else _FIRST_BATCH
                 chosen = self._affordable(todo, max_usd, most)
                 batch_id = await client.start(
@@ -393,8 +393,7 @@ class Generation:
                 failed.append({**name, "reason": reason, "text": None})
                 continue
             try:
-                turns = read_turns(record["text"], record["finish_reason"], request.user_inputs)
-                transcripts.append({**name, "text": transcript.write(turns)})
+                transcripts.append({**name, "text": transcript.write(_turns(request, record))})
             except TranscriptError as error:
                 failed.append({**name, "reason": str(error), "text": record["text"]})
         records = [record for record in self._journal.records.values() if "text" in record]
@@ -445,26 +444,21 @@ class Generation:
 
     def _none_readable(self, asked: Sequence[Request]) -> CoalmError | None:
         """Returns the error for a run of which no answer can be read, once there are enough."""
-        if len(asked) < _UNREADABLE or not all(self._is_failed(request) for request in asked):
+        if len(asked) < _UNREADABLE or not all(self._problem(request) for request in asked):
             return None
-        record = self._last(asked[0])
-        reason = "unreadable"
-        try:
-            read_turns(record["text"], record["finish_reason"], asked[0].user_inputs)
-        except TranscriptError as error:
-            reason = str(error)
         return CoalmError(
             f"none of {len(asked)} answers of {self.endpoint.model} can be read, the first: "
-            f"{reason}; {self.folder / FAILED} has them all. Try another model or `sampling`"
+            f"{self._problem(asked[0])}; {self.folder / FAILED} has them all. Try another model or "
+            "`sampling`"
         )
 
-    def _is_failed(self, request: Request) -> bool:
-        record = self._last(request)
+    def _problem(self, request: Request) -> str | None:
+        """Returns why the last answer to a request cannot be read; None if it can."""
         try:
-            read_turns(record["text"], record["finish_reason"], request.user_inputs)
-        except TranscriptError:
-            return True
-        return False
+            _turns(request, self._last(request))
+        except TranscriptError as error:
+            return str(error)
+        return None
 
     def _show(self, bar: "tqdm[NoReturn]") -> None:
         if self.spent is not None:
@@ -516,12 +510,8 @@ def read_turns(text: str, finish_reason: str, user_inputs: Sequence[str]) -> lis
             one than was asked for.
     """
     if finish_reason == "length":
-        raise TranscriptError(
-            "cut off at the limit of tokens; raise max_tokens",
-            turn=None,
-            start=len(text),
-            end=len(text),
-        )
+        message = "cut off at the limit of tokens; raise max_tokens"
+        raise TranscriptError(message, start=len(text), end=len(text))
     dialogues = transcript.parse_all(text)
     candidates = [*dialogues, [turn for dialogue in dialogues for turn in dialogue]]
     wanted = [_words(said) for said in user_inputs]
@@ -532,13 +522,13 @@ def read_turns(text: str, finish_reason: str, user_inputs: Sequence[str]) -> lis
 
     best = max(candidates, key=kept)
     if not kept(best):  # such as the example in the prompt
-        raise TranscriptError(
-            "another dialogue: the user says nothing of what was asked for",
-            turn=None,
-            start=0,
-            end=len(text),
-        )
+        message = "another dialogue: the user says nothing of what was asked for"
+        raise TranscriptError(message, start=0, end=len(text))
     return best
+
+
+def _turns(request: Request, record: Json) -> list[CraTurn]:
+    return read_turns(record["text"], record["finish_reason"], request.user_inputs)
 
 
 def _words(text: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from coalm_oumi.core.function import Function
+from coalm_oumi.core.jsontext import Json
 from coalm_oumi.data.cra.dialogue import CraTurn, Target, call_fault
 from coalm_oumi.data.cra.sgd import Service, Services, find_service
 from coalm_oumi.formats.calls import FunctionCall
@@ -61,25 +62,21 @@ def fit(
         earlier: The calls of the dialogue so far, as they were written.
     """
     function = service.functions[call.name]
-    known = _listed_arguments(function, listed)
-    left_out = {
-        name: value
-        for name, value in call.arguments.items()
-        if name in function.optional and name not in known
-    }
-    unlisted = tuple(
-        name
-        for name, value in left_out.items()
-        if value != _INDIFFERENT and value != function.optional[name]
-    )
-    kept = {name: value for name, value in call.arguments.items() if name not in left_out}
+    known = {*function.required, *(function.optional if function in listed else ())}
+    kept: dict[str, Json] = {}
+    unlisted: list[str] = []
+    for name, value in call.arguments.items():
+        if name in known or name not in function.optional:
+            kept[name] = value
+        elif value not in (_INDIFFERENT, function.optional[name]):
+            unlisted.append(name)
     written = FunctionCall(call.name, kept)
     fault = None
     if unlisted and call.name in service.bookings:
         fault = "a booking needs an optional argument that its prompt does not list"
     elif unlisted and (not kept or written in list(earlier)):
         fault = "a search says nothing new without optional arguments that its prompt does not list"
-    return ListedCall(written, unlisted, fault or call_fault(written, listed))
+    return ListedCall(written, tuple(unlisted), fault or call_fault(written, listed))
 
 
 def fit_turns(
@@ -104,14 +101,6 @@ def fit_turns(
         typed = FunctionCall(call.name, service.typed(call.arguments))
         result = fit(typed, service, listed, earlier=calls)
         calls.append(result.call)
-        fitted.append(
-            replace(turn, api=replace(turn.api, call=result.call), left_out=result.left_out)
-        )
+        step = replace(turn.api, call=result.call)
+        fitted.append(replace(turn, api=step, left_out=result.left_out))
     return fitted
-
-
-def _listed_arguments(function: Function, listed: Sequence[Function]) -> set[str]:
-    """Returns the arguments that a prompt lists of a function: all, or the required ones."""
-    if function in listed:
-        return {*function.required, *function.optional}
-    return set(function.required)

@@ -55,26 +55,28 @@ def _cut(
 
     A booking that succeeded as asked has neither. Then all values that were not asked are kept.
     """
-    kept = {
-        name: value
-        for name, value in result.items()
-        if ((name, str(value)) in spoken and name not in call.arguments)
-        or (name in call.arguments and call.arguments[name] != value)
-    }
     unasked = {name: value for name, value in result.items() if name not in call.arguments}
+    kept: dict[str, Json] = {}
+    for name, value in result.items():
+        is_said = name in unasked and (name, str(value)) in spoken
+        if is_said or (name in call.arguments and call.arguments[name] != value):
+            kept[name] = value
     return kept or unasked or result
 
 
 def _spoken_values(turns: Sequence[Turn], service: str) -> set[tuple[str, str]]:
     """Collects the values that the system says about a service, with their slots."""
-    return {
-        (action["slot"], value)
-        for turn in turns
-        for frame in turn["frames"]
-        for action in frame["actions"]
-        if frame["service"] == service
-        for value in action.get("canonical_values") or action["values"]
-    }
+    said: set[tuple[str, str]] = set()
+    for turn in turns:
+        for frame in turn["frames"]:
+            if frame["service"] == service:
+                for action in frame["actions"]:
+                    said.update((action["slot"], value) for value in _values(action))
+    return said
+
+
+def _values(action: Json) -> Sequence[str]:
+    return action.get("canonical_values") or action["values"]
 
 
 def _offers(turns: Sequence[Turn]) -> list[Mapping[str, Sequence[str]]]:
@@ -84,11 +86,10 @@ def _offers(turns: Sequence[Turn]) -> list[Mapping[str, Sequence[str]]]:
         if number and any("service_call" in frame for frame in turn["frames"]):
             break
         for frame in turn["frames"]:
-            offered = {
-                action["slot"]: action.get("canonical_values") or action["values"]
-                for action in frame["actions"]
-                if action["act"] == "OFFER" and action["slot"]
-            }
+            offered: dict[str, Sequence[str]] = {}
+            for action in frame["actions"]:
+                if action["act"] == "OFFER" and action["slot"]:
+                    offered[action["slot"]] = _values(action)
             if offered:
                 offers.append(offered)
     return offers

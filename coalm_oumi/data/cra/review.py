@@ -11,17 +11,19 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse, PlainTextResponse, Response
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, dumps
+from coalm_oumi.core.jsontext import Json, dumps, loads
+from coalm_oumi.core.wording import one_line
 from coalm_oumi.data.cra import transcript
 from coalm_oumi.data.cra.rates import Rate
 from coalm_oumi.data.cra.transcript import TranscriptError
@@ -43,6 +45,7 @@ MAX_BODY_BYTES = 64 << 10
 """A review is four numbers and a remark; a longer request is refused unread."""
 
 _PAGE = Path(__file__).parent / "page"
+# They keep the page's text from becoming code, whatever it holds.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -145,20 +148,12 @@ def app(reviews: Reviews) -> FastAPI:
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     # A web page must not reach it through another name that resolves to this machine.
     server.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    server.add_middleware(_BoundedBody)
-    server.add_middleware(_SafeHeaders)
 
-    @server.get("/")
-    def index() -> Response:
-        return FileResponse(_PAGE / "review.html", media_type="text/html; charset=utf-8")
-
-    @server.get("/review.js")
-    def script() -> Response:
-        return FileResponse(_PAGE / "review.js", media_type="text/javascript; charset=utf-8")
-
-    @server.get("/review.css")
-    def style() -> Response:
-        return FileResponse(_PAGE / "review.css", media_type="text/css; charset=utf-8")
+    @server.middleware("http")
+    async def with_headers(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        response.headers.update(_HEADERS)
+        return response
 
     @server.get("/api/state")
     def state() -> Json:
@@ -176,10 +171,8 @@ def app(reviews: Reviews) -> FastAPI:
 
     # A coroutine, because plain functions run in threads, and a journal has one writer.
     @server.put("/api/dialogues/{number}")
-    async def answer(number: int, review: Review) -> Json:
+    async def answer(number: int, review: Annotated[Review, Depends(_read_review)]) -> Json:
         case = _case(reviews, number)
-        if problem := review.problem():
-            raise HTTPException(422, problem)
         scores = {name: review.scores[name] for name in QUESTIONS}
         reviews.journal.append(
             case.dialogue_id, {"scores": scores, "feedback": _writable(review.feedback.strip())}
@@ -189,14 +182,13 @@ def app(reviews: Reviews) -> FastAPI:
 
     @server.get("/reviews.csv")
     def as_csv() -> Response:
-        return PlainTextResponse(reviews.as_csv(), media_type="text/csv", headers=_file("csv"))
+        return Response(reviews.as_csv(), media_type="text/csv", headers=_file("csv"))
 
     @server.get("/reviews.jsonl")
     def as_jsonl() -> Response:
-        return PlainTextResponse(
-            reviews.as_jsonl(), media_type="application/jsonl", headers=_file("jsonl")
-        )
+        return Response(reviews.as_jsonl(), media_type="application/jsonl", headers=_file("jsonl"))
 
+    server.mount("/", StaticFiles(directory=_PAGE, html=True))
     return server
 
 
@@ -222,53 +214,27 @@ def _state(reviews: Reviews) -> Json:
     }
 
 
-class _SafeHeaders:
-    """Adds headers that keep the page's text from becoming code, whatever it holds."""
+async def _read_review(request: Request) -> Review:
+    """Reads a review from a request's body.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    *((name.lower().encode(), value.encode()) for name, value in _HEADERS.items()),
-                ]
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-
-class _BoundedBody:
-    """Refuses a request that declares to be, or is, longer than a review."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        size = int(declared) if declared.isdigit() and len(declared) < 16 else MAX_BODY_BYTES + 1
-        messages: list[Message] = []
-        received = 0
-        more = size <= MAX_BODY_BYTES
-        while more:
-            message = await receive()
-            messages.append(message)
-            received += len(message.get("body", b""))
-            more = bool(message.get("more_body")) and received <= MAX_BODY_BYTES
-        if max(size, received) > MAX_BODY_BYTES:
-            refusal = PlainTextResponse("the request is too long", status_code=413)
-            await refusal(scope, receive, send)
-            return
-
-        async def again() -> Message:
-            return messages.pop(0) if messages else await receive()
-
-        await self._app(scope, again, send)
+    Raises:
+        HTTPException: The body is too long, is not JSON, or is not a whole review.
+    """
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(413, "the request is too long")
+    # Another site's form cannot send this type without asking the browser first.
+    if request.headers.get("content-type") != "application/json":
+        raise HTTPException(422, "expected application/json")
+    try:
+        review = Review.model_validate(loads(body.decode()))
+    except ValueError as error:
+        raise HTTPException(422, one_line(error)) from error
+    if problem := review.problem():
+        raise HTTPException(422, problem)
+    return review
 
 
 def _writable(text: str) -> str:

@@ -61,7 +61,7 @@ class TranscriptError(CoalmError):
         end: The character after its last.
     """
 
-    def __init__(self, message: str, *, turn: int | None, start: int, end: int) -> None:
+    def __init__(self, message: str, *, start: int, end: int, turn: int | None = None) -> None:
         """Names what is wrong, and where."""
         super().__init__(message if turn is None else f"turn {turn}: {message}")
         self.turn, self.start, self.end = turn, start, end
@@ -119,9 +119,8 @@ def parse(text: str) -> list[CraTurn]:
     """
     dialogues = parse_all(text)
     if len(dialogues) > 1:
-        raise TranscriptError(
-            f"holds {len(dialogues)} dialogues, expected one", turn=None, start=0, end=len(text)
-        )
+        message = f"holds {len(dialogues)} dialogues, expected one"
+        raise TranscriptError(message, start=0, end=len(text))
     return dialogues[0]
 
 
@@ -182,9 +181,7 @@ def _dialogues(text: str) -> list[list[list[Field]]]:
         if marks:
             dialogues.append(_blocks(text, marks, end))
     if not dialogues:
-        raise TranscriptError(
-            "no `User:` line, so nothing to read", turn=None, start=0, end=len(text)
-        )
+        raise TranscriptError("no `User:` line, so nothing to read", start=0, end=len(text))
     return dialogues
 
 
@@ -192,9 +189,7 @@ def _check_preamble(text: str, start: int) -> None:
     for line in text.splitlines():
         announcing = line.rstrip(" *").endswith(":")
         if line.strip() and not (announcing or _RULE.fullmatch(line) or _FENCE.fullmatch(line)):
-            raise TranscriptError(
-                "text before the first field", turn=None, start=start, end=start + len(text)
-            )
+            raise TranscriptError("text before the first field", start=start, end=start + len(text))
 
 
 def _blocks(text: str, marks: Sequence[re.Match[str]], end: int) -> list[list[Field]]:
@@ -206,12 +201,8 @@ def _blocks(text: str, marks: Sequence[re.Match[str]], end: int) -> list[list[Fi
         if field.name == "User":
             blocks.append([])
         elif not blocks:
-            raise TranscriptError(
-                f"`{field.name}:` before the first `User:`",
-                turn=None,
-                start=field.start,
-                end=field.end,
-            )
+            message = f"`{field.name}:` before the first `User:`"
+            raise TranscriptError(message, start=field.start, end=field.end)
         blocks[-1].append(field)
     return blocks
 

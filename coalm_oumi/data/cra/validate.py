@@ -12,8 +12,7 @@ from typing import Literal
 from coalm_oumi.core.function import Function
 from coalm_oumi.core.jsontext import Json, is_list, is_object
 from coalm_oumi.data.cra import transcript
-from coalm_oumi.data.cra.dialogue import CraTurn
-from coalm_oumi.data.cra.evidence import Evidence, gather
+from coalm_oumi.data.cra.evidence import Evidence
 from coalm_oumi.data.cra.sgd import Catalogue
 from coalm_oumi.data.cra.transcript import Field, TranscriptError
 from coalm_oumi.formats.calls import FunctionCall
@@ -49,8 +48,6 @@ DIMENSION_OF: Mapping[Kind, Dimension] = {
     "argument_value": "argument_type",
     "hallucination": "hallucination",
 }
-
-_BOOLEANS = ("true", "false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,32 +93,28 @@ def validate(text: str, catalogue: Catalogue) -> list[CraFinding]:
     for number, (turn, block) in enumerate(zip(turns, blocks, strict=True), start=1):
         known |= Evidence.of(turn.user)
         if turn.api is not None:
-            name, arguments = (
-                next(field for field in block if field.name == wanted)
-                for wanted in ("API Name", "API Input")
-            )
-            findings += _call_faults(turn, number, name, arguments, catalogue, known)
-            known |= gather([turn.api.observation])
+            fields = {field.name: field for field in block}
+            name, arguments = fields["API Name"], fields["API Input"]
+            findings += _call_faults(turn.api.call, number, name, arguments, catalogue, known)
+            known |= Evidence.of(turn.api.observation)
         known |= Evidence.of(turn.system)
     return findings
 
 
 def _call_faults(
-    turn: CraTurn,
+    call: FunctionCall,
     number: int,
     name: Field,
     arguments: Field,
     catalogue: Catalogue,
     known: Evidence,
 ) -> list[CraFinding]:
-    assert turn.api is not None
-    call = turn.api.call
     if call.name not in catalogue:
         message = f"`{call.name}` is not a function"
         return [CraFinding("undefined_function", message, number, name.start, name.end)]
     # Services share names: the call is compared with the variant that it fits best.
     found = [
-        _variant_faults(turn.api.call, number, arguments, function, values, known)
+        _variant_faults(call, number, arguments, function, values, known)
         for function, values in catalogue[call.name]
     ]
     return min(found, key=_misfit)
@@ -143,16 +136,14 @@ def _variant_faults(
     faults: list[CraFinding] = []
     for required in function.required:
         if required not in call.arguments:
-            message = f"`{call.name}` needs `{required}`"
-            faults.append(
-                CraFinding("missing_argument", message, number, arguments.start, arguments.end)
-            )
+            message, place = f"`{call.name}` needs `{required}`", (arguments.start, arguments.end)
+            faults.append(CraFinding("missing_argument", message, number, *place))
     for argument, value in call.arguments.items():
         found = _value_fault(function, argument, value, values, known)
         if found is not None:
             kind, message = found
-            start, end = _span(arguments, argument, value)
-            faults.append(CraFinding(kind, message, number, start, end))
+            place = _span(arguments, argument, value)
+            faults.append(CraFinding(kind, message, number, *place))
     return sorted(faults, key=lambda fault: fault.start)
 
 
@@ -173,7 +164,7 @@ def _value_fault(
         return "argument_type", f"`{argument}` is {type(value).__name__}, expected one value"
     possible = [str(one).casefold() for one in values.get(argument, ())]
     text = str(value).casefold().strip()
-    is_flag = bool(possible) and set(possible) <= set(_BOOLEANS)
+    is_flag = bool(possible) and set(possible) <= {"true", "false"}
     if isinstance(value, bool) and not is_flag:
         return "argument_type", f"`{argument}` is {value}, which is not one of its values"
     if is_flag and text not in possible:

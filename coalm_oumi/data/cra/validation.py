@@ -1,6 +1,5 @@
 """Validates generated dialogues and counts faulty ones, in the dimensions of Appendix D."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -107,14 +106,11 @@ def check(cases: Iterable[CraCase], judgements: Mapping[str, Judgement]) -> list
         cases: The transcripts.
         judgements: The judge's verdicts by dialogue; may be empty.
     """
-    return [
-        CraVerdict(
-            case.dialogue_id,
-            validate(case.text, case.catalogue),
-            judgements.get(case.dialogue_id),
-        )
-        for case in cases
-    ]
+    verdicts: list[CraVerdict] = []
+    for case in cases:
+        findings = validate(case.text, case.catalogue)
+        verdicts.append(CraVerdict(case.dialogue_id, findings, judgements.get(case.dialogue_id)))
+    return verdicts
 
 
 def rates(faults: Iterable[Mapping[Dimension, bool | None]]) -> Mapping[str, Rate]:
@@ -246,4 +242,4 @@ def _record(verdict: CraVerdict, text: str) -> Json:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
+    return "-" if value is None else f"{value:.2f}"
