@@ -195,11 +195,8 @@ class SampleDataset(BaseSftDataset):
         *system, user, target = (str(message.content) for message in sample.messages)
         (encoded,) = encode(self._tokenizer, [user], [target], system or None)
         if len(encoded.input_ids) > self._max_length:
-            raise CoalmError(
-                self._too_long_message(
-                    "a sample", len(encoded.input_ids), "use `to_hf()`, which drops it"
-                )
-            )
+            instead = "use `to_hf()`, which drops it"
+            raise CoalmError(self._too_long_message("a sample", len(encoded.input_ids), instead))
         return {"input_ids": encoded.input_ids, "labels": encoded.labels}
 
     @override
@@ -252,17 +249,14 @@ class SampleDataset(BaseSftDataset):
 
     def _streamed(self) -> datasets.IterableDataset:
         """Tokenises batch by batch as the trainer reads: the same rows, without a cache."""
-        return (
-            self.samples.to_iterable_dataset()
-            .with_format("arrow")
-            .map(
-                self._encode_batch,
-                batched=True,
-                with_indices=True,
-                remove_columns=self.samples.column_names,
-            )
-            .with_format(None)
+        rows = self.samples.to_iterable_dataset().with_format("arrow")
+        encoded = rows.map(
+            self._encode_batch,
+            batched=True,
+            with_indices=True,
+            remove_columns=self.samples.column_names,
         )
+        return encoded.with_format(None)
 
     def _encode_batch(self, batch: pa.Table, indices: Sequence[int]) -> pa.Table:
         instructions, inputs, outputs = (batch[name].to_pylist() for name in TEXT_COLUMNS)
@@ -338,18 +332,13 @@ def _as_table(samples: Sequence[Encoded], *, completion_mask: bool) -> pa.Table:
     """Makes samples two list columns of 32-bit integers: `input_ids`, and where the loss falls."""
     lengths = [len(sample.input_ids) for sample in samples]
     ends = np.cumsum([0, *lengths], dtype=np.int32)
-    ids = np.fromiter(
-        itertools.chain.from_iterable(sample.input_ids for sample in samples),
-        dtype=np.int32,
-        count=int(ends[-1]),
-    )
-    name, marks = ("completion_mask", np.ones_like(ids)) if completion_mask else ("labels", ids)
-    marks = marks.copy()
+    tokens_of_all = itertools.chain.from_iterable(sample.input_ids for sample in samples)
+    ids = np.fromiter(tokens_of_all, dtype=np.int32, count=int(ends[-1]))
+    if completion_mask:
+        name, marks, of_prompt = "completion_mask", np.ones_like(ids), 0
+    else:
+        name, marks, of_prompt = "labels", ids.copy(), IGNORE_INDEX
     for start, sample in zip(ends, samples, strict=False):
-        marks[start : start + sample.prompt_length] = 0 if completion_mask else IGNORE_INDEX
-    return pa.table(
-        {
-            "input_ids": pa.ListArray.from_arrays(ends, ids),
-            name: pa.ListArray.from_arrays(ends, marks),
-        }
-    )
+        marks[start : start + sample.prompt_length] = of_prompt
+    columns = {"input_ids": ids, name: marks}
+    return pa.table({key: pa.ListArray.from_arrays(ends, of) for key, of in columns.items()})

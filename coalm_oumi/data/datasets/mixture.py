@@ -12,12 +12,7 @@ from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.options import Options, Text
 from coalm_oumi.data.datasets.base import SampleDataset
-from coalm_oumi.data.mixture.store import (
-    as_samples,
-    check_split,
-    read_samples,
-    split_files,
-)
+from coalm_oumi.data.mixture.store import as_samples, check_split, read_samples, split_files
 
 HUB_ID = "uiuc-convai/CoALM-IT"
 """The mixture that the paper's authors published."""

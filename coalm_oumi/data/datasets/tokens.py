@@ -68,8 +68,8 @@ def encode(
     closing = end_of_turn(tokenizer)
     _check_round_trip(tokenizer)
     systems = systems or [""] * len(users)
-    prompts = [generation_prompt(tokenizer, *pair) for pair in zip(users, systems, strict=True)]
-    prompt_ids = _tokenize(tokenizer, prompts)
+    asked = [generation_prompt(tokenizer, *pair) for pair in zip(users, systems, strict=True)]
+    prompt_ids = _tokenize(tokenizer, asked)
     target_ids = _tokenize(tokenizer, [target.strip() for target in targets], only_text=True)
     return [
         Encoded([*prompt, *target, *closing], prompt_length=len(prompt))

@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import datasets
@@ -61,7 +61,9 @@ def build(config: BuildConfig, *, workers: int = 1) -> Path:
         for name, source in config.sources.items()
         if domain_of(name, source.options) not in config.without
     }
-    opened = {name: _open(name, source) for name, source in chosen.items()}
+    opened: dict[str, list[Reader]] = {}
+    for name, source in chosen.items():
+        opened[name] = [open_source(name, resolve(path), source.options) for path in source.path]
     staging = output / STAGING
     try:
         staging.mkdir(parents=True, exist_ok=True)
@@ -131,10 +133,6 @@ class _Plan:
     counts: Mapping[str, Mapping[str, int]]
     duplicates: Mapping[str, int]
     left_out: Mapping[str, Mapping[str, int]]
-
-
-def _open(name: str, source: SourceConfig) -> list[Reader]:
-    return [open_source(name, resolve(path), source.options) for path in source.path]
 
 
 def _render(
@@ -264,30 +262,25 @@ def _fingerprint(sources: Mapping[str, SourceConfig]) -> str:
 
 
 def _manifest(config: BuildConfig, rendered: _Rendered, plan: _Plan) -> Json:
-    domains: dict[str, dict[str, int]] = {}
+    domains: dict[str, Counter[str]] = {}
     for split, counts in plan.counts.items():
-        domains[split] = {}
+        domains[split] = Counter()
         for name, count in counts.items():
             if count:
-                domain = domain_of(name, config.sources[name].options)
-                domains[split][domain] = domains[split].get(domain, 0) + count
+                domains[split][domain_of(name, config.sources[name].options)] += count
+    rejected: dict[str, list[Json]] = {}
+    left_out: dict[str, dict[str, int]] = {}
+    for name, items in rendered.rejected.items():
+        rejected[name] = [asdict(item) for item in items]
+        reasons = {**rendered.left_out[name], **plan.left_out[name]}
+        left_out[name] = {reason: count for reason, count in reasons.items() if count}
     return {
         "coalm_oumi": __version__,
         "config": config.model_dump(),
         "samples": plan.counts,
         "domains": domains,
-        "rejected": {
-            name: [{"where": item.where, "reason": item.reason} for item in items]
-            for name, items in rendered.rejected.items()
-        },
-        "left_out": {
-            name: {
-                reason: count
-                for reason, count in {**rendered.left_out[name], **plan.left_out[name]}.items()
-                if count
-            }
-            for name in rendered.left_out
-        },
+        "rejected": rejected,
+        "left_out": left_out,
         "duplicates": plan.duplicates,
         "prompts": prompts.fingerprint(),
     }

@@ -9,8 +9,10 @@ it contains a whole text of it, or shares 13 words in a row with one, the window
 import hashlib
 import re
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +151,8 @@ def find(
     for benchmark in benchmarks:
         exact, windows = (found[f"{kind} {benchmark.name}"] for kind in ("exact", "windows"))
         examples = np.flatnonzero(exact | windows)[:5].tolist()
-        results.append(
-            Overlap(benchmark.name, benchmark.texts, int(exact.sum()), int(windows.sum()), examples)
-        )
+        counts = int(exact.sum()), int(windows.sum())
+        results.append(Overlap(benchmark.name, benchmark.texts, *counts, examples))
     return results
 
 
@@ -176,22 +177,14 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-_codes: dict[str, int] = {}
-
-
+@cache
 def _code(word: str) -> int:
-    """A word's own 64 bits: the same in every process."""
-    code = _codes.get(word)
-    if code is None:
-        code = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")
-        _codes[word] = code
-    return code
+    """Returns 64 bits for a word, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")
 
 
 def _flags(batch: Mapping[str, list[str]], benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
-    flags: dict[str, list[bool]] = {
-        f"{kind} {benchmark.name}": [] for benchmark in benchmarks for kind in ("exact", "windows")
-    }
+    flags: dict[str, list[bool]] = defaultdict(list)
     lengths = sorted({length for benchmark in benchmarks for length in benchmark.exact})
     for parts in zip(*(batch[name] for name in TEXT_COLUMNS), strict=True):
         words = _words("\n".join(parts))

@@ -16,14 +16,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps, loads
-from coalm_oumi.core.sample import Sample
+from coalm_oumi.core.sample import COLUMNS, Sample
 from coalm_oumi.data.sources import LeftOut, Reader, Record, Rejected, render
 from coalm_oumi.files.atomic import write_bytes
 from coalm_oumi.files.children import end_with_parent
@@ -34,9 +34,7 @@ PART_RECORDS = 128
 DIGEST = "digest"
 """The column of a part with the digest of a sample's text, equal for duplicates."""
 
-_SCHEMA = pa.schema(
-    [(field.name, pa.string()) for field in fields(Sample)] + [(DIGEST, pa.binary())]
-)
+_SCHEMA = pa.schema([*((name, pa.string()) for name in COLUMNS), (DIGEST, pa.binary())])
 _REJECTED = b"rejected"
 _LEFT_OUT = b"left_out"
 
@@ -151,12 +149,8 @@ def write_part(reader: Reader, file: Path, records: Sequence[Record | Rejected])
                 omitted[sample.reason] += 1
             else:
                 rows.append(sample.as_dict() | {DIGEST: _digest(sample)})
-    schema = _SCHEMA.with_metadata(
-        {
-            _REJECTED: dumps([[b.where, b.reason] for b in bad]).encode(),
-            _LEFT_OUT: dumps(dict(omitted)).encode(),
-        }
-    )
+    reasons = dumps([[item.where, item.reason] for item in bad])
+    schema = _SCHEMA.with_metadata({_REJECTED: reasons, _LEFT_OUT: dumps(dict(omitted))})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_table(pa.Table.from_pylist(rows, schema=schema))

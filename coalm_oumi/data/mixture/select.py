@@ -4,7 +4,6 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import datasets
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.sample import DOMAINS
 from coalm_oumi.data.mixture.marks import UNKNOWN, with_origin
-from coalm_oumi.data.mixture.store import check_split
+from coalm_oumi.data.mixture.store import check_split, read_column
 
 
 def in_validation(dialogue_id: str, *, fraction: float, seed: int) -> bool:
@@ -109,14 +108,8 @@ def _split_mask(
                 "the same for training and validation"
             )
         return np.ones(len(table), dtype=bool)
-    held_out = np.fromiter(
-        (
-            in_validation(dialogue_id, fraction=fraction, seed=selection.seed)
-            for dialogue_id in _dialogue_ids(table, place)
-        ),
-        dtype=bool,
-        count=len(table),
-    )
+    ids, seed = _dialogue_ids(table, place), selection.seed
+    held_out = np.array([in_validation(name, fraction=fraction, seed=seed) for name in ids], bool)
     return held_out if split == "validation" else ~held_out
 
 
@@ -167,5 +160,4 @@ def column(table: datasets.Dataset, name: str, place: str) -> np.ndarray:
             f"{place}: no column `{name}`, so samples cannot be chosen by it; "
             "build the mixture with `coalm build`"
         )
-    column: Any = table.select_columns([name]).with_format("arrow")[:]
-    return column[name].to_numpy()
+    return read_column(table, name).to_numpy()

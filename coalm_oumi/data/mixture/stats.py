@@ -122,16 +122,13 @@ def as_table(rows: Sequence[SourceStats], *, window: int) -> Table:
         f"over {window}",
     )
     for row in rows:
-        known = paper.get(row.source)
+        samples = tokens = mean = ""
+        if known := paper.get(row.source):
+            samples, tokens = f"{known['samples']:,}", f"{known['tokens']:,}"
+            mean = f"{known['tokens'] / known['samples']:.1f}"
         made.add_row(
-            row.source,
-            f"{row.samples:,}",
-            _number(known, "samples"),
-            f"{row.tokens:,}",
-            _number(known, "tokens"),
-            f"{row.tokens_per_sample:.1f}",
-            f"{known['tokens'] / known['samples']:.1f}" if known else "",
-            f"{row.over_window:.2%}",
+            *(row.source, f"{row.samples:,}", samples, f"{row.tokens:,}", tokens),
+            *(f"{row.tokens_per_sample:.1f}", mean, f"{row.over_window:.2%}"),
         )
     return made
 
@@ -174,15 +171,10 @@ def remarks(rows: Sequence[SourceStats]) -> list[str]:
 
 
 def _lengths(batch: Mapping[str, list[str]], tokenizer: Any) -> dict[str, list[int]]:
-    texts = [
-        "\n".join(parts) for parts in zip(*(batch[name] for name in TEXT_COLUMNS), strict=True)
-    ]
+    columns = [batch[name] for name in TEXT_COLUMNS]
+    texts = ["\n".join(parts) for parts in zip(*columns, strict=True)]
     ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     return {"length": [len(row) for row in ids]}
-
-
-def _number(known: Mapping[str, Any] | None, key: str) -> str:
-    return f"{known[key]:,}" if known else ""
 
 
 def _edges(lengths: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -198,13 +190,9 @@ def _histogram(lengths: Mapping[str, np.ndarray], window: int) -> bytes:
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    samples = sum(len(counts) for counts in lengths.values())
-    tokens = sum(int(counts.sum()) for counts in lengths.values())
-    axes.set_title(
-        f"Lengths of samples: {samples:,} samples, {tokens:,} tokens in total",
-        fontsize=11,
-        loc="left",
-    )
+    *_, total = summarize(lengths, window=window)
+    title = f"Lengths of samples: {total.samples:,} samples, {total.tokens:,} tokens in total"
+    axes.set_title(title, fontsize=11, loc="left")
     axes.set_xlabel("tokens per sample")
     axes.set_ylabel("samples")
     axes.spines[["top", "right"]].set_visible(False)

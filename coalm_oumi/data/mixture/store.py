@@ -85,10 +85,8 @@ def _shards(folder: Path) -> dict[str, list[Path]]:
     if (folder / MANIFEST).is_file():
         manifest = read_json(folder / MANIFEST)
         if is_object(manifest) and is_object(manifest.get("shards")):
-            return {
-                split: [folder / name for name in names]
-                for split, names in manifest["shards"].items()
-            }
+            shards = manifest["shards"].items()
+            return {split: [folder / name for name in names] for split, names in shards}
     if any(file.name == STAGING or SHARD.fullmatch(file.name) for file in folder.iterdir()):
         raise CoalmError(f"{folder}: holds an unfinished build; run `coalm build` again")
     found: dict[str, list[Path]] = {}
@@ -175,13 +173,13 @@ def as_samples(table: datasets.Dataset, place: str, *, strict: bool = False) -> 
     converted = table.map(
         _convert, remove_columns=table.column_names, features=features, desc="Reading records"
     )
-    problems = column_values(converted, _PROBLEM)
-    rejected = [
-        f"{place}: record {row}: {problem}"
-        for row, problem in enumerate(problems)
-        if problem is not None
-    ]
-    good = [row for row, problem in enumerate(problems) if problem is None]
+    good: list[int] = []
+    rejected: list[str] = []
+    for row, problem in enumerate(read_column(converted, _PROBLEM).to_pylist()):
+        if problem is None:
+            good.append(row)
+        else:
+            rejected.append(f"{place}: record {row}: {problem}")
     if not good and "messages" not in table.column_names:
         raise first_problem
     _report(rejected, place, kept=len(good), strict=strict)
@@ -201,10 +199,10 @@ def _convert(row: Mapping[str, Any]) -> dict[str, str | None]:
     return columns
 
 
-def column_values(table: datasets.Dataset, name: str) -> list[Any]:
-    """Reads one column, and no other."""
+def read_column(table: datasets.Dataset, name: str) -> Any:
+    """Reads one column as an Arrow array, and no other column."""
     column: Any = table.select_columns([name]).with_format("arrow")[:]
-    return column[name].to_pylist()
+    return column[name]
 
 
 def _report(rejected: Sequence[str], place: str, *, kept: int, strict: bool) -> None:
@@ -245,15 +243,14 @@ def check_columns(table: datasets.Dataset, place: str) -> None:
             )
         if getattr(feature, "dtype", None) not in ("string", "large_string"):
             raise CoalmError(f"{place}: column `{name}` is not text")
-        column: Any = table.select_columns([name]).with_format("arrow")[:]
-        bad = column[name].is_null()
+        column = read_column(table, name)
+        bad, problem = column.is_null(), f"`{name}` is missing"
         if name == "output":
-            blank = pc.match_substring_regex(column[name], r"^\s*$")  # pyright: ignore
-            bad = pc.or_(bad, pc.fill_null(blank, True))  # pyright: ignore
+            blank = pc.match_substring_regex(column, r"^\s*$")  # pyright: ignore
+            bad, problem = (
+                pc.fill_null(blank, True),
+                "`output` is empty, so there is nothing to learn",
+            )
         first = pc.index(bad, True).as_py()
         if first >= 0:
-            what = "`output` is empty, so there is nothing to learn"
-            raise CoalmError(
-                f"{place}: record {first}: "
-                + (what if name == "output" else f"`{name}` is missing")
-            )
+            raise CoalmError(f"{place}: record {first}: {problem}")

@@ -130,22 +130,16 @@ def _built(folder: Path) -> list[Path]:
 
 
 def _card(manifest: Mapping[str, Json]) -> str:
-    samples = manifest["samples"]
-    return (
-        templates(Path(__file__).parent)
-        .get_template("card.jinja")
-        .render(
-            version=manifest["coalm_oumi"],
-            shards=manifest["shards"],
-            rows=[
-                {
-                    "name": name,
-                    "domain": domain_of(name, manifest["config"]["sources"][name]["options"]),
-                    "counts": [samples[split][name] for split in manifest["shards"]],
-                    "rejected": len(manifest["rejected"][name]),
-                    "duplicates": manifest["duplicates"][name],
-                }
-                for name in samples["train"]
-            ],
-        )
-    )
+    sources, shards = manifest["config"]["sources"], manifest["shards"]
+    rows: list[dict[str, Json]] = []
+    for name in manifest["samples"]["train"]:
+        row = {
+            "name": name,
+            "domain": domain_of(name, sources[name]["options"]),
+            "counts": [manifest["samples"][split][name] for split in shards],
+            "rejected": len(manifest["rejected"][name]),
+            "duplicates": manifest["duplicates"][name],
+        }
+        rows.append(row)
+    template = templates(Path(__file__).parent).get_template("card.jinja")
+    return template.render(version=manifest["coalm_oumi"], shards=shards, rows=rows)

@@ -122,12 +122,12 @@ def _from_messages(messages: Json, tools: Json) -> dict[str, str]:
         described = [_without_nulls(tool.description) for tool in offered]
         instruction = prompts.render("toolace", tools=described, facts=system, history=history)
         return {"instruction": instruction, "input": f"{speaker}: {asked}", "output": target}
-    if not history:
-        if not system:
-            return {"instruction": asked, "input": "", "output": target}
+    if history:
+        instruction = prompts.render("chat", system=system, history=history)
+        return {"instruction": instruction, "input": f"{speaker}: {asked}", "output": target}
+    if system:
         return {"instruction": "\n\n".join(system), "input": asked, "output": target}
-    instruction = prompts.render("chat", system=system, history=history)
-    return {"instruction": instruction, "input": f"{speaker}: {asked}", "output": target}
+    return {"instruction": asked, "input": "", "output": target}
 
 
 def _without_nulls(described: Json) -> Json:
@@ -159,7 +159,7 @@ def _turn(message: Json, number: int) -> _Turn:
     text = _text(message.get("content"), number)
     tool_calls = message.get("tool_calls")
     made: Sequence[FunctionCall] = ()
-    if tool_calls is not None and len(tool_calls):
+    if tool_calls is not None and len(tool_calls):  # Parquet gives an array, which has no truth
         made = read_calls(tool_calls, f"messages[{number}].tool_calls")
     if not text and not made:
         raise RecordError(f"messages[{number}]: the {role}'s turn is empty")

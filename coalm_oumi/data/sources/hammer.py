@@ -73,17 +73,13 @@ class Hammer:
         """
         parsed = _parse(record.content)
         file, _, index = record.key.rpartition("/")
+        name = f"hammer/{file.removesuffix('.json')}/{index}"
         content = _fingerprint(parsed)
         samples: list[Sample] = []
         for copy in range(self._options.copies):
             random_ = random.Random(f"{self._options.seed}/{content}/{copy}")
-            masked = random_.random() < self._options.masking
-            samples.append(
-                _sample(
-                    mask(parsed, random_) if masked else parsed,
-                    f"hammer/{file.removesuffix('.json')}/{index}",
-                )
-            )
+            is_masked = random_.random() < self._options.masking
+            samples.append(_sample(mask(parsed, random_) if is_masked else parsed, name))
         return samples
 
 
@@ -102,8 +98,7 @@ def _parse(record: Json) -> CallRecord:
     answers = read_calls(record.get("answers"), "answers")
     tools = by_name(read_tools(record.get("tools")), answers)
     for call in answers:
-        problem = undeclared(call, tools)
-        if problem:
+        if problem := undeclared(call, tools):
             raise RecordError(f"the answer does not fit the tools: {problem}")
     return CallRecord(query.strip(), [tool.flat() for tool in tools.values()], answers)
 

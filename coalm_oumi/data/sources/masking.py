@@ -16,17 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coalm_oumi.core.jsontext import Json, is_object
+from coalm_oumi.data.cra.evidence import SPELLED
 from coalm_oumi.formats.calls import FunctionCall
 
 _ALPHABET = string.ascii_letters + string.digits + "_."
 _FUNCTION_LENGTHS = (5, 15)
 _PARAMETER_LENGTHS = (4, 10)
 _TEXT_DEFAULT_LENGTH = 5
-_SPELLED = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
-    "nineteen", "twenty",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +65,8 @@ def mask(record: CallRecord, random_: random.Random) -> CallRecord:
                 old = description["default"]
                 new = _other_value(old, random_, used)
                 defaults[name, parameter] = (old, new)
-                text = str(description.get("description", ""))
-                description = {
-                    **description,
-                    "default": new,
-                    "description": _replaced(text, {str(old): str(new)}),
-                }
+                text = _replaced(str(description.get("description", "")), {str(old): str(new)})
+                description = {**description, "default": new, "description": text}
             described[masked] = description
         masked_tools.append({**tool, "name": functions[name], "parameters": described})
     random_.shuffle(masked_tools)
@@ -99,11 +91,7 @@ def _name(random_: random.Random, lengths: tuple[int, int], taken: set[str]) -> 
 
 
 def _is_maskable(
-    function: str,
-    parameter: str,
-    description: Json,
-    query: str,
-    answers: Sequence[FunctionCall],
+    function: str, parameter: str, description: Json, query: str, answers: Sequence[FunctionCall]
 ) -> bool:
     """Returns True if a default can change in tools, answers and query without a contradiction.
 
@@ -113,17 +101,17 @@ def _is_maskable(
     default = description.get("default") if is_object(description) else None
     if isinstance(default, bool) or not isinstance(default, int | float | str) or default == "":
         return False
-    arguments = [
-        (call.name == function and name == parameter, value)
-        for call in answers
-        for name, value in call.arguments.items()
-    ]
-    if not any(own and _same(value, default) for own, value in arguments):
-        return False
     loose = re.compile(rf"(?<!\w){re.escape(str(default))}(?!\w)", re.IGNORECASE)
-    if any(not own and loose.search(str(value)) for own, value in arguments):
+    is_repeated = False
+    for call in answers:
+        for name, value in call.arguments.items():
+            if (call.name, name) == (function, parameter):
+                is_repeated = is_repeated or _same(value, default)
+            elif loose.search(str(value)):
+                return False
+    if not is_repeated:
         return False
-    spelled = _SPELLED[default] if isinstance(default, int) and 0 <= default <= 20 else None
+    spelled = SPELLED[default] if isinstance(default, int) and 0 <= default <= 20 else None
     if spelled and re.search(rf"\b{spelled}\b", query, re.IGNORECASE):
         return False
     return len(loose.findall(query)) == len(_pattern([str(default)]).findall(query))

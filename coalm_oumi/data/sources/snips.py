@@ -96,10 +96,8 @@ class Snips:
         self._files = raw_files(path, "train_*_full.json", of="SNIPS's raw folder")
         self.size = total_size(self._files)
         self._test = frozenset(TEST_DIGESTS.read_text().split())
-        self._validation = {
-            intent: _digests(self._files[0].parent / f"validate_{intent}.json")
-            for intent in intents
-        }
+        home = self._files[0].parent
+        self._validation = {name: _digests(home / f"validate_{name}.json") for name in intents}
 
     def records(self) -> Iterator[Record]:
         """Yields the utterances.
@@ -182,7 +180,7 @@ def _sample(text: str, intent: str, record: Json, dialogue_id: str) -> Sample:
         raise RecordError("`data` is not a list of pieces with a `text`")
     if not utterance:
         raise RecordError("the utterance is empty")
-    values: dict[str, str | list[str]] = {}
+    mentioned: dict[str, list[str]] = {}
     for piece in record["data"]:
         slot = piece.get("entity")
         value = _clean(piece["text"])
@@ -190,12 +188,9 @@ def _sample(text: str, intent: str, record: Json, dialogue_id: str) -> Sample:
             continue
         if slot not in ONTOLOGY[intent]:
             raise RecordError(f"slot `{slot}` is not one of {intent}'s")
-        # A slot that occurs twice keeps both values, in order of mention.
-        earlier = values.get(slot)
-        if earlier is None:
-            values[slot] = value
-        else:
-            values[slot] = [*(earlier if isinstance(earlier, list) else [earlier]), value]
+        mentioned.setdefault(slot, []).append(value)
+    # A slot that occurs twice keeps both values, in order of mention.
+    values = {slot: found if len(found) > 1 else found[0] for slot, found in mentioned.items()}
     return Sample(
         instruction=text,
         input=f"User: {utterance}",

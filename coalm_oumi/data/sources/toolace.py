@@ -193,10 +193,8 @@ def _turn(turn: Json, tools: Mapping[str, Tool]) -> _Turn:
         _BreakError: It is empty, or holds a call that cannot be read.
     """
     speaker = _speaker(turn)
-    if speaker is None:
-        raise _BreakError("a turn has no known speaker or no text")
-    text = turn.get("value", turn.get("content"))
-    if not isinstance(text, str) or not text.strip():
+    text = turn.get("value", turn.get("content")) if speaker else None
+    if speaker is None or not isinstance(text, str) or not text.strip():
         raise _BreakError("a turn has no known speaker or no text")
     text = text.strip()
     if speaker != "System":
@@ -278,6 +276,7 @@ def _read_calls(text: str, tools: Mapping[str, Tool]) -> list[FunctionCall]:
 
 
 _ROUND = re.compile(r"[\s,]*\(\s*([^|\n]+?)\s*\|\s*(?=\{)")
+_CLOSING = re.compile(r"\s*\)")
 _ANGLED = re.compile(r"[\s,]*<\s*([^|<>\n]+?)\s*\|((?:[\s,]*<[^|<>]+\|[^<>]*>)*)\s*>")
 _ANGLED_ARGUMENT = re.compile(r"<\s*([^|<>]+?)\s*\|([^<>]*)>")
 
@@ -306,7 +305,7 @@ def _barred_calls(text: str, tools: Mapping[str, Tool]) -> list[FunctionCall]:
                 arguments, at = model_decoder.raw_decode(inside, opening.end())
             except (ValueError, RecursionError):
                 return []
-            closing = re.compile(r"\s*\)").match(inside, at)
+            closing = _CLOSING.match(inside, at)
             if closing is None:
                 return []
             at = closing.end()

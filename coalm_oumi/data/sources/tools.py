@@ -27,21 +27,14 @@ class Tool:
 
     def flat(self) -> Mapping[str, Json]:
         """Returns the description in xLAM's form: `parameters` by name, without a JSON Schema."""
-        schema = self.description.get("parameters")
-        if not _is_schema(schema):
-            return {**self.description, "parameters": self.parameters}
-        parameters = {
-            name: self._with_optional(name, described)
-            for name, described in self.parameters.items()
-        }
+        parameters = dict(self.parameters)
+        if _is_schema(self.description.get("parameters")):
+            for name, described in parameters.items():
+                kind = described.get("type") if is_object(described) else None
+                if name not in self.required and isinstance(kind, str):
+                    # xLAM marks what may be left out in its type.
+                    parameters[name] = {**described, "type": f"{kind}, optional"}
         return {**self.description, "parameters": parameters}
-
-    def _with_optional(self, name: str, described: Json) -> Json:
-        """Marks a parameter of a JSON Schema that may be left out, as xLAM marks it."""
-        kind = described.get("type") if is_object(described) else None
-        if name in self.required or not isinstance(kind, str):
-            return described
-        return {**described, "type": f"{kind}, optional"}
 
 
 def read_tools(value: Json) -> list[Tool]:
@@ -67,8 +60,7 @@ def _tool(described: Json) -> Tool:
         raise RecordError("a tool has no `name`")
     name = described["name"]
     schema = described.get("parameters")
-    if schema is None:
-        schema = {}
+    schema = {} if schema is None else schema
     if not is_object(schema):
         raise RecordError(f"the parameters of `{name}` are not an object")
     if _is_schema(schema):
@@ -132,11 +124,9 @@ def _call(record: Json) -> Json:
     if is_object(inner):  # OpenAI's {"type": "function", "function": {...}}
         record = inner
     arguments: Json = record.get("arguments")
-    if arguments is None:
+    if arguments in (None, ""):
         arguments = {}
-    if isinstance(arguments, str):
-        arguments = _from_text(arguments or "{}", "arguments")
-    return {"name": record.get("name"), "arguments": arguments}
+    return {"name": record.get("name"), "arguments": _from_text(arguments, "arguments")}
 
 
 def _from_text(value: Json, field: str) -> Json:
