@@ -112,9 +112,12 @@ def as_markdown(tasks: Sequence[Task]) -> str:
     return "\n\n".join(parts)
 
 
-def kinds(task: Task) -> list[str]:
+def kinds(*tasks: Task) -> list[str]:
     """Returns `right` and the types of failure that occur, the most frequent first."""
-    totals = sum(task.counts.values(), Counter[str]())
+    totals: Counter[str] = Counter()
+    for task in tasks:
+        for counts in task.counts.values():
+            totals.update(counts)
     wrong = [kind for kind, _ in totals.most_common() if kind != "right"]
     return ["right", *wrong]
 

@@ -3,7 +3,8 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -97,13 +98,10 @@ class Table:
 
     def comparable(self) -> "Table":
         """Returns the table without our numbers that were asked differently than the paper's."""
-        rows = [
-            replace(
-                row,
-                cells=[Cell(paper=cell.paper) if cell.asked else cell for cell in row.cells],
-            )
-            for row in self.rows
-        ]
+        rows: list[TableRow] = []
+        for row in self.rows:
+            cells = [Cell(paper=cell.paper) if cell.asked else cell for cell in row.cells]
+            rows.append(replace(row, cells=cells))
         return replace(self, rows=rows)
 
     def text(self, value: float) -> str:
@@ -123,30 +121,30 @@ def all_tables(results: Sequence[TaskResult], mixtures: Sequence[Mixture]) -> li
 def _benchmark_table(number: int, results: Sequence[TaskResult]) -> Table:
     printed = paper.table(number)
     columns = printed.columns
-    by_run: dict[str, list[TaskResult]] = {}
+    by_run: dict[str, list[TaskResult]] = defaultdict(list)
     for result in results:
-        by_run.setdefault(result.run, []).append(result)
+        by_run[result.run].append(result)
     rows: list[TableRow] = []
     for row in printed.rows:
         ours = by_run.get(row.run, [])
         cells = [_cell(ours, column, row.values.get(key)) for key, column in columns.items()]
         # Non-live execution has a number in the paper, but the benchmark has withdrawn it.
         # A number that was asked differently fills no gap.
-        commands = (
-            paper.command(row, column)
-            for column, cell in zip(columns.values(), cells, strict=True)
-            if cell.ours is None or cell.asked
-        )
-        rows.append(TableRow(row.name, row.run, cells, list(dict.fromkeys(filter(None, commands)))))
+        commands: dict[str, None] = {}
+        for column, cell in zip(columns.values(), cells, strict=True):
+            command = paper.command(row, column) if cell.ours is None or cell.asked else None
+            if command:
+                commands[command] = None
+        rows.append(TableRow(row.name, row.run, cells, list(commands)))
     known = {row.run for each in paper.NUMBERS for row in paper.table(each).rows}
     for run, ours in by_run.items():
         cells = [_cell(ours, column, None) for column in columns.values()]
         if number != ABLATIONS and run not in known and any(cell.ours for cell in cells):
             rows.append(TableRow(run, run, cells))
-    by_command: dict[str, list[str]] = {}
+    by_command: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         for command in row.commands:
-            by_command.setdefault(command, []).append(row.name)
+            by_command[command].append(row.name)
     return Table(
         number=number,
         title=printed.title,
@@ -226,20 +224,16 @@ def _mixture_table(mixtures: Sequence[Mixture]) -> Table:
 
 
 def _counts(mixture: Mixture) -> dict[str, dict[str, float]]:
+    counts: dict[str, dict[str, float]] = {}
     if mixture.stats:
-        return {
-            row.source: {
-                "samples": row.samples,
-                "tokens": row.tokens,
-                "mean": row.tokens_per_sample,
-            }
-            for row in mixture.stats.sources
-        }
-    totals: dict[str, float] = {}
+        for row in mixture.stats.sources:
+            mean = row.tokens_per_sample
+            counts[row.source] = {"samples": row.samples, "tokens": row.tokens, "mean": mean}
+        return counts
+    totals: Counter[str] = Counter()
     for split in mixture.manifest.samples.values():
-        for source, count in split.items():
-            totals[source] = totals.get(source, 0) + count
-    totals["total"] = sum(totals.values())
+        totals.update(split)
+    totals["total"] = totals.total()
     return {source: {"samples": count} for source, count in totals.items()}
 
 
@@ -265,62 +259,59 @@ def _marked(rows: Sequence[TableRow]) -> list[TableRow]:
     return [replace(row, cells=found) for row, found in zip(rows, cells, strict=True)]
 
 
+_CSV_COLUMNS = (
+    *("row", "run", "column", "paper", "ours", "difference"),
+    *("low", "high", "samples", "whole", "asked"),
+)
+
+
 def as_csv(table: Table) -> str:
     """Writes a table with a line for each cell."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [
-            "row",
-            "run",
-            "column",
-            "paper",
-            "ours",
-            "difference",
-            "low",
-            "high",
-            "samples",
-            "whole",
-            "asked",
-        ]
-    )
+    writer.writerow(_CSV_COLUMNS)
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             low, high = cell.interval or (None, None)
-            values = (
-                cell.paper and cell.paper.value,
-                cell.ours and cell.ours.value,
-                cell.difference,
-                low,
-                high,
-                cell.samples,
-                cell.whole or cell.samples,
-                cell.asked,
-            )
-            writer.writerow([row.name, row.run, column, *("" if v is None else v for v in values)])
+            paper_value = cell.paper.value if cell.paper else None
+            our_value = cell.ours.value if cell.ours else None
+            whole = cell.whole or cell.samples
+            line = [row.name, row.run, column, paper_value, our_value, cell.difference]
+            writer.writerow([*line, low, high, cell.samples, whole, cell.asked])
     return out.getvalue()
 
 
 def as_markdown(table: Table) -> str:
     """Writes a table as Markdown: the paper's number, then ours, if there is one."""
-    marks: Mapping[Mark, Callable[[str], str]] = {
-        "": str,
-        "best": lambda text: f"**{text}**",
-        "second": lambda text: f"<u>{text}</u>",
-    }
-    head = ["", *(f"{column}, {side}" for column in table.columns for side in ("paper", "ours"))]
+    head = [""]
+    for column in table.columns:
+        head += [f"{column}, paper", f"{column}, ours"]
     rows: list[list[str]] = []
     for row in table.rows:
-        cells = [text for cell in row.cells for text in _texts(table, cell, marks)]
-        rows.append([row.name, *cells])
+        texts = [row.name]
+        for cell in row.cells:
+            texts += [_marked_text(table, cell.paper, _IN_MARKDOWN), _our_text(table, cell)]
+        rows.append(texts)
     return markdown.table(head, rows)
 
 
-def _texts(table: Table, cell: Cell, marks: Mapping[Mark, Callable[[str], str]]) -> tuple[str, str]:
-    paper_text = marks[cell.paper.mark](table.text(cell.paper.value)) if cell.paper else ""
+_IN_MARKDOWN: Mapping[Mark, str] = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
+_IN_LATEX: Mapping[Mark, str] = {
+    "": "{}",
+    "best": r"\textbf{{{}}}",
+    "second": r"\underline{{{}}}",
+}
+
+
+def _marked_text(table: Table, number: Number | None, marks: Mapping[Mark, str]) -> str:
+    return marks[number.mark].format(table.text(number.value)) if number else ""
+
+
+def _our_text(table: Table, cell: Cell) -> str:
+    """Writes our number with its difference, its interval and its samples in brackets."""
     if cell.ours is None:
-        return paper_text, "missing"
-    ours = marks[cell.ours.mark](table.text(cell.ours.value))
+        return "missing"
+    ours = _marked_text(table, cell.ours, _IN_MARKDOWN)
     extra: list[str] = []
     if cell.asked:
         extra.append(f"asked differently: {cell.asked}")
@@ -330,7 +321,7 @@ def _texts(table: Table, cell: Cell, marks: Mapping[Mark, Callable[[str], str]])
         extra.append(f"95 % {table.text(cell.interval[0])} to {table.text(cell.interval[1])}")
     if cell.samples is not None:
         extra.append(f"n={cell.samples}" + (f" of {cell.whole}" if cell.whole else ""))
-    return paper_text, f"{ours} ({'; '.join(extra)})" if extra else ours
+    return f"{ours} ({'; '.join(extra)})" if extra else ours
 
 
 _LATEX = {
@@ -347,40 +338,31 @@ def _latex(text: str) -> str:
 
 def as_latex(table: Table) -> str:
     """Writes a table for LaTeX with the package `booktabs`: the paper's number and ours."""
-    marks: Mapping[Mark, str] = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
-
-    def number(figure: Number | None, *, asked: bool = False) -> str:
-        text = marks[figure.mark].format(table.text(figure.value)) if figure else "--"
-        return rf"{text}$^\dagger$" if asked else text
-
+    columns = len(table.columns)
+    heads, rules = [""], []
+    for number, column in enumerate(table.columns, start=1):
+        heads.append(rf"\multicolumn{{2}}{{c}}{{{_latex(column)}}}")
+        rules.append(rf"\cmidrule(lr){{{2 * number}-{2 * number + 1}}}")
+    rows: list[list[str]] = []
+    for row in table.rows:
+        texts = [_latex(row.name)]
+        for cell in row.cells:
+            dagger = r"$^\dagger$" if cell.asked else ""
+            texts.append(_marked_text(table, cell.paper, _IN_LATEX) or "--")
+            texts.append((_marked_text(table, cell.ours, _IN_LATEX) or "--") + dagger)
+        rows.append(texts)
     is_asked_otherwise = any(cell.asked for row in table.rows for cell in row.cells)
     otherwise = r" $^\dagger$Asked differently than in the paper." if is_asked_otherwise else ""
-    pairs = len(table.columns)
-    heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{{_latex(column)}}}" for column in table.columns)
-    rules = " ".join(rf"\cmidrule(lr){{{2 * n + 2}-{2 * n + 3}}}" for n in range(pairs))
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\begin{{tabular}}{{l{'rr' * pairs}}}",
+        rf"\begin{{tabular}}{{l{'rr' * columns}}}",
         r"\toprule",
-        rf" & {heads} \\",
-        rules,
-        rf" & {' & '.join(['paper & ours'] * pairs)} \\",
+        _latex_row(heads),
+        " ".join(rules),
+        _latex_row(["", *["paper", "ours"] * columns]),
         r"\midrule",
-        *(
-            " & ".join(
-                [
-                    _latex(row.name),
-                    *(
-                        text
-                        for cell in row.cells
-                        for text in (number(cell.paper), number(cell.ours, asked=bool(cell.asked)))
-                    ),
-                ]
-            )
-            + r" \\"
-            for row in table.rows
-        ),
+        *map(_latex_row, rows),
         r"\bottomrule",
         r"\end{tabular}",
         rf"\caption{{{_latex(table.title)}: the paper's numbers (Table {table.number}) and "
@@ -388,3 +370,7 @@ def as_latex(table: Table) -> str:
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return rf"{' & '.join(cells)} \\"

@@ -1,13 +1,14 @@
 """Right answers and failures by type (the paper's Figure 3)."""
 # pyright: standard
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from coalm_oumi.report.failures import Task
+from coalm_oumi.report.failures import Task, kinds
 from coalm_oumi.report.figures.canvas import SMALL, WIDTH, Figure, finished, short
 
 _COLOURS = ("#2a9461", "#d9542b", "#b8860b", "#a862c6", "#2f7fd6", "#0e9aa7", "#d0487f", "#7b8794")
@@ -17,8 +18,8 @@ def failure_bars(tasks: Sequence[Task]) -> Figure | None:
     """Draws how often each model is right or fails in each way (as Figure 3)."""
     if not tasks:
         return None
-    kinds = _kinds(tasks)
-    colours = {kind: _COLOURS[number % len(_COLOURS)] for number, kind in enumerate(kinds)}
+    # `right` comes first, and is green, even if no model is right.
+    colours = dict(zip(kinds(*tasks), itertools.cycle(_COLOURS), strict=False))
     models = sum(len(task.counts) for task in tasks)
     canvas = Canvas(figsize=(WIDTH, 1.5 + 0.36 * models + 0.3 * len(tasks)))
     canvas.set_layout_engine("constrained")
@@ -34,7 +35,7 @@ def failure_bars(tasks: Sequence[Task]) -> Figure | None:
             _bar(axes, place, counts, colours)
             places.append(place)
             labels.append(f"{model}, n={counts.total()}")
-            listed = ", ".join(f"{kind} {counts[kind]}" for kind in kinds if counts[kind])
+            listed = ", ".join(f"{kind} {counts[kind]}" for kind in colours if counts[kind])
             alts.append(f"{name}, {model}: {listed}")
             place += 1
         place += 0.9
@@ -47,15 +48,6 @@ def failure_bars(tasks: Sequence[Task]) -> Figure | None:
     canvas.legend(loc="outside lower center", ncols=3, fontsize=SMALL, columnspacing=1.0)
     title = "Right answers and failures by type (Figure 3)"
     return finished(canvas, "errors", title, "; ".join(alts))
-
-
-def _kinds(tasks: Sequence[Task]) -> list[str]:
-    """Returns the types of failure: `right` first, then the most frequent."""
-    totals = Counter(right=0)  # first, and green, even if no model is right
-    for task in tasks:
-        for counts in task.counts.values():
-            totals.update(counts)
-    return sorted(totals, key=lambda kind: (kind != "right", -totals[kind]))
 
 
 def _bar(axes: Axes, place: float, counts: Counter[str], colours: Mapping[str, str]) -> None:

@@ -1,11 +1,12 @@
 """Tables 2-5 of the paper as bars, with our results beside its numbers."""
 # pyright: standard
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from coalm_oumi.report import paper
 from coalm_oumi.report.figures.canvas import COLOURS, INK, SMALL, WIDTH, Figure, colour_of, finished
-from coalm_oumi.report.tables import Number, Table
+from coalm_oumi.report.tables import Cell, Number, Table
 
 
 def paper_bars(table: Table) -> Figure | None:
@@ -16,41 +17,42 @@ def paper_bars(table: Table) -> Figure | None:
         row for row in table.rows if any(row.cells[n].paper or row.cells[n].ours for n in shown)
     ]
     canvas = Canvas(figsize=(WIDTH, 0.9 + 0.34 * len(rows)), layout="constrained")
-    for place, (axes, number) in enumerate(
-        zip(canvas.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown, strict=True)
-    ):
+    grid = canvas.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, number in zip(grid, shown, strict=True):
         for index, row in enumerate(rows):
-            cell, colour = row.cells[number], colour_of(row.run)
-            if cell.paper:
-                axes.barh(index, cell.paper.value, 0.7, facecolor="none", edgecolor=colour)
-            if cell.ours:
-                axes.barh(index, cell.ours.value, 0.42, color=colour)
-            if cell.interval:
-                axes.plot(cell.interval, (index, index), color=INK, linewidth=1.4)
-            ends = [figure.value for figure in (cell.paper, cell.ours) if figure]
-            if ends:
-                text = " / ".join(f"{end:.1f}" for end in ends)
-                end = max(*ends, *(cell.interval or ()), 0)
-                axes.text(end + 4, index, text, va="center", fontsize=SMALL)
+            _bars(axes, index, row.cells[number], colour_of(row.run))
         axes.set_title(table.columns[number])
         axes.set_xlim(0, 185 if table.ours else 145)
         axes.spines["bottom"].set_bounds(0, 100)
         axes.set_xticks((0, 50, 100))
         axes.tick_params(axis="y", length=0)
-        if place == 0:
-            axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=SMALL)
-            axes.invert_yaxis()
+    grid[0].set_yticks(range(len(rows)), [row.name for row in rows], fontsize=SMALL)
+    grid[0].invert_yaxis()
     canvas.supxlabel("%; outlined: the paper, filled: ours", fontsize=SMALL)
-    alt = "; ".join(
-        f"{row.name}: "
-        + ", ".join(
-            f"{table.columns[n]} {_of(cell.paper)} in the paper, {_of(cell.ours)} ours"
-            for n in shown
-            for cell in [row.cells[n]]
-        )
-        for row in rows
-    )
-    return finished(canvas, f"table_{table.number}", f"{table.title} (Table {table.number})", alt)
+    alts: list[str] = []
+    for row in rows:
+        parts: list[str] = []
+        for n in shown:
+            known, ours = _of(row.cells[n].paper), _of(row.cells[n].ours)
+            parts.append(f"{table.columns[n]} {known} in the paper, {ours} ours")
+        alts.append(f"{row.name}: {', '.join(parts)}")
+    title = f"{table.title} (Table {table.number})"
+    return finished(canvas, f"table_{table.number}", title, "; ".join(alts))
+
+
+def _bars(axes: Axes, place: int, cell: Cell, colour: str) -> None:
+    """Draws the paper's number and ours at one place, and writes both behind them."""
+    if cell.paper:
+        axes.barh(place, cell.paper.value, 0.7, facecolor="none", edgecolor=colour)
+    if cell.ours:
+        axes.barh(place, cell.ours.value, 0.42, color=colour)
+    if cell.interval:
+        axes.plot(cell.interval, (place, place), color=INK, linewidth=1.4)
+    ends = [figure.value for figure in (cell.paper, cell.ours) if figure]
+    if ends:
+        text = " / ".join(f"{end:.1f}" for end in ends)
+        end = max(*ends, *(cell.interval or ()), 0)
+        axes.text(end + 4, place, text, va="center", fontsize=SMALL)
 
 
 def _of(number: Number | None) -> str:
