@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from coalm_oumi.core import paper as core_paper
+from coalm_oumi.data.mixture.stats import paper_total
 from coalm_oumi.rendering import markdown
 from coalm_oumi.report import paper
 from coalm_oumi.report.collect import Mixture, TaskResult
@@ -188,20 +189,17 @@ def _asked_otherwise(result: TaskResult, column: paper.Column) -> str | None:
 
 def _mixture_table(mixtures: Sequence[Mixture]) -> Table:
     printed = core_paper.read()["table_1"]
-    rows_of_paper = dict(printed["rows"])
-    keys = ("samples", "tokens")
-    total = {key: sum(row[key] for row in rows_of_paper.values()) for key in keys}
     # If there are several mixtures, it is not known which to compare with the paper's.
     mixture = mixtures[0] if len(mixtures) == 1 else None
     ours = _counts(mixture) if mixture else {}
     rows: list[TableRow] = []
-    for name, known in [*rows_of_paper.items(), ("total", total)]:
+    for name, known in {**printed["rows"], "total": paper_total()}.items():
         cells: list[Cell] = []
-        for key in (*keys, "mean"):
-            of_paper = known["tokens"] / known["samples"] if key == "mean" else known[key]
+        values = {**known, "mean": known["tokens"] / known["samples"]}
+        for key in ("samples", "tokens", "mean"):
             found = ours.get(name, {}).get(key)
             mine = None if found is None else Number(found)
-            cells.append(Cell(paper=Number(of_paper), ours=mine))
+            cells.append(Cell(paper=Number(values[key]), ours=mine))
         rows.append(TableRow(name, name, cells))
     missing: list[tuple[str, str]] = []
     if not ours:

@@ -1,7 +1,6 @@
 """`coalm stats`: Table 1 of a mixture, counted with a tokenizer, beside the paper's."""
 # pyright: standard
 
-import copy
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -108,22 +107,27 @@ def summarize(lengths: Mapping[str, np.ndarray], *, window: int) -> list[SourceS
     ]
 
 
-def paper_table() -> dict[str, dict[str, Any]]:
+def paper_table() -> Mapping[str, Mapping[str, Any]]:
     """Returns the rows of the paper's Table 1, by source."""
-    return copy.deepcopy(paper.read()["table_1"]["rows"])
+    return paper.read()["table_1"]["rows"]
+
+
+def paper_total() -> dict[str, int]:
+    """Returns the samples and tokens of Table 1, all sources together."""
+    rows = paper_table().values()
+    return {key: sum(row[key] for row in rows) for key in ("samples", "tokens")}
 
 
 def as_table(rows: Sequence[SourceStats], *, window: int) -> Table:
     """Makes a terminal table of the rows, beside the paper's."""
-    paper = paper_table()
-    paper["total"] = {key: sum(row[key] for row in paper.values()) for key in ("samples", "tokens")}
+    of_paper = {**paper_table(), "total": paper_total()}
     made = terminal.table(
         *("source", "samples", "paper", "tokens", "paper", "tokens/sample", "paper"),
         f"over {window}",
     )
     for row in rows:
         samples = tokens = mean = ""
-        if known := paper.get(row.source):
+        if known := of_paper.get(row.source):
             samples, tokens = f"{known['samples']:,}", f"{known['tokens']:,}"
             mean = f"{known['tokens'] / known['samples']:.1f}"
         made.add_row(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coalm_oumi.core.finding import Finding
 from coalm_oumi.training.plan import checks
@@ -20,6 +21,9 @@ from coalm_oumi.training.plan.schedule import (
 from coalm_oumi.training.plan.setup import Setup, batch_changes, read_setup, share_batch
 from coalm_oumi.training.plan.shape import ModelShape, measure, read_config
 from coalm_oumi.training.recipe import read_recipe
+
+if TYPE_CHECKING:
+    from oumi.core.configs import TrainingConfig
 
 _COUNTS = (1, 2, 4, *range(NODE, 16 * NODE + 1, NODE))
 """Numbers of GPUs that are tried: parts of a node, then whole nodes."""
@@ -106,6 +110,11 @@ class Plan:
         """Whether the recipe can run unchanged on the chosen GPUs."""
         return all(finding.ok for finding in self.findings)
 
+    @property
+    def chosen(self) -> Row:
+        """The row of the chosen number of GPUs."""
+        return next(row for row in self.clusters if row.gpus == self.gpus)
+
 
 def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
     """Plans a recipe.
@@ -123,70 +132,91 @@ def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
     if options.here:
         checks.check_config(config, place=str(recipe))
     setup = read_setup(config)
-    peft = config.peft if config.training.use_peft else None
-    model = config.model
-    hf_config = read_config(model.model_name, trust_remote_code=model.trust_remote_code)
-    shape = measure(model.model_name, hf_config, peft)
     data = data_size(config, samples=options.samples, tokens=options.tokens_per_sample)
     meant = options.global_batch or paper_training()["global_batch"]
-
-    def memory(chosen: Setup, count: int) -> int:
-        moments = plan_memory(shape, chosen, gpus=count)
-        return max(moments[peak(moments)].total, plan_start(shape, chosen))
-
-    def row(count: int) -> Row:
-        """Plans the intended batch on this many GPUs, with as few changes as possible."""
-        shared = share_batch(setup, gpus=count, global_batch=meant)
-        need = memory(shared, count)
-        cluster = Cluster(gpu, count, options.network_gb_s, options.price)
-        training = config.training
-        epochs, steps = training.num_train_epochs, training.max_steps
-        return Row(
-            gpus=count,
-            samples=shared.micro_batch,
-            accumulation=shared.accumulation,
-            memory=need,
-            fits=need <= gpu.memory,
-            schedule=plan_schedule(shape, shared, data, cluster, epochs=epochs, steps=steps),
-        )
-
-    smallest = next((count for count in _COUNTS if row(count).fits), None)
+    planner = _Planner(recipe, config, _shape(config), data, gpu, options, meant)
+    smallest = next((count for count in _COUNTS if planner.row(setup, count).fits), None)
     own = max(1, meant // (setup.micro_batch * setup.accumulation))
     chosen = options.gpus or max(smallest or own, own)
-
-    def fix() -> str | None:
-        """Finds the first changes with which the intended batch fits, by planning each."""
-        for changes in checks.memory_changes(setup):
-            changed = read_setup(read_recipe(recipe, [*options.changes, *changes]))
-            for count in (chosen, *_COUNTS):
-                shared = share_batch(changed, gpus=count, global_batch=meant)
-                if memory(shared, count) <= gpu.memory:
-                    batch = count * shared.micro_batch * shared.accumulation
-                    asked = [f"--gpus {count}"] if count != chosen else []
-                    asked += [f"--global-batch {batch}"] if batch != meant else []
-                    return " ".join([*changes, *batch_changes(changed, shared), *asked])
-        return None
-
-    moments = plan_memory(shape, setup, gpus=chosen)
-    findings = [
-        *checks.check_memory(
-            moments, config, gpu, gpus=chosen, start=plan_start(shape, setup), fix=fix
-        ),
-        *checks.check_batch(setup, gpus=chosen, global_batch=meant),
-        *checks.check_precision(config, gpu),
-        *checks.check_quantisation(config, setup, here=options.here),
-        *checks.check_kernels(setup, here=options.here),
-        *checks.check_adapters(setup),
-    ]
+    moments = plan_memory(planner.shape, setup, gpus=chosen)
+    start = plan_start(planner.shape, setup)
+    counts = sorted({*_SHOWN, chosen, smallest or chosen})
     return Plan(
         recipe=str(recipe),
-        shape=shape,
+        shape=planner.shape,
         setup=setup,
         data=data,
         gpu=gpu,
         gpus=chosen,
         moments=moments,
-        clusters=[row(count) for count in sorted({*_SHOWN, chosen, smallest or chosen})],
+        clusters=[planner.row(setup, count) for count in counts],
         smallest=smallest,
-        findings=findings,
+        findings=[
+            *checks.check_memory(
+                moments,
+                config,
+                gpu,
+                gpus=chosen,
+                start=start,
+                fix=lambda: planner.fix(setup, chosen),
+            ),
+            *checks.check_batch(setup, gpus=chosen, global_batch=meant),
+            *checks.check_precision(config, gpu),
+            *checks.check_quantisation(config, setup, here=options.here),
+            *checks.check_kernels(setup, here=options.here),
+            *checks.check_adapters(setup),
+        ],
     )
+
+
+def _shape(config: "TrainingConfig") -> ModelShape:
+    model = config.model
+    known = read_config(model.model_name, trust_remote_code=model.trust_remote_code)
+    return measure(model.model_name, known, config.peft if config.training.use_peft else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    """Plans one recipe on clusters of one kind of GPU."""
+
+    recipe: Path
+    config: "TrainingConfig"
+    shape: ModelShape
+    data: DataSize
+    gpu: Gpu
+    options: Options
+    global_batch: int
+
+    def row(self, setup: Setup, count: int) -> Row:
+        """Plans the intended batch on this many GPUs, with as few changes as possible."""
+        shared = share_batch(setup, gpus=count, global_batch=self.global_batch)
+        need = self._memory(shared, count)
+        cluster = Cluster(self.gpu, count, self.options.network_gb_s, self.options.price)
+        epochs, steps = self.config.training.num_train_epochs, self.config.training.max_steps
+        return Row(
+            gpus=count,
+            samples=shared.micro_batch,
+            accumulation=shared.accumulation,
+            memory=need,
+            fits=need <= self.gpu.memory,
+            schedule=plan_schedule(
+                self.shape, shared, self.data, cluster, epochs=epochs, steps=steps
+            ),
+        )
+
+    def fix(self, setup: Setup, chosen: int) -> str | None:
+        """Finds the first changes with which the intended batch fits, by planning each."""
+        for changes in checks.memory_changes(setup):
+            changed = read_setup(read_recipe(self.recipe, [*self.options.changes, *changes]))
+            for count in (chosen, *_COUNTS):
+                shared = share_batch(changed, gpus=count, global_batch=self.global_batch)
+                if self._memory(shared, count) <= self.gpu.memory:
+                    batch = count * shared.micro_batch * shared.accumulation
+                    asked = [f"--gpus {count}"] if count != chosen else []
+                    asked += [f"--global-batch {batch}"] if batch != self.global_batch else []
+                    return " ".join([*changes, *batch_changes(changed, shared), *asked])
+        return None
+
+    def _memory(self, setup: Setup, count: int) -> int:
+        moments = plan_memory(self.shape, setup, gpus=count)
+        return max(moments[peak(moments)].total, plan_start(self.shape, setup))

@@ -117,37 +117,18 @@ def data_size(
     Raises:
         CoalmError: The recipe trains on other data, and the numbers are not given.
     """
-    from coalm_oumi.data.mixture.stats import paper_table
-
     train = config.data.train
     found: list[tuple[float, float]] = []
     origins: set[str] = set()
-    rows = paper_table()
-    paper_mean = sum(row["tokens"] for row in rows.values()) / sum(
-        row["samples"] for row in rows.values()
-    )
     for dataset in () if samples and tokens else train.datasets:
         if dataset.dataset_name != "coalm-oumi/mixture":
             raise CoalmError(
                 f"dataset {dataset.dataset_name}: the plan knows the size of coalm-oumi/mixture "
                 "only; give --samples and --tokens-per-sample"
             )
-        kwargs = dataset.dataset_kwargs or {}
-        counts, origin = _counts(dataset.dataset_path, kwargs)
+        sizes, origin = _sizes(dataset.dataset_path, dataset.dataset_kwargs or {})
+        found += sizes
         origins.add(origin)
-        means = {source: row["tokens"] / row["samples"] for source, row in rows.items()}
-        stats = Path(dataset.dataset_path or "") / "stats.json"
-        if dataset.dataset_path and stats.is_file():
-            measured = read_json(stats)["sources"]
-            means |= {row["source"]: row["tokens_per_sample"] for row in measured}
-        weights: Mapping[str, float] = kwargs.get("weights") or {}
-        for (source, domain), count in counts.items():
-            is_chosen = domain in (kwargs.get("domains") or [domain]) and source in (
-                kwargs.get("sources") or [source]
-            )
-            if is_chosen and count:
-                mean = means.get(source, paper_mean)
-                found.append((count * weights.get(source, 1), mean))
     total = sum(count for count, _ in found)
     lengths: tuple[tuple[float, float], ...] = ()
     if found and tokens is None:
@@ -162,6 +143,27 @@ def data_size(
         lengths = ()
         origins.add("packed")
     return DataSize(samples, tokens, ", ".join(sorted(origins)) or "as given", lengths)
+
+
+def _sizes(path: str | None, kwargs: Mapping[str, Any]) -> tuple[list[tuple[float, float]], str]:
+    """Returns the samples and mean tokens of each chosen source, and where the counts are from."""
+    from coalm_oumi.data.mixture.stats import paper_table, paper_total
+
+    counts, origin = _counts(path, kwargs)
+    means = {name: row["tokens"] / row["samples"] for name, row in paper_table().items()}
+    other = paper_total()["tokens"] / paper_total()["samples"]
+    stats = Path(path or "") / "stats.json"
+    if path and stats.is_file():
+        for row in read_json(stats)["sources"]:
+            means[row["source"]] = row["tokens_per_sample"]
+    domains, sources = kwargs.get("domains"), kwargs.get("sources")
+    weights: Mapping[str, float] = kwargs.get("weights") or {}
+    sizes: list[tuple[float, float]] = []
+    for (source, domain), count in counts.items():
+        is_chosen = (not domains or domain in domains) and (not sources or source in sources)
+        if is_chosen and count:
+            sizes.append((count * weights.get(source, 1), means.get(source, other)))
+    return sizes, origin
 
 
 def _counts(
@@ -185,16 +187,15 @@ def _counts(
         counts = {(name, row["domain"]): row["samples"] for name, row in paper_table().items()}
         return counts, f"the paper's Table 1, since {path} is not built yet"
     manifest = Path(path) / MANIFEST
-    if manifest.is_file() and set(read_json(manifest)["samples"]["train"]) <= set(domains):
-        train = read_json(manifest)["samples"]["train"]
+    train = read_json(manifest)["samples"]["train"] if manifest.is_file() else None
+    if train is not None and set(train) <= set(domains):
         return {(name, domains[name]): count for name, count in train.items()}, str(manifest)
     files, is_split = split_files(Path(path), "train")
     table = with_origin(read_samples(files), path)
-    names = ["source", "domain"]
-    if not set(names) <= set(table.column_names):
-        pairs: Iterable[tuple[str, str]] = [("own data", "")] * len(table)
-    else:
-        pairs = zip(*(column(table, name, path) for name in names), strict=True)
+    pairs: Iterable[tuple[str, str]] = [("own data", "")] * len(table)
+    if {"source", "domain"} <= set(table.column_names):
+        columns = column(table, "source", path), column(table, "domain", path)
+        pairs = zip(*columns, strict=True)
     kept = 1.0 if is_split else 1.0 - kwargs.get("validation_fraction", 0.0)
     return {pair: count * kept for pair, count in Counter(pairs).items()}, path
 

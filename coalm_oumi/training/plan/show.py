@@ -121,17 +121,15 @@ def _memory(plan: Plan) -> Table:
 def _clusters(plan: Plan) -> Table:
     heads = ["GPUs", "GiB per GPU", "fits", "samples per GPU", "batch", "steps", "hours"]
     heads.append("GPU-hours")
-    priced = plan.clusters[0].schedule.cost is not None
-    if priced:
+    if plan.clusters[0].schedule.cost is not None:
         heads.append("cost")
     made = terminal.table(*heads)
     made.columns[0].justify = "right"
     made.add_column("")
     for row in plan.clusters:
         run = row.schedule
-        samples = (
-            str(row.samples) if row.accumulation == 1 else f"{row.samples} x {row.accumulation}"
-        )
+        times = "" if row.accumulation == 1 else f" x {row.accumulation}"
+        samples = f"{row.samples}{times}"
         cells = [str(row.gpus), f"{row.memory / _GIB:.1f}", "yes" if row.fits else "no", samples]
         cells += [str(run.global_batch), f"{run.steps:,}", str(run.hours), str(run.gpu_hours)]
         if run.cost is not None:
@@ -150,8 +148,7 @@ def _notes(plan: Plan) -> Iterator[str]:
         f"kernel, and the GPU at {USED.low:.0%} to {USED.high:.0%} of {plan.gpu.tflops:.0f} "
         "TFLOP/s; no wait for disks or failures"
     )
-    (chosen,) = (row for row in plan.clusters if row.gpus == plan.gpus)
-    run = chosen.schedule
+    run = plan.chosen.schedule
     if run.host_hours.high >= run.hours.high:
         yield (
             f"on {counted(plan.gpus, 'GPU')} the host may need as long to launch kernels as the "
@@ -166,42 +163,29 @@ def _notes(plan: Plan) -> Iterator[str]:
 
 def _paper(shape: ModelShape) -> Iterator[str]:
     """Writes what the paper's hours imply, for a model that the paper trained."""
-    from coalm_oumi.data.mixture.stats import paper_table
+    from coalm_oumi.data.mixture.stats import paper_total
 
     paper = paper_training()
     hours = paper["hours"].get(shape.name)
     if hours is None:
         return
-    rows = paper_table().values()
-    samples = sum(row["samples"] for row in rows)
-    data = DataSize(samples, sum(row["tokens"] for row in rows) / samples, "Table 1")
-    mfu = implied_mfu(
-        shape,
-        data,
-        gpu_by_name(paper["gpu"]),
-        gpus=paper["gpus"],
-        epochs=paper["epochs"],
-        hours=hours,
-    )
-    yield (
-        f"the paper's {hours} hours on {paper['gpus']} H100 (section 4.2) imply an MFU of {mfu:.1%}"
-    )
+    total = paper_total()
+    data = DataSize(total["samples"], total["tokens"] / total["samples"], "Table 1")
+    gpu, gpus = gpu_by_name(paper["gpu"]), paper["gpus"]
+    mfu = implied_mfu(shape, data, gpu, gpus=gpus, epochs=paper["epochs"], hours=hours)
+    yield f"the paper's {hours} hours on {gpus} H100 (section 4.2) imply an MFU of {mfu:.1%}"
 
 
 def _title(plan: Plan) -> str:
     """Writes the recipe, the verdict, the hours and, with a price, the cost."""
-    lines = [
-        f"{Path(plan.recipe).name}: {plan.shape.name}, {'can run' if plan.ok else 'cannot run'}"
-    ]
-    for cluster in plan.clusters:
-        if cluster.gpus == plan.gpus:
-            run = cluster.schedule
-            cost = "" if run.cost is None else f", costs {run.cost}"
-            lines.append(
-                f"{'fits' if cluster.fits else 'does not fit'} on {plan.gpus} x {plan.gpu.name}, "
-                f"{run.hours} hours, {run.gpu_hours} GPU-hours{cost}"
-            )
-    return "\n".join(lines)
+    cluster = plan.chosen
+    run, fits = cluster.schedule, "fits" if cluster.fits else "does not fit"
+    cost = "" if run.cost is None else f", costs {run.cost}"
+    return (
+        f"{Path(plan.recipe).name}: {plan.shape.name}, {'can run' if plan.ok else 'cannot run'}\n"
+        f"{fits} on {plan.gpus} x {plan.gpu.name}, {run.hours} hours, {run.gpu_hours} GPU-hours"
+        f"{cost}"
+    )
 
 
 def bars(plan: Plan) -> Figure:
