@@ -12,10 +12,7 @@ from coalm_oumi.rendering.terminal import say
 
 
 def build(
-    config: Annotated[
-        Path,
-        recipe_option("A recipe such as recipes/data/coalm_it.yaml"),
-    ],
+    config: Annotated[Path, recipe_option("A recipe such as recipes/data/coalm_it.yaml")],
     changes: Changes = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Rendering processes (default: one per core)")

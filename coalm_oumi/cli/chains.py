@@ -53,13 +53,11 @@ class Stage(Options):
     @property
     def words(self) -> list[str]:
         """The command's program and arguments. Without a checkout, `recipes/` is the package's."""
-        home = resource_dir("recipes")
-        return [
-            str(home / word.removeprefix("recipes/"))
-            if word.startswith("recipes/") and not Path(word).exists()
-            else word
-            for word in shlex.split(self.command)
-        ]
+        words = shlex.split(self.command)
+        for number, word in enumerate(words):
+            if word.startswith("recipes/") and not Path(word).exists():
+                words[number] = str(resource_dir("recipes") / word.removeprefix("recipes/"))
+        return words
 
 
 class Chain(Options):
@@ -114,10 +112,7 @@ def why_to_run(stage: Stage, done: Json | None) -> str | None:
     gone = [name for name in stage.outputs if not Path(name).exists()]
     if gone:
         return f"{gone[0]} is gone"
-    output = identity.changed_file(done.get("outputs", {}))
-    if output is None:
-        return None
-    return f"{output} has changed" if Path(output).exists() else f"{output} is gone"
+    return identity.difference(done.get("outputs", {}))
 
 
 def plan(chain: Chain) -> list[tuple[str, Stage, str | None]]:

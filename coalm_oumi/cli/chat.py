@@ -7,10 +7,7 @@ from coalm_oumi.cli.arguments import Changes, recipe_option
 
 
 def chat(
-    config: Annotated[
-        Path,
-        recipe_option("A chat recipe, such as recipes/chat/demo.yaml"),
-    ],
+    config: Annotated[Path, recipe_option("A chat recipe, such as recipes/chat/demo.yaml")],
     changes: Changes = None,
 ) -> None:
     """Talk to an agent that calls tools.

@@ -58,18 +58,17 @@ def inputs_of(
     """
     # `report` in `coalm report` names a command, although a folder may have that name too.
     arguments = words[2:] if Path(words[0]).name in ("coalm", "oumi") else words[1:]
-    named = [
-        str(Path(word)) for word in arguments if Path(word).exists() and not _holds(word, outputs)
-    ]
-    inputs = {name: identify(Path(name)) for name in [*named, *_named_by_recipes(words), *declared]}
+    names: list[str] = []
+    for word in arguments:
+        is_output = any(Path(output).is_relative_to(word) for output in outputs)
+        if Path(word).exists() and not is_output:
+            names.append(str(Path(word)))
+    names += [*_named_by_recipes(words), *declared]
+    inputs = {name: identify(Path(name)) for name in names}
     templates = _templates(words)
     if templates is not None:
         inputs[PROMPTS] = prompts.fingerprint(*templates)
     return inputs
-
-
-def _holds(word: str, outputs: Sequence[str]) -> bool:
-    return any(Path(output).is_relative_to(word) for output in outputs)
 
 
 def outputs_of(declared: Sequence[str]) -> dict[str, str]:
@@ -77,11 +76,13 @@ def outputs_of(declared: Sequence[str]) -> dict[str, str]:
     return {file: found for name in declared for file, found in _files(Path(name))}
 
 
-def changed_file(recorded: Mapping[str, str]) -> str | None:
-    """Returns the first file that differs from its record, or None."""
+def difference(recorded: Mapping[str, str]) -> str | None:
+    """Says how the first file that differs from its record does; None if none does."""
     for name, known in recorded.items():
+        if not Path(name).exists():
+            return f"{name} is gone"
         if not Path(name).is_file() or _hash_of(Path(name)) != known:
-            return name
+            return f"{name} has changed"
     return None
 
 
@@ -150,11 +151,8 @@ def _hash_of(file: Path) -> str:
 @functools.cache
 def _hash(file: Path, *_: int) -> str:
     """Hashes a file's content, once per process while its size and times stay the same."""
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while piece := stream.read(1 << 22):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _named_by_recipes(words: Sequence[str]) -> list[str]:

@@ -12,10 +12,7 @@ from coalm_oumi.rendering.terminal import say
 
 
 def generate(
-    config: Annotated[
-        Path,
-        recipe_option("A recipe such as recipes/cra/gpt4o.yaml"),
-    ],
+    config: Annotated[Path, recipe_option("A recipe such as recipes/cra/gpt4o.yaml")],
     changes: Changes = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the estimate and stop")] = False,
     max_usd: Annotated[
@@ -40,12 +37,11 @@ def generate(
         say(f"{generation.endpoint.model}: {estimate}")
         if dry_run:
             return
+        run = generation.run(
+            max_usd=max_usd, retry_failed=retry_failed, batch=batch, poll_seconds=poll
+        )
         try:
-            asyncio.run(
-                generation.run(
-                    max_usd=max_usd, retry_failed=retry_failed, batch=batch, poll_seconds=poll
-                )
-            )
+            asyncio.run(run)
         finally:
             summary = generation.write()
             folder = generation.folder
