@@ -18,7 +18,7 @@ _VERDICTS = ("correct", "ast_match", "joint_goal_accuracy")
 _PERCENT = ("rouge_l", "rouge_1", "rouge_2", "bleu_4")
 
 
-def interval(result: TaskResult, metric: str, *, seed: int = 0) -> tuple[float, float] | None:
+def interval(result: TaskResult, metric: str) -> tuple[float, float] | None:
     """Returns the 95 % confidence interval of a metric: the percentile bootstrap over samples.
 
     MultiWOZ's dialogues are drawn whole, because the turns of one are not independent samples.
@@ -28,7 +28,6 @@ def interval(result: TaskResult, metric: str, *, seed: int = 0) -> tuple[float, 
     Args:
         result: The result of a task.
         metric: One of its metrics.
-        seed: The seed of the resampling.
 
     Returns:
         The bounds, in [0, 1] like the metric. None if there are no samples, if they belong to
@@ -40,7 +39,7 @@ def interval(result: TaskResult, metric: str, *, seed: int = 0) -> tuple[float, 
     if metric in result.errors:
         margin = 1.96 * result.errors[metric]
         return value - margin, value + margin
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     if result.task in _BFCL:
         drawn = _draw_categories(result, metric, value, random)
     else:
@@ -49,6 +48,12 @@ def interval(result: TaskResult, metric: str, *, seed: int = 0) -> tuple[float, 
         return None
     low, high = np.quantile(drawn, (0.025, 0.975))
     return None if math.isclose(low, high) else (float(low), float(high))
+
+
+def interval_in_percent(result: TaskResult, metric: str) -> tuple[float, float] | None:
+    """Returns the bounds of `interval` in %."""
+    bounds = interval(result, metric)
+    return None if bounds is None else (100 * bounds[0], 100 * bounds[1])
 
 
 def _parts(result: TaskResult, metric: str) -> list[Sequence[float]]:

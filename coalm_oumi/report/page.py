@@ -8,7 +8,7 @@ from coalm_oumi.files.atomic import write_bytes, write_page
 from coalm_oumi.rendering.prompts import PAGE_STYLE, templates
 from coalm_oumi.report import failures, figures, paper, runs, tables
 from coalm_oumi.report.collect import Runs, TaskResult, collect
-from coalm_oumi.report.intervals import interval
+from coalm_oumi.report.intervals import interval_in_percent
 
 _EXAMPLES = 6
 _METRICS = 8
@@ -142,11 +142,10 @@ def _shares(
         if model not in values:
             shares.append(None)
             continue
-        bounds = interval(by_model[model], metric)
         shares.append(
             Share(
                 value=100 * values[model],
-                interval=None if bounds is None else (100 * bounds[0], 100 * bounds[1]),
+                interval=interval_in_percent(by_model[model], metric),
                 best=values[model] == best and len(set(values.values())) > 1,
             )
         )

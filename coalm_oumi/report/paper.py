@@ -97,19 +97,20 @@ class EvaluationRecipe:
 
     Attributes:
         file: Relative to the folder above `recipes`.
-        run: The last part of its output_dir.
-        output_dir: Its whole output_dir.
-        model: The model that it evaluates.
+        output_dir: Where it writes.
         engine: Oumi's inference engine.
         tasks: The labels of its results.
     """
 
     file: str
-    run: str
     output_dir: str
-    model: str
     engine: str
     tasks: Sequence[str]
+
+    @property
+    def run(self) -> str:
+        """The last part of its output_dir."""
+        return Path(self.output_dir).name
 
 
 @functools.cache
@@ -119,17 +120,15 @@ def evaluation_recipes() -> Sequence[EvaluationRecipe]:
     found: list[EvaluationRecipe] = []
     for file in sorted(home.rglob("*.yaml")):
         config = read_yaml(file)
-        if is_object(config) and "tasks" in config and "output_dir" in config:
-            found.append(
-                EvaluationRecipe(
-                    file=f"recipes/{file.relative_to(home).as_posix()}",
-                    run=Path(config["output_dir"]).name,
-                    output_dir=config["output_dir"],
-                    model=config["model"]["model_name"],
-                    engine=config.get("inference_engine", "NATIVE"),
-                    tasks=[_label(task) for task in config["tasks"]],
-                )
-            )
+        if not is_object(config) or not {"tasks", "output_dir"} <= config.keys():
+            continue
+        recipe = EvaluationRecipe(
+            file=f"recipes/{file.relative_to(home).as_posix()}",
+            output_dir=config["output_dir"],
+            engine=config.get("inference_engine", "NATIVE"),
+            tasks=[_label(task) for task in config["tasks"]],
+        )
+        found.append(recipe)
     return found
 
 

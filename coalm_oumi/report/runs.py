@@ -127,20 +127,22 @@ def warnings(runs: Runs) -> list[str]:
     ]
     for task, results in by_task.items():
         for what, values in _compared(results).items():
-            groups: dict[str, list[str]] = defaultdict(list)
-            for model, value in values.items():
-                groups[value].append(model)
-            if len(groups) > 1:
-                sides = "; ".join(f"{value}: {', '.join(names)}" for value, names in groups.items())
+            if sides := _sides(values):
                 found.append(f"{task}: {what} ({sides})")
-    trained: dict[str, list[str]] = defaultdict(list)
-    for run in runs.training:
-        if data := run.made_with.data:
-            trained[data].append(run.name)
-    if len(trained) > 1:
-        sides = "; ".join(f"{data}: {', '.join(names)}" for data, names in trained.items())
+    trained_on = {run.name: run.made_with.data for run in runs.training if run.made_with.data}
+    if sides := _sides(trained_on):
         found.append(f"The models were trained on different mixtures ({sides})")
     return found
+
+
+def _sides(values: Mapping[str, str]) -> str:
+    """Lists the names that have each value; empty if all names have the same."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, value in values.items():
+        groups[value].append(name)
+    if len(groups) < 2:
+        return ""
+    return "; ".join(f"{value}: {', '.join(names)}" for value, names in groups.items())
 
 
 def _compared(results: Sequence[TaskResult]) -> dict[str, dict[str, str]]:

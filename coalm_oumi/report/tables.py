@@ -14,7 +14,7 @@ from coalm_oumi.data.mixture.stats import paper_total
 from coalm_oumi.rendering import markdown
 from coalm_oumi.report import paper
 from coalm_oumi.report.collect import Mixture, TaskResult
-from coalm_oumi.report.intervals import interval
+from coalm_oumi.report.intervals import interval_in_percent
 
 Mark = Literal["", "best", "second"]
 ABLATIONS = 5
@@ -169,11 +169,10 @@ def _cell(results: Sequence[TaskResult], column: paper.Column, printed: float | 
         return Cell(paper=known)
     # Prefer a result that was asked as in the paper to others of the same task.
     result = min(found, key=lambda result: _asked_otherwise(result, column) is not None)
-    bounds = interval(result, column.metric)
     return Cell(
         paper=known,
         ours=Number(100 * result.metrics[column.metric]),
-        interval=None if bounds is None else (100 * bounds[0], 100 * bounds[1]),
+        interval=interval_in_percent(result, column.metric),
         samples=result.num_samples,
         whole=column.samples if column.samples != result.num_samples else None,
         asked=_asked_otherwise(result, column),
@@ -337,7 +336,8 @@ def _latex(text: str) -> str:
 def as_latex(table: Table) -> str:
     """Writes a table for LaTeX with the package `booktabs`: the paper's number and ours."""
     columns = len(table.columns)
-    heads, rules = [""], []
+    heads = [""]
+    rules: list[str] = []
     for number, column in enumerate(table.columns, start=1):
         heads.append(rf"\multicolumn{{2}}{{c}}{{{_latex(column)}}}")
         rules.append(rf"\cmidrule(lr){{{2 * number}-{2 * number + 1}}}")

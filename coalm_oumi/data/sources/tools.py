@@ -60,7 +60,8 @@ def _tool(described: Json) -> Tool:
         raise RecordError("a tool has no `name`")
     name = described["name"]
     schema = described.get("parameters")
-    schema = {} if schema is None else schema
+    if schema is None:
+        schema = {}
     if not is_object(schema):
         raise RecordError(f"the parameters of `{name}` are not an object")
     if _is_schema(schema):

@@ -16,7 +16,7 @@ from coalm_oumi.report.figures.canvas import (
     short,
     words,
 )
-from coalm_oumi.report.intervals import interval
+from coalm_oumi.report.intervals import interval_in_percent
 
 
 def metric_bars(results: Sequence[TaskResult], models: Sequence[str]) -> Figure | None:
@@ -62,12 +62,12 @@ def _task_bars(
             if result is None:
                 axes.text(1, y, f"{model}: missing", va="center", fontsize=SMALL)
                 continue
-            value, bounds = 100 * result.metrics[leading[task]], interval(result, leading[task])
+            value = 100 * result.metrics[leading[task]]
             axes.barh(y, value, 0.8, color=palette[model])
             end = value
-            if bounds:
-                end = 100 * bounds[1]
-                axes.plot((100 * bounds[0], end), (y, y), color=INK, linewidth=1.4)
+            if bounds := interval_in_percent(result, leading[task]):
+                end = bounds[1]
+                axes.plot(bounds, (y, y), color=INK, linewidth=1.4)
             axes.text(end + 2, y, f"{model}: {value:.1f}", va="center", fontsize=SMALL)
             alts.append(f"{short(task)}, {words(leading[task])}, {model}: {value:.1f} %")
         y += 1.4

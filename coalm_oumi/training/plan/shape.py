@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from oumi.core.configs import PeftParams
     from transformers import PretrainedConfig, PreTrainedModel
 
-_ATTENTION_INPUTS = ("q_proj", "k_proj", "v_proj")
-_MLP_INPUTS = ("gate_proj", "up_proj")
-_LINEARS = {*_ATTENTION_INPUTS, "o_proj", *_MLP_INPUTS, "down_proj"}
+_LINEARS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,29 +110,11 @@ def measure(name: str, config: "PretrainedConfig", peft: "PeftParams | None") ->
     Raises:
         CoalmError: The plan does not know this kind of layers.
     """
-    import torch
-    import transformers
     from peft import get_peft_model
 
-    # All layers are alike, so only one is built.
-    single = copy.deepcopy(config)
-    single.num_hidden_layers = 1
-    if getattr(single, "layer_types", None):
-        single.layer_types = single.layer_types[:1]
-    with torch.device("meta"):
-        model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(single)
+    model = _with_one_layer(config)
     layer = _decoder_layer(name, model)
-    linears = {
-        part: module.weight.numel()
-        for part, module in layer.named_modules()
-        if isinstance(module, torch.nn.Linear)
-    }
-    found = {part.rpartition(".")[2] for part in linears}
-    if found != _LINEARS:
-        raise CoalmError(
-            f"{name}: the plan knows decoder layers like Llama's ({', '.join(sorted(_LINEARS))}); "
-            f"this one's are {', '.join(sorted(found))}"
-        )
+    linears = _linears(name, layer)
     others = int(config.num_hidden_layers) - 1
     layer_parameters = _count(layer)
     parameters = _count(model) + others * layer_parameters
@@ -166,6 +146,36 @@ def measure(name: str, config: "PretrainedConfig", peft: "PeftParams | None") ->
         adapted=adapted,
         rank=peft.lora_r if peft is not None else 0,
     )
+
+
+def _with_one_layer(config: "PretrainedConfig") -> "PreTrainedModel":
+    """Builds a model with one of its layers, which are all alike, on the meta device."""
+    import torch
+    import transformers
+
+    single = copy.deepcopy(config)
+    single.num_hidden_layers = 1
+    if getattr(single, "layer_types", None):
+        single.layer_types = single.layer_types[:1]
+    with torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(single)
+
+
+def _linears(name: str, layer: Any) -> dict[str, int]:
+    """Returns the number of weights of each linear layer in a decoder layer."""
+    import torch
+
+    linears: dict[str, int] = {}
+    for part, module in layer.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            linears[part] = module.weight.numel()
+    found = {part.rpartition(".")[2] for part in linears}
+    if found != _LINEARS:
+        raise CoalmError(
+            f"{name}: the plan knows decoder layers like Llama's ({', '.join(sorted(_LINEARS))}); "
+            f"this one's are {', '.join(sorted(found))}"
+        )
+    return linears
 
 
 def _count(module: Any, *, trained: bool = False) -> int:
