@@ -110,9 +110,9 @@ def test_an_interrupted_build_prints_no_traceback(repo: Path, tmp_path: Path, wo
     """Sends Ctrl-C as a terminal does, to every process of the command."""
     raw = tmp_path / "raw"
     shutil.copytree(resolve("samples:snips"), raw)
-    file = raw / "train_GetWeather_full.json"
-    utterance = json.loads(file.read_text())["GetWeather"][0]
-    file.write_text(json.dumps({"GetWeather": [utterance] * 200_000}))
+    file = raw / "train_AddToPlaylist_full.json"
+    utterance = json.loads(file.read_text())["AddToPlaylist"][0]
+    file.write_text(json.dumps({"AddToPlaylist": [utterance] * 100_000}))
     process = subprocess.Popen(
         [sys.executable, "-m", "coalm_oumi", "build", "-c", repo / "recipes/data/demo.yaml",
          f"output_dir={tmp_path / 'out'}", f"sources.snips.path={raw}",
