@@ -139,8 +139,47 @@ def read_setup(config: "TrainingConfig") -> Setup:
     Raises:
         CoalmError: The plan does not know this way to train.
     """
-    training, peft, fsdp = config.training, config.peft, read_fsdp(config)
     kwargs = read_kwargs(config)
+    _check_known(config, kwargs)
+    training, peft, fsdp = config.training, config.peft, read_fsdp(config)
+    tokens = longest(config)
+    if tokens is None:
+        raise CoalmError(
+            "model.model_max_length: set it, or max_length in the dataset_kwargs of every dataset; "
+            "memory depends on it"
+        )
+    quantised = training.use_peft and peft.q_lora
+    size = config.model.torch_dtype.itemsize if config.model.torch_dtype else 4
+    if quantised and not fsdp.used:
+        # peft's prepare_model_for_kbit_training casts all that is not in 4 bits to float32. Under
+        # FSDP Oumi casts it back.
+        size = 4
+    trained = _trained_bytes(config, kwargs, size)
+    return Setup(
+        tokens=tokens,
+        micro_batch=training.per_device_train_batch_size,
+        row_budget=(kwargs.max_row_tokens or 0) if kwargs.padding_free else None,
+        accumulation=training.gradient_accumulation_steps,
+        weight_bytes=size if training.use_peft else trained,
+        activation_bytes=2 if config.fsdp.enable_fsdp and config.fsdp.mixed_precision else size,
+        trained_bytes=trained,
+        masters=training.use_peft and kwargs.adapter_dtype == "bfloat16",
+        four_bit=quantised,
+        nested=peft.use_bnb_nested_quant,
+        compute_bytes=4 if peft.bnb_4bit_compute_dtype in ("float32", "float", "f32") else 2,
+        checkpointing=training.enable_gradient_checkpointing or fsdp.checkpointing,
+        optimizer=training.optimizer,
+        sharding=fsdp.sharding,
+        wrapped=training.use_peft or fsdp.wrapped,
+        offload=fsdp.offload,
+        whole_at_start=fsdp.sharding != "none" and _loads_whole(config, quantised=quantised),
+        loss=_loss(config),
+    )
+
+
+def _check_known(config: "TrainingConfig", kwargs: TrainerKwargs) -> None:
+    """Refuses a way to train that the plan does not know."""
+    training, peft = config.training, config.peft
     if training.trainer_type.value not in ("trl_sft", "hf"):
         raise CoalmError(
             f"training.trainer_type {training.trainer_type.name}: the plan knows supervised "
@@ -155,62 +194,30 @@ def read_setup(config: "TrainingConfig") -> Setup:
     ):
         if value is not None and value < 1:
             raise CoalmError(f"{key}: expected a number above 0, found {value}")
-    tokens = longest(config)
-    if tokens is None:
-        raise CoalmError(
-            "model.model_max_length: set it, or max_length in the dataset_kwargs of every dataset; "
-            "memory depends on it"
-        )
     if training.optimizer not in _OPTIMIZER_BYTES:
         raise CoalmError(
             f"training.optimizer {training.optimizer}: the plan knows {', '.join(_OPTIMIZER_BYTES)}"
         )
-    quantised = training.use_peft and peft.q_lora
-    if quantised and peft.q_lora_bits != 4:
+    if training.use_peft and peft.q_lora and peft.q_lora_bits != 4:
         raise CoalmError(f"peft.q_lora_bits {peft.q_lora_bits}: the plan knows 4 bits only")
-
-    size = config.model.torch_dtype.itemsize if config.model.torch_dtype else 4
-    if quantised and not fsdp.used:
-        # peft's prepare_model_for_kbit_training casts all that is not in 4 bits to float32. Under
-        # FSDP Oumi casts it back.
-        size = 4
     has_adapters = training.use_peft or config.model.adapter_model
     if kwargs.adapter_dtype is not None and not has_adapters:
         raise CoalmError(
             "training.trainer_kwargs.adapter_dtype: the model has no adapters; set "
             "training.use_peft=true, or training.trainer_kwargs.adapter_dtype=null"
         )
-    masters = training.use_peft and kwargs.adapter_dtype == "bfloat16"
-    if not training.use_peft:
-        trained = size
-    elif masters:
-        trained = 2
-    elif quantised and not config.fsdp.mixed_precision:
-        trained = 2  # TRL casts the adapters of a quantised model to bfloat16
-    else:
-        trained = 4  # peft casts adapters to float32, as FSDP's mixed precision does
-    if not training.use_peft and config.fsdp.enable_fsdp and config.fsdp.mixed_precision:
-        trained = 4
-    return Setup(
-        tokens=tokens,
-        micro_batch=training.per_device_train_batch_size,
-        row_budget=(kwargs.max_row_tokens or 0) if kwargs.padding_free else None,
-        accumulation=training.gradient_accumulation_steps,
-        weight_bytes=trained if not training.use_peft else size,
-        activation_bytes=2 if config.fsdp.enable_fsdp and config.fsdp.mixed_precision else size,
-        trained_bytes=trained,
-        masters=masters,
-        four_bit=quantised,
-        nested=peft.use_bnb_nested_quant,
-        compute_bytes=4 if peft.bnb_4bit_compute_dtype in ("float32", "float", "f32") else 2,
-        checkpointing=training.enable_gradient_checkpointing or fsdp.checkpointing,
-        optimizer=training.optimizer,
-        sharding=fsdp.sharding,
-        wrapped=training.use_peft or fsdp.wrapped,
-        offload=fsdp.offload,
-        whole_at_start=fsdp.sharding != "none" and _loads_whole(config, quantised=quantised),
-        loss=_loss(config),
-    )
+
+
+def _trained_bytes(config: "TrainingConfig", kwargs: TrainerKwargs, size: int) -> int:
+    """Returns the bytes of a trained parameter, where the model's own have `size`."""
+    mixed = bool(config.fsdp.mixed_precision)
+    if not config.training.use_peft:
+        return 4 if config.fsdp.enable_fsdp and mixed else size
+    if kwargs.adapter_dtype == "bfloat16":
+        return 2
+    if config.peft.q_lora and not mixed:
+        return 2  # TRL casts the adapters of a quantised model to bfloat16
+    return 4  # peft casts adapters to float32, as FSDP's mixed precision does
 
 
 def read_kwargs(config: "TrainingConfig") -> TrainerKwargs:
