@@ -50,7 +50,7 @@ def plan(
     The exit code is 1 if the recipe cannot run as it is.
     """
     from coalm_oumi.training.plan import show
-    from coalm_oumi.training.plan.build import Options, make_plan
+    from coalm_oumi.training.plan.build import PlanOptions, make_plan
     from coalm_oumi.training.plan.gpus import NoGpuError, gpu_by_name, gpus_here
     from coalm_oumi.training.plan.schedule import NETWORK_GB_S
 
@@ -66,7 +66,7 @@ def plan(
             gpus = gpus or found
             if gpus > found:
                 raise CoalmError(f"--gpus {gpus}: this machine has {found}; leave out --here")
-    options = Options(
+    options = PlanOptions(
         changes=changes or (),
         gpus=gpus,
         here=here,

@@ -14,7 +14,7 @@ from coalm_oumi.files import provenance
 from coalm_oumi.files.config import read_yaml
 from coalm_oumi.files.jsontext import read_json, read_jsonl
 from coalm_oumi.report import saved
-from coalm_oumi.report.saved import MadeWith, Manifest, Stage, Stats
+from coalm_oumi.report.saved import FinishedStage, MadeWith, Manifest, Stats
 
 _T = TypeVar("_T")
 
@@ -117,7 +117,7 @@ class Runs:
     training: Sequence[TrainingRun]
     results: Sequence[TaskResult]
     mixtures: Sequence[Mixture]
-    stages: Mapping[str, Stage] = field(default_factory=dict[str, Stage])
+    stages: Mapping[str, FinishedStage] = field(default_factory=dict[str, FinishedStage])
     """The finished stages of `coalm reproduce`, by name."""
     damaged: Sequence[str] = ()
     """Files that cannot be read, for example after a kill or on a full disk, and the reasons."""
@@ -162,7 +162,7 @@ def collect(*folders: Path) -> Runs:
             "`oumi evaluate`"
         )
     mixtures = list(each("manifest.json", lambda file: _mixture(file, root)))
-    stages: dict[str, Stage] = {}
+    stages: dict[str, FinishedStage] = {}
     for finished in each("reproduce.jsonl", _stages):
         stages |= finished
     return Runs(training, results, mixtures, stages, damaged)
@@ -181,9 +181,9 @@ def _latest(results: Iterable[TaskResult]) -> list[TaskResult]:
     return [replace(result, model=result.run) for result in latest.values()]
 
 
-def _stages(file: Path) -> dict[str, Stage]:
+def _stages(file: Path) -> dict[str, FinishedStage]:
     return {
-        row["key"]: Stage.read(row["record"], where=f"{file}:{number}")
+        row["key"]: FinishedStage.read(row["record"], where=f"{file}:{number}")
         for number, row in read_jsonl(file)
         if is_object(row) and {"key", "record"} <= row.keys()
     }

@@ -11,6 +11,7 @@ __all__ = [
     "Account",
     "AdapterConfig",
     "EvaluationResult",
+    "FinishedStage",
     "Harness",
     "Histogram",
     "LogEntry",
@@ -18,8 +19,7 @@ __all__ = [
     "Manifest",
     "ModelParams",
     "Packages",
-    "SourceStats",
-    "Stage",
+    "SourceTokens",
     "Stats",
     "TaskParams",
     "TaskValues",
@@ -47,7 +47,7 @@ class Manifest(Saved):
     coalm_oumi: str = ""
 
 
-class SourceStats(Saved):
+class SourceTokens(Saved):
     """Counts of one source, or of all as `total`."""
 
     source: str
@@ -67,11 +67,11 @@ class Stats(Saved):
     """`stats.json` of a mixture. `window` is the model's context in tokens."""
 
     window: int
-    sources: Sequence[SourceStats]
+    sources: Sequence[SourceTokens]
     histogram: Histogram | None = None
 
 
-class Stage(Saved):
+class FinishedStage(Saved):
     """A finished stage of `coalm reproduce`."""
 
     seconds: float

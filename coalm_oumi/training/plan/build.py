@@ -31,7 +31,7 @@ _SHOWN = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class PlanOptions:
     """The options of a plan, besides the recipe and the kind of GPU.
 
     Attributes:
@@ -116,7 +116,7 @@ class Plan:
         return next(row for row in self.clusters if row.gpus == self.gpus)
 
 
-def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
+def make_plan(recipe: Path, gpu: Gpu, options: PlanOptions | None = None) -> Plan:
     """Plans a recipe.
 
     Args:
@@ -127,7 +127,7 @@ def make_plan(recipe: Path, gpu: Gpu, options: Options | None = None) -> Plan:
     Raises:
         CoalmError: Bad input, or a recipe of a kind that the plan does not know.
     """
-    options = options or Options()
+    options = options or PlanOptions()
     config = read_recipe(recipe, options.changes)
     if options.here:
         checks.check_config(config, place=str(recipe))
@@ -184,7 +184,7 @@ class _Planner:
     shape: ModelShape
     data: DataSize
     gpu: Gpu
-    options: Options
+    options: PlanOptions
     global_batch: int
 
     def row(self, setup: Setup, count: int) -> Row:

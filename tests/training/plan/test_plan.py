@@ -12,7 +12,7 @@ from coalm_oumi.cli.app import main
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.files.jsontext import read_json
 from coalm_oumi.training.plan import checks, show
-from coalm_oumi.training.plan.build import Options, make_plan
+from coalm_oumi.training.plan.build import PlanOptions, make_plan
 from coalm_oumi.training.plan.gpus import gpu_by_name, known_gpus
 from coalm_oumi.training.plan.schedule import (
     DataSize,
@@ -56,7 +56,7 @@ def shape_of(name: str, peft: PeftParams | None = LORA):
 
 
 def plan(*changes: str, recipe: Path = PADDED, gpu: str = "h100", **options: Any):
-    return make_plan(recipe, gpu_by_name(gpu), Options(changes=changes, **options))
+    return make_plan(recipe, gpu_by_name(gpu), PlanOptions(changes=changes, **options))
 
 
 def bad(made: Any) -> list[str]:
