@@ -76,7 +76,9 @@ class McpEnvironment(EndpointEnvironment):
         Raises:
             CoalmError: The package `mcp` is missing, or the server does not answer.
         """
-        kwargs = McpKwargs.read(params.env_kwargs or {}, where="env_kwargs")
+        kwargs = McpKwargs.read(
+            params.env_kwargs or {}, where=f"environment `{params.id}`: env_kwargs"
+        )
         server = McpServer(kwargs.url, kwargs.timeout_seconds)
         try:
             return cls(params, server)

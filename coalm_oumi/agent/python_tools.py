@@ -56,7 +56,9 @@ class PythonEnvironment(BaseEnvironment):
     @classmethod
     def from_params(cls, params: EnvironmentParams) -> "PythonEnvironment":
         """Builds the environment of a recipe."""
-        kwargs = PythonKwargs.read(params.env_kwargs or {}, where="env_kwargs")
+        kwargs = PythonKwargs.read(
+            params.env_kwargs or {}, where=f"environment `{params.id}`: env_kwargs"
+        )
         return cls(params, Path(kwargs.folder) if kwargs.folder else None)
 
     def step(self, calls: list[tuple[str, dict[str, Any]]]) -> list[ToolResult]:

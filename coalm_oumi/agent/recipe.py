@@ -1,5 +1,6 @@
 """Reads a chat recipe: model and engine as in Oumi, environments, and the agent's options."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from oumi.core.configs import InferenceConfig
 from oumi.core.configs.environment_config import EnvironmentConfig
 from oumi.core.configs.params.environment_params import EnvironmentParams
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from coalm_oumi.core.compat import finalize
 from coalm_oumi.core.errors import CoalmError
@@ -21,7 +22,7 @@ from coalm_oumi.files.config import check_file
 
 
 class ToolOptions(Options):
-    """A tool, as Oumi's `ToolParams` has it. Oumi ignores a key that is none of these.
+    """A tool, as Oumi's `ToolParams` has it. An environment's own class may have more keys.
 
     Attributes:
         id: How a model calls it.
@@ -32,6 +33,8 @@ class ToolOptions(Options):
         read_only: Whether it only reads. One that does not asks the user first.
         executor: The function behind it, where the environment takes one.
     """
+
+    model_config = ConfigDict(extra="allow")
 
     id: Text
     name: Text
@@ -120,10 +123,29 @@ def environments(options: ChatOptions, file: Path) -> list[EnvironmentParams]:
         CoalmError: A key is unknown, a type is not registered, or two tools have one id.
     """
     try:
-        params = [EnvironmentParams(**one.model_dump()) for one in options.environments]
+        params = [_environment(one, file) for one in options.environments]
         config = EnvironmentConfig(environments=params)
         config.finalize_and_validate()
     except (ValueError, TypeError, KeyError) as error:
         reason = f"missing key {error}" if isinstance(error, KeyError) else str(error)
         raise CoalmError(f"{file}: environments: {one_line(reason)}") from error
     return config.environments
+
+
+def _environment(options: EnvironmentOptions, file: Path) -> EnvironmentParams:
+    """Reads an environment.
+
+    Raises:
+        CoalmError: A tool has a key that the class of its environment's tools does not have. Oumi
+            ignores such a key.
+    """
+    params = EnvironmentParams(**options.model_dump())
+    for tool, own in zip(params.tools, options.tools, strict=True):
+        known = [field.name for field in dataclasses.fields(tool)]
+        unknown = own.model_fields_set - set(known)
+        if unknown:
+            raise CoalmError(
+                f"{file}: environments: unknown key `{min(unknown)}` of the tool `{own.id}`; the "
+                f"keys are {', '.join(known)}"
+            )
+    return params

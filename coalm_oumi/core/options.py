@@ -28,7 +28,7 @@ def _not_blank(value: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_not_blank)]
-"""The type of an option whose text says something, such as a name or a path."""
+"""Text that is not blank, such as a name or a path."""
 
 
 class Options(BaseModel):
@@ -64,7 +64,7 @@ def checked(kind: TypeAdapter[_T], record: Any, *, where: str) -> _T:
     """Checks a record of a file against its type.
 
     Args:
-        kind: The type, which JSON alone can hold.
+        kind: A type whose values JSON can hold.
         record: The record, as JSON gives it.
         where: Names the file and the record in an error.
 
@@ -82,9 +82,10 @@ def checked(kind: TypeAdapter[_T], record: Any, *, where: str) -> _T:
 
 
 def first_problem(error: pydantic.ValidationError) -> str:
-    """Writes the first of pydantic's findings about a record: the key, and pydantic's words."""
+    """Writes the first of pydantic's findings about a record: its key, if any, and the problem."""
     detail, *_ = error.errors()
-    return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+    key = ".".join(map(str, detail["loc"]))
+    return f"{key}: {detail['msg']}" if key else detail["msg"]
 
 
 def _problem(detail: Any, kind: type[Options]) -> str:

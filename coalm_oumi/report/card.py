@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from coalm_oumi import __version__
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.files import hub
+from coalm_oumi.files import hub, saved
 from coalm_oumi.files.atomic import write_page
 from coalm_oumi.rendering.prompts import templates
-from coalm_oumi.report import saved
 from coalm_oumi.report.collect import Runs, collect
 from coalm_oumi.report.saved import Manifest
 from coalm_oumi.training.recipe import TELEMETRY, read_recipe

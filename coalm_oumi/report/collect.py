@@ -10,11 +10,20 @@ from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, is_object, loads
 from coalm_oumi.core.wording import printable
 from coalm_oumi.evaluation.results import AnswerRecord, read_answers
-from coalm_oumi.files import provenance
+from coalm_oumi.files import provenance, saved
 from coalm_oumi.files.config import read_yaml
 from coalm_oumi.files.jsontext import read_json, read_jsonl
-from coalm_oumi.report import saved
-from coalm_oumi.report.saved import FinishedStage, MadeWith, Manifest, Stats
+from coalm_oumi.report.saved import (
+    FinishedStage,
+    Harness,
+    MadeWith,
+    Manifest,
+    Packages,
+    Stats,
+    TaskParams,
+    TaskValues,
+    TrainerState,
+)
 
 _T = TypeVar("_T")
 
@@ -205,7 +214,7 @@ def _mixture(file: Path, root: Path) -> Mixture | None:
 def _training(file: Path, root: Path) -> TrainingRun | None:
     if file.parent.name.startswith("checkpoint-"):
         return None
-    log = saved.read(saved.TrainerState, file).log_history
+    log = saved.read(TrainerState, file).log_history
     logged = [(entry, entry.loss) for entry in log if entry.loss is not None]
     finished = [entry.train_runtime for entry in log if entry.train_runtime is not None]
     config = _yaml(file.parent / "telemetry" / "training_config.yaml")
@@ -250,15 +259,15 @@ def _results(file: Path, root: Path) -> list[TaskResult]:
     output_dir = file.parent.parent
     model = saved.read(saved.ModelParams, file.with_name("model_params.json"))
     evaluated = [name for name in (model.model_name, model.adapter_model) if name]
-    harness = saved.read(saved.Harness, file.with_name("backend_config.json"))
-    asked = saved.read(saved.TaskParams, file.with_name("task_params.json")).task_name
-    packages = saved.read(saved.Packages, file.with_name("package_versions.json"))
+    harness = saved.read(Harness, file.with_name("backend_config.json"))
+    asked = saved.read(TaskParams, file.with_name("task_params.json")).task_name
+    packages = saved.read(Packages, file.with_name("package_versions.json"))
     config = _yaml(file.with_name("evaluation_config.yaml"))
     found: list[TaskResult] = []
     for task, numbers in evaluation.results.items():
         if harness.counts and task != asked:
             continue  # a part of a group such as MMLU
-        values = saved.TaskValues.read(numbers, where=f"{file}, {task}")
+        values = TaskValues.read(numbers, where=f"{file}, {task}")
         metrics, errors = _numbers(numbers)
         parts = [harness.counts[task]] if task in harness.counts else harness.counts.values()
         counted = sum(part.effective for part in parts)
@@ -312,7 +321,7 @@ def _numbers(values: Mapping[str, Json]) -> tuple[dict[str, float], dict[str, fl
     return metrics, errors
 
 
-def _counts(values: saved.TaskValues) -> dict[str, int]:
+def _counts(values: TaskValues) -> dict[str, int]:
     kinds = {"right irrelevance": values.right_irrelevance, "too long": values.too_long}
     return {
         f"{kind}: {name.replace('_', ' ')}": count
@@ -321,11 +330,11 @@ def _counts(values: saved.TaskValues) -> dict[str, int]:
     }
 
 
-def _version(values: saved.TaskValues, harness: int | float | str | None) -> str:
+def _version(values: TaskValues, harness: int | float | str | None) -> str:
     version = harness if values.task_version is None else values.task_version
     return " ".join(str(part) for part in (version, values.style) if part is not None)
 
 
-def _paid(values: saved.TaskValues) -> float | None:
+def _paid(values: TaskValues) -> float | None:
     known = [account.usd for account in values.spent.values() if account.usd is not None]
     return sum(known) if known else None

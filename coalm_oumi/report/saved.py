@@ -5,27 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field
 
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.files.saved import AdapterConfig, EvaluationResult, ModelParams, Saved, read
-
-__all__ = [
-    "Account",
-    "AdapterConfig",
-    "EvaluationResult",
-    "FinishedStage",
-    "Harness",
-    "Histogram",
-    "LogEntry",
-    "MadeWith",
-    "Manifest",
-    "ModelParams",
-    "Packages",
-    "SourceTokens",
-    "Stats",
-    "TaskParams",
-    "TaskValues",
-    "TrainerState",
-    "read",
-]
+from coalm_oumi.files.saved import Saved
 
 
 class MadeWith(Saved):

@@ -16,13 +16,14 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from coalm_oumi.core.digest import digest
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import Json, dumps, loads
+from coalm_oumi.core.options import first_problem
 from coalm_oumi.core.wording import one_line
 from coalm_oumi.data.cra import transcript
 from coalm_oumi.data.cra.rates import Rate
@@ -42,7 +43,7 @@ QUESTIONS: Mapping[Dimension, str] = {
 """The four dimensions of Appendix D as questions: yes is a fault."""
 
 MAX_BODY_BYTES = 64 << 10
-"""A review is four numbers and a remark; a longer request is refused unread."""
+"""A review is four numbers and a remark. Reading a longer request stops here."""
 
 _PAGE = Path(__file__).parent / "page"
 # They keep the page's text from becoming code, whatever it holds.
@@ -225,11 +226,15 @@ async def _read_review(request: Request) -> Review:
         body += piece
         if len(body) > MAX_BODY_BYTES:
             raise HTTPException(413, "the request is too long")
-    # Another site's form cannot send this type without asking the browser first.
-    if request.headers.get("content-type") != "application/json":
+    # A page of another site cannot send this type without a preflight request, which this server
+    # does not grant.
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
         raise HTTPException(422, "expected application/json")
     try:
         review = Review.model_validate(loads(body.decode()))
+    except ValidationError as error:
+        raise HTTPException(422, first_problem(error)) from error
     except ValueError as error:
         raise HTTPException(422, one_line(error)) from error
     if problem := review.problem():

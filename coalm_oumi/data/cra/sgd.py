@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NotRequired, cast, get_args
 
-from pydantic import ConfigDict, TypeAdapter, with_config
+from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from coalm_oumi.core.errors import CoalmError
@@ -34,10 +34,6 @@ _COUNT = re.compile(r"(?:the )?(?:number|amount) of |party size\b", re.IGNORECAS
 _INTEGER = re.compile(r"0|[1-9]\d{0,14}")
 
 
-_part = with_config(ConfigDict(extra="allow"))
-
-
-@_part
 class SlotRecord(TypedDict):
     """A slot of `schema.json`."""
 
@@ -47,7 +43,6 @@ class SlotRecord(TypedDict):
     possible_values: list[str]
 
 
-@_part
 class IntentRecord(TypedDict):
     """An intent of `schema.json`: a function."""
 
@@ -58,7 +53,6 @@ class IntentRecord(TypedDict):
     optional_slots: dict[str, Json]
 
 
-@_part
 class ServiceRecord(TypedDict):
     """A service of `schema.json`."""
 
@@ -70,7 +64,6 @@ class ServiceRecord(TypedDict):
 _SCHEMA = TypeAdapter(list[ServiceRecord])
 
 
-@_part
 class SgdAct(TypedDict):
     """A dialogue act."""
 
@@ -80,7 +73,6 @@ class SgdAct(TypedDict):
     canonical_values: NotRequired[list[str]]
 
 
-@_part
 class ServiceCall(TypedDict):
     """A call of a service."""
 
@@ -88,17 +80,15 @@ class ServiceCall(TypedDict):
     parameters: dict[str, str]
 
 
-@_part
 class SgdState(TypedDict):
-    """What the user has asked for so far, of one service."""
+    """The user's requests so far, for one service."""
 
     active_intent: NotRequired[str]
     slot_values: NotRequired[dict[str, list[str]]]
 
 
-@_part
 class SgdFrame(TypedDict):
-    """The annotation of a turn, of one service."""
+    """The annotation of a turn, for one service."""
 
     service: str
     actions: list[SgdAct]
@@ -107,7 +97,6 @@ class SgdFrame(TypedDict):
     service_results: NotRequired[list[dict[str, str]]]
 
 
-@_part
 class SgdTurn(TypedDict):
     """A turn of a dialogue."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from coalm_oumi.core.errors import CoalmError
@@ -78,10 +78,6 @@ def read(file: Path) -> list[ApiBankEntry]:
     return [_entry(record, file, index) for index, record in enumerate(records)]
 
 
-_part = with_config(ConfigDict(extra="allow"))
-
-
-@_part
 class SpokenMessage(TypedDict):
     """A message of a question's conversation."""
 
@@ -89,7 +85,6 @@ class SpokenMessage(TypedDict):
     content: str
 
 
-@_part
 class ToolRecord(TypedDict):
     """A function, with the description of each parameter by name."""
 
@@ -98,7 +93,6 @@ class ToolRecord(TypedDict):
     parameters: dict[str, dict[str, Json]]
 
 
-@_part
 class ExpectedCallRecord(TypedDict):
     """A right call."""
 
@@ -106,7 +100,6 @@ class ExpectedCallRecord(TypedDict):
     arguments: dict[str, Json]
 
 
-@_part
 class ApiBankQuestion(TypedDict):
     """A question in Hammer's form."""
 

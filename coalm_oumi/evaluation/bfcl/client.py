@@ -226,7 +226,10 @@ class BfclWorker:
             about = f"executing calls of {some}{', ...' * (len(open_) > 3)}"
             reply = self._receive(replies.STEP_RESULTS, about)
             if open_.pop(reply["step"], None) is None:
-                raise CoalmError(f"the worker of bfcl-eval gave a reply twice at {about}")
+                raise CoalmError(
+                    f"the worker of bfcl-eval sent the same reply twice while {about}; the "
+                    "answers so far are kept: run the command again to resume"
+                )
             yield reply["step"], reply["results"]
 
     def models(self) -> list[str]:

@@ -15,6 +15,7 @@ Kind = Literal["single_turn", "multi_turn", "web_search", "memory", "memory_prer
 """How a sample is asked and judged."""
 
 _whole = with_config(ConfigDict(extra="forbid", strict=True))
+# A record within another takes its configuration, so this one says that more keys are allowed.
 _part = with_config(ConfigDict(extra="allow", strict=True))
 
 
@@ -34,7 +35,7 @@ class AdditionRecord(TypedDict):
 
 @_whole
 class BfclQuestion(TypedDict):
-    """The fields of `BfclEntry`, but for its place. The keys of `additions` are turns."""
+    """The fields of `BfclEntry` without its place. The keys of `additions` are turns."""
 
     id: str
     turns: list[list[BfclMessage]]
@@ -62,7 +63,7 @@ class BfclVerdictRecord(TypedDict):
 
 @_whole
 class StepResults(TypedDict):
-    """What each call of a step gave."""
+    """The result of each call of a step."""
 
     step: int
     results: list[str]
@@ -78,7 +79,7 @@ class RecallRecord(TypedDict):
 
 @_whole
 class HandlerRecord(TypedDict):
-    """The fields of `Official`, but for the model."""
+    """The fields of `Official` without the model."""
 
     text: bool
     tools: bool
@@ -119,7 +120,7 @@ class HeardRecord(TypedDict):
 
 
 Step = PromptRecord | ChatRequestRecord | HeardRecord
-"""What a step of a conversation gives: what is sent next, or what was made of an answer."""
+"""A reply to a step: the next request, or the reading of an answer."""
 
 
 QUESTIONS = TypeAdapter(list[BfclQuestion])
@@ -149,7 +150,7 @@ def read(kind: TypeAdapter[_T], line: str, about: str) -> _T:
     """
     try:
         # pydantic's own reader of JSON refuses halves of surrogate pairs, which a model may write.
-        return checked(kind, json.loads(line), where="another record")
+        return checked(kind, json.loads(line), where="unexpected content")
     except (ValueError, RecursionError) as error:
         problem = f"not JSON: {error}"
     except CoalmError as error:

@@ -244,7 +244,7 @@ def _tell(participants: Participants, entries: Sequence[BfclEntry]) -> list[Answ
 def _answer(participants: Participants, entries: Sequence[BfclEntry]) -> list[Answered]:
     """Returns the samples as they were asked, in their order, and what the model answered."""
     alone = [entry for entry in entries if not entry.is_conversation]
-    single = zip(alone, _single_turns(participants, alone), strict=True)
+    single = iter(list(zip(alone, _single_turns(participants, alone), strict=True)))
     several = [entry for entry in entries if entry.is_conversation]
     talks = iter(converse(participants, several) if several else [])
     return [next(talks if entry.is_conversation else single) for entry in entries]

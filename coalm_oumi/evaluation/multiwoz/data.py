@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NotRequired
 
-from pydantic import ConfigDict, TypeAdapter, with_config
+from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from coalm_oumi.core.errors import CoalmError
@@ -229,10 +229,6 @@ def _of_split(
     return [name for name in data if name in lists[split]]
 
 
-_part = with_config(ConfigDict(extra="allow"))
-
-
-@_part
 class DomainRecord(TypedDict, total=False):
     """The annotation of a domain in a turn: the slots of the venue, and those of the booking."""
 
@@ -240,15 +236,13 @@ class DomainRecord(TypedDict, total=False):
     book: dict[str, Json]
 
 
-@_part
 class LogRecord(TypedDict):
-    """What one of both says. The system's half has the state."""
+    """One speaker's half of a turn. The system's half has the state."""
 
     text: str
     metadata: NotRequired[dict[str, DomainRecord]]
 
 
-@_part
 class GoalRecord(TypedDict):
     """What the user wants of a domain."""
 
@@ -259,7 +253,6 @@ class GoalRecord(TypedDict):
     fail_book: NotRequired[dict[str, str]]
 
 
-@_part
 class DialogueRecord(TypedDict):
     """A dialogue of `data.json`. A domain without a goal is empty."""
 
@@ -267,7 +260,6 @@ class DialogueRecord(TypedDict):
     log: list[LogRecord]
 
 
-@_part
 class AutotodTurn(TypedDict):
     """A turn of a run of AutoTOD."""
 
@@ -275,16 +267,14 @@ class AutotodTurn(TypedDict):
     agent: str
 
 
-@_part
 class AutotodResult(TypedDict):
     """The result of a run of AutoTOD."""
 
     dialog_refer: list[AutotodTurn]
-    goals: dict[str, GoalRecord]
+    goals: dict[str, Json]
     goal_messages: str | list[str]
 
 
-@_part
 class AutotodRun(TypedDict):
     """A dialogue of a run of AutoTOD."""
 
@@ -327,10 +317,15 @@ def dialogue(name: str, record: Json, path: Path) -> Dialogue:
 
 
 def _of_run(record: Json, path: Path, number: int) -> Dialogue:
-    found = checked(_RUN, record, where=f"{path}:{number}: not a record of a run of AutoTOD")
+    where = f"{path}:{number}: not a record of a run of AutoTOD"
+    found = checked(_RUN, record, where=where)
     run = found["run_result"]
     turns = [Turn(turn["user"], turn["agent"], None) for turn in run["dialog_refer"]]
-    goals = {domain: _goal(run["goals"][domain]) for domain in DOMAINS if domain in run["goals"]}
+    goals = {
+        domain: _goal(checked(_GOAL, run["goals"][domain], where=f"{where}: goals.{domain}"))
+        for domain in DOMAINS
+        if domain in run["goals"]
+    }
     return Dialogue(_bare(found["dialog_id"]), goals, _message(run["goal_messages"]), tuple(turns))
 
 

@@ -157,7 +157,9 @@ class World(BaseEnvironment):
         if unknown:
             raise ValueError(f"no tool `{unknown[0]}`; the tools are {', '.join(_BY_NAME)}")
         params.tools = params.tools or list(TOOLS)
-        kwargs = WorldKwargs.read(params.env_kwargs or {}, where="env_kwargs")
+        kwargs = WorldKwargs.read(
+            params.env_kwargs or {}, where=f"environment `{params.id}`: env_kwargs"
+        )
         database = Database(fetch.local_databases(kwargs.database))
         return cls(database, kwargs.dialogue_id, goals={})
 

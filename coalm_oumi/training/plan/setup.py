@@ -141,7 +141,7 @@ def read_setup(config: "TrainingConfig") -> Setup:
     """
     kwargs = read_kwargs(config)
     _check_known(config, kwargs)
-    training, peft, fsdp = config.training, config.peft, read_fsdp(config)
+    training, peft, fsdp = config.training, config.peft, read_fsdp(config, kwargs)
     tokens = longest(config)
     if tokens is None:
         raise CoalmError(
@@ -173,7 +173,7 @@ def read_setup(config: "TrainingConfig") -> Setup:
         wrapped=training.use_peft or fsdp.wrapped,
         offload=fsdp.offload,
         whole_at_start=fsdp.sharding != "none" and _loads_whole(config, quantised=quantised),
-        loss=_loss(config),
+        loss=_loss(config, kwargs),
     )
 
 
@@ -280,13 +280,13 @@ class Fsdp:
     offload: bool = False
 
 
-def read_fsdp(config: "TrainingConfig") -> Fsdp:
+def read_fsdp(config: "TrainingConfig", kwargs: TrainerKwargs) -> Fsdp:
     """Reads Oumi's `fsdp` section, or the trainer's own `fsdp_config` if a recipe has one.
 
     Raises:
         CoalmError: It names a strategy that the plan does not know.
     """
-    fsdp, kwargs = config.fsdp, read_kwargs(config)
+    fsdp = config.fsdp
     if fsdp.enable_fsdp:
         return Fsdp(
             used=True,
@@ -324,8 +324,7 @@ def _loads_whole(config: "TrainingConfig", *, quantised: bool) -> bool:
     return config.model.device_map != "cpu"
 
 
-def _loss(config: "TrainingConfig") -> Loss:
-    kwargs = read_kwargs(config)
+def _loss(config: "TrainingConfig", kwargs: TrainerKwargs) -> Loss:
     if kwargs.use_liger_kernel or config.model.enable_liger_kernel:
         return "liger"
     return "chunked_nll" if kwargs.loss_type == "chunked_nll" else "nll"

@@ -110,13 +110,29 @@ def test_half_a_surrogate_pair_breaks_no_export(tmp_path: Path):
             assert "a?b" in client.get(page).text
 
 
-def test_a_long_request_is_refused_unread(tmp_path: Path):
+def test_a_long_request_is_not_read_to_its_end(tmp_path: Path):
     with served(opened(tmp_path)) as url, httpx.Client(base_url=url) as client:
         long = {"scores": FINE, "feedback": "x" * 1_000_000}
         assert client.put("/api/dialogues/0", json=long).status_code == 413
         pieces = (b"x" * 1000 for _ in range(1000))
         assert client.put("/api/dialogues/0", content=pieces).status_code == 413
         assert client.get("/api/dialogues/0").json()["review"] is None
+
+
+def test_a_review_that_is_not_one_is_refused_in_one_line(tmp_path: Path):
+    with served(opened(tmp_path)) as url, httpx.Client(base_url=url) as client:
+        headers = {"Content-Type": "application/json; charset=utf-8"}
+
+        def put(review: object) -> httpx.Response:
+            content = json.dumps(review)
+            return client.put("/api/dialogues/0", content=content, headers=headers)
+
+        for review, problem in ([], "valid dictionary"), ({"feedback": "x"}, "scores: "):
+            refused = put(review)
+            assert refused.status_code == 422
+            assert problem in refused.json()["detail"]
+            assert "\n" not in refused.json()["detail"] and "http" not in refused.json()["detail"]
+        assert put({"scores": FINE}).status_code == 200
 
 
 def test_other_sites_and_other_machines_stay_out(tmp_path: Path):
