@@ -119,6 +119,7 @@ def test_an_interrupted_build_prints_no_traceback(repo: Path, tmp_path: Path, wo
          "--workers", str(workers)],
         cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )  # fmt: skip
     while process.poll() is None and not list(tmp_path.glob("out/.build/parts-*/snips-0/*")):
         time.sleep(0.01)

@@ -73,6 +73,7 @@ def run(*words: str | Path, log: Path, **environment: str) -> tuple[int | None, 
 
 def _run(words: list[str], log: str, environment: dict[str, str]) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     printed = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(printed, 1)
     os.dup2(printed, 2)
