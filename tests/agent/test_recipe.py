@@ -1,4 +1,4 @@
-"""Chat recipes: what their environments may say of a tool."""
+"""Chat recipes: the keys of an environment's tools, and errors that name the environment."""
 
 from dataclasses import dataclass
 from pathlib import Path
