@@ -6,6 +6,7 @@ swept without a change here.
 
 import json
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -43,7 +44,7 @@ from coalm_oumi.training.recipe import read_recipe
 from coalm_oumi.training.trainer import CoalmSftConfig
 from coalm_oumi.training.trainer_options import TrainerOptions
 from tests.conftest import REPO
-from tests.support.wrong_values import faults
+from tests.support import wrong_values
 
 ENDPOINT = {
     "model": "m", "base_url": "http://127.0.0.1:1/v1", "api_key_env": "KEY", "concurrency": 4,
@@ -61,6 +62,14 @@ EXAMPLES: dict[str, Any] = {
     "fsdp_config": {"reshard_after_forward": "FULL_SHARD", "cpu_offload": False},
 }  # fmt: skip
 """A right value of each option whose default says nothing of its type."""
+NOTHING = [
+    "closings", "inputs", "masking", "max_results", "max_usd", "minutes", "outputs", "retries",
+    "seed", "temperature", "tools", "usd_per_million_input", "usd_per_million_output",
+    "validation_fraction", "without",
+]  # fmt: skip
+"""Keys that may be 0 or an empty list. The sweep finds any other key whose bound is lost."""
+
+faults = partial(wrong_values.faults, nothing=NOTHING)
 
 
 def example(kind: type[Options]) -> dict[str, Any]:

@@ -1,2 +1,2 @@
 PATIENCE = 300
-"""Seconds after which a test calls what it waits for hung. A loaded machine imports Oumi in a minute."""
+"""Seconds that a test waits before it fails. On a loaded machine, importing Oumi takes a minute."""

@@ -64,11 +64,17 @@ def may_stand_for(value: Any, right: Any) -> bool:
     return isinstance(value, dict if isinstance(right, dict) else type(right)) and value != ""
 
 
+def is_nothing(value: Any) -> bool:
+    """Returns True for 0 and for an empty list, which pass as soon as a bound is lost."""
+    return not isinstance(value, bool) and value in (0, [])
+
+
 def faults(
     content: Any,
     read: Callable[[Any], object],
     *,
     null: Collection[str] = (),
+    nothing: Collection[str] = (),
     free: Collection[str] = (),
 ) -> list[str]:
     """Reads a content with every wrong value in turn, and lists what went wrong.
@@ -77,6 +83,7 @@ def faults(
         content: One that can be read.
         read: Reads a content. It raises a `CoalmError` for a wrong one.
         null: Keys that may be null.
+        nothing: Keys that may be 0 or an empty list, though the content's value is neither.
         free: Keys of mappings whose own keys and values are not ours.
     """
     read(copy.deepcopy(content))
@@ -96,7 +103,10 @@ def faults(
         except Exception as error:  # whatever else there is is the fault that is looked for
             found.append(f"{what}: {type(error).__name__}: {error}")
         else:
-            may_be = key != "typo" and may_stand_for(value, at(content, place))
+            right = None if key == "typo" else at(content, place)
+            may_be = key != "typo" and may_stand_for(value, right)
+            if is_nothing(value) and not is_nothing(right):
+                may_be = may_be and key in nothing
             may_be = may_be or (value is None and key in null) or bool(set(place[:-1]) & set(free))
             if not may_be:
                 found.append(f"{what}: accepted")
