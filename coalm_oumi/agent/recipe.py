@@ -30,7 +30,7 @@ class ToolOptions(Options):
         description: What it does.
         parameters: The JSON Schema of its arguments.
         output_schema: That of its result.
-        read_only: Whether it only reads. One that does not asks the user first.
+        read_only: Whether it only reads. Before any other tool runs, the user is asked.
         executor: The function behind it, where the environment takes one.
     """
 
@@ -55,7 +55,7 @@ class EnvironmentOptions(Options):
         description: What it is.
         tools: Its tools. Some environments bring theirs.
         env_kwargs: What the type of environment takes.
-        grounding: Oumi's.
+        grounding: Oumi's grounding configuration.
     """
 
     id: Text

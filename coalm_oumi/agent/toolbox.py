@@ -78,7 +78,8 @@ class Toolbox:
                 without a thread.
 
         Raises:
-            CoalmError: An environment cannot be built, or a tool's schema is none.
+            CoalmError: An environment cannot be built, or a tool's parameters are not a JSON Schema
+                of an object.
         """
         self._confirm = confirm
         self._timeout = timeout
@@ -87,7 +88,7 @@ class Toolbox:
         try:
             for one in params:
                 if timeout is not None:
-                    # Built and used in one thread, as SQLite connections ask for.
+                    # Built and used in one thread, because SQLite connections require it.
                     self._workers[one.id] = Worker(f"environment {one.id}")
                 self._environments[one.id] = self._built(one, build or _build_with_oumi)
             # Read only now: an environment may bring its own tools.

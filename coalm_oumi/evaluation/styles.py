@@ -40,7 +40,7 @@ FunctionRecord = Mapping[str, Json]
 """A function as a benchmark describes it: `name`, `description` and `parameters`."""
 
 
-Conversation = Sequence[ChatRecord]
+TurnMessages = Sequence[ChatRecord]
 """The messages of a turn."""
 
 
@@ -62,13 +62,13 @@ class Style:
     name: str
     form: Form
     native: bool
-    ask: Callable[[Conversation, Sequence[FunctionRecord], Conversation], list[Message]]
-    say: Callable[[Conversation], list[Message]]
+    ask: Callable[[TurnMessages, Sequence[FunctionRecord], TurnMessages], list[Message]]
+    say: Callable[[TurnMessages], list[Message]]
     tell: Callable[[str, Sequence[str], Sequence[str]], list[Message]]
     official: Callable[[str], str]
 
 
-def _messages(records: Conversation) -> list[Message]:
+def _messages(records: TurnMessages) -> list[Message]:
     roles = {"agent": "assistant", "AI": "assistant", "User": "user"}
     return [
         Message(role=Role(roles.get(record["role"], record["role"])), content=record["content"])
@@ -96,20 +96,20 @@ def flat_function(function: FunctionRecord) -> dict[str, Json]:
 
 
 def _figure_5(
-    messages: Conversation, functions: Sequence[FunctionRecord], prompted: Conversation
+    messages: TurnMessages, functions: Sequence[FunctionRecord], prompted: TurnMessages
 ) -> list[Message]:
     instruction = prompts.render("hammer", tools=[flat_function(f) for f in functions])
     text = prompts.render("alpaca", instruction=instruction, input=_query(messages))
     return [Message(role=Role.USER, content=text)]
 
 
-def _query(messages: Conversation) -> str:
+def _query(messages: TurnMessages) -> str:
     if len(messages) == 1:
         return prompts.render("query", query=messages[0]["content"])
     return prompts.render("api_bank_query", messages=messages)
 
 
-def _figure_5_say(messages: Conversation) -> list[Message]:
+def _figure_5_say(messages: TurnMessages) -> list[Message]:
     return [Message(role=Role.USER, content=_query(messages))]
 
 

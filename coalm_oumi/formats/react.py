@@ -2,8 +2,7 @@
 
 Two written forms are asked for: CoALM's (Figures 6 and 7) and AutoTOD's. Models drift from both, so
 every answer with a single meaning is read: a call in JSON or with unquoted values, a Markdown
-    fence, an
-answer without labels. Everything else is refused with a hint that the model can follow.
+fence, an answer without labels. Everything else is refused with a hint that the model can follow.
 """
 
 import re

@@ -18,7 +18,8 @@ def validate(
         Path | None, typer.Option(help="An Oumi judge, such as recipes/judge_cra.yaml")
     ] = None,
     people: Annotated[
-        Path | None, typer.Option(help="Reviews from `coalm cra review`, to compare with the judge")
+        Path | None,
+        typer.Option(help="Reviews from `coalm cra review`, to compare with the findings"),
     ] = None,
     output: Annotated[
         Path | None,

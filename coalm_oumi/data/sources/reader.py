@@ -16,7 +16,7 @@ from coalm_oumi.files.resources import resolve
 
 def _resolved(value: Any) -> Any:
     if isinstance(value, str) and not value.strip():
-        raise ValueError("expected the path of a file, found ''")
+        raise ValueError(f"expected the path of a file, found {value!r}")
     return resolve(value) if isinstance(value, str) else value
 
 

@@ -79,7 +79,10 @@ def means(
 def non_live_ast(
     simple: tuple[str, ...], multiple: tuple[str, ...], accuracies: Mapping[str, float]
 ) -> list[float]:
-    """Returns what the column `non_live_ast` is the mean of: the languages of `simple` are one."""
+    """Returns the values whose mean is `non_live_ast`.
+
+    The languages of `simple` count as one value, their mean.
+    """
     languages = fmean(accuracies[category] for category in simple)
     return [languages, *(accuracies[category] for category in multiple)]
 

@@ -76,7 +76,7 @@ def judge(
     """Asks about every domain of every dialogue that the journal holds no answer to.
 
     Args:
-        dialogues: What was to be done.
+        dialogues: The goals and reference dialogues.
         records: What was said and done, by dialogue.
         model: The judge.
         folder: Where the journal is.
@@ -130,7 +130,7 @@ async def _ask(
 def _cases(
     dialogues: Sequence[Dialogue], records: Mapping[str, RolloutRecord]
 ) -> dict[str, JudgeCase]:
-    """Returns what to judge by its key. A dialogue that was led again is judged again."""
+    """Returns what to judge by its key. A dialogue that was run again is judged again."""
     cases: dict[str, JudgeCase] = {}
     for dialogue in dialogues:
         turns = said(records[dialogue.dialogue_id])

@@ -68,7 +68,7 @@ class BookingRecord(TypedDict):
 
 
 class RolloutRecord(TypedDict):
-    """A dialogue that was led, as the journal holds it. `usage` is of `agent` and `user`."""
+    """A dialogue that ran, as the journal holds it. `usage` is of `agent` and `user`."""
 
     error: str
     turns: list[TurnRecord]

@@ -22,7 +22,7 @@ from coalm_oumi.llm.recorded import Generated, Question, RecordedModel
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A dialogue that was led.
+    """A dialogue that ran.
 
     Attributes:
         dialogue: The goal and the reference dialogue.
@@ -129,7 +129,7 @@ def roll_out(
     user: SimulatedUser | None,
     concurrency: int,
 ) -> Iterator[Rollout]:
-    """Leads dialogues, `concurrency` of them at a time, and yields each when it ends.
+    """Runs dialogues, `concurrency` of them at a time, and yields each when it ends.
 
     A dialogue whose request fails ends with an error, and the others continue.
 
