@@ -108,8 +108,11 @@ def oumi(
     """Runs an `oumi` command here, where Oumi is imported: its exit code, and what it printed."""
 
     def command(*words: str | Path) -> tuple[int, str]:
+        import oumi.train
         from oumi.cli.main import run as oumi_command
 
+        # The command calls `oumi.train`, a function, which the module hides once it is imported.
+        monkeypatch.setattr(oumi, "train", sys.modules["oumi.train"].train)
         monkeypatch.setattr(sys, "argv", ["oumi", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             oumi_command()

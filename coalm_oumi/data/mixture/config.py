@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from coalm_oumi.core.errors import CoalmError
+from coalm_oumi.core.jsontext import is_list
 from coalm_oumi.core.options import Options, Text
 from coalm_oumi.core.sample import Domain
 from coalm_oumi.data.sources import domain_of, source_names
@@ -13,7 +14,10 @@ from coalm_oumi.files.config import read_config
 
 
 def _path_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    paths = [value] if isinstance(value, str) else value
+    if not is_list(paths) or not all(isinstance(path, str) for path in paths):
+        raise ValueError(f"expected a path or a list of paths, found {value!r}")
+    return paths
 
 
 Paths = Annotated[list[Text], BeforeValidator(_path_list), Field(min_length=1)]
