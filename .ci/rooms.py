@@ -22,9 +22,15 @@ EVERYWHERE = ("core", "files")
 """Rooms that nearly every room imports. Their arrows would hide the others."""
 
 
+@functools.cache
+def imports() -> grimp.ImportGraph:
+    """Returns the graph of the package's imports."""
+    return grimp.build_graph(PACKAGE)
+
+
 def arrows() -> Counter[tuple[str, str]]:
     """Counts the imports from one room to another."""
-    graph = grimp.build_graph(PACKAGE)
+    graph = imports()
     counts: Counter[tuple[str, str]] = Counter()
     for importer in graph.modules:
         for imported in graph.find_modules_directly_imported_by(importer):
@@ -42,7 +48,7 @@ def room(module: str) -> str:
 
 def not_offered() -> list[str]:
     """Returns a line for each import across folders of a module that its `__all__` lacks."""
-    graph = grimp.build_graph(PACKAGE)
+    graph = imports()
     lines: list[str] = []
     for importer in sorted(graph.modules):
         for imported in sorted(graph.find_modules_directly_imported_by(importer)):

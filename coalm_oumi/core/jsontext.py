@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any, NoReturn, TypeAlias, TypeGuard
 
 _FENCE = re.compile(r"```[ \t]*[A-Za-z]*")
@@ -22,6 +23,19 @@ def is_object(value: Json) -> TypeGuard[dict[str, Json]]:
 def is_list(value: Json) -> TypeGuard[list[Json]]:
     """Returns True if a value is a JSON list."""
     return isinstance(value, list)
+
+
+def leaves(value: Json) -> Iterator[Json]:
+    """Yields what a value holds that is neither an object nor a list, in the order of its text."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if is_object(item):
+            stack += reversed(item.values())
+        elif is_list(item):
+            stack += reversed(item)
+        else:
+            yield item
 
 
 def dumps(value: Json) -> str:
@@ -58,10 +72,7 @@ def loads_model(text: str) -> Json:
     Raises:
         ValueError: Not JSON, NaN or Infinity (`1e999` too), or nested deeper than `MAX_DEPTH`.
     """
-    try:
-        value = json.loads(text, parse_constant=no_constant, parse_float=finite)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    value = loads(text)
     if nests_deeper(text, value, MAX_DEPTH):
         raise ValueError("nested too deeply")
     return value

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self, TypeVar
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from coalm_oumi.core.errors import CoalmError
 
@@ -29,6 +29,13 @@ def _not_blank(value: str) -> str:
 
 Text = Annotated[str, AfterValidator(_not_blank)]
 """Text that is not blank, such as a name or a path."""
+
+
+Seed = Annotated[int, Field(ge=0)]
+"""A seed. numpy takes none below 0."""
+
+HeldOutShare = Annotated[float, Field(ge=0, lt=1)]
+"""The share of dialogues that is held out for validation."""
 
 
 class Options(BaseModel):

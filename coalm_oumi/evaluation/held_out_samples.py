@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from oumi.core.types.conversation import Message, Role
 from pydantic import Field
 
-from coalm_oumi.core.options import Text
+from coalm_oumi.core.options import HeldOutShare, Seed, Text
 from coalm_oumi.core.sample import Domain, Sample
 from coalm_oumi.data.mixture.select import Selection, select
 from coalm_oumi.data.mixture.store import read_samples, split_files
@@ -39,8 +39,8 @@ class HeldOut(TaskOptions):
     dataset_path: Text
     domains: Sequence[Domain] | None = Field(default=None, min_length=1)
     sources: Sequence[Text] | None = Field(default=None, min_length=1)
-    validation_fraction: float = Field(default=0.0, ge=0, lt=1)
-    seed: int = Field(default=0, ge=0)
+    validation_fraction: HeldOutShare = 0.0
+    seed: Seed = 0
     name: Text | None = None
 
     def label(self, task: str) -> str:

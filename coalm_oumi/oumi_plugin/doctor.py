@@ -14,7 +14,7 @@ import huggingface_hub
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from coalm_oumi.core.finding import Finding
-from coalm_oumi.core.jsontext import Json, is_list, is_object
+from coalm_oumi.core.jsontext import Json, is_list, is_object, leaves
 from coalm_oumi.core.wording import one_line
 from coalm_oumi.files.config import read_yaml
 from coalm_oumi.files.resources import HUB
@@ -89,8 +89,8 @@ def _named(recipe: Path) -> tuple[list[str], list[str]]:
     if served.upper() in _LOCAL_ENGINES:
         model = _value(content, "model")
         models += [_value(model, key) for key in ("model_name", "tokenizer_name", "adapter_model")]
-    for found in _values(content):
-        if found.startswith(HUB):
+    for found in leaves(content):
+        if isinstance(found, str) and found.startswith(HUB):
             data.append("/".join(found.removeprefix(HUB).split("@")[0].split("/")[:2]))
     train = _value(_value(_value(content, "data"), "train"), "datasets")
     for dataset in train if is_list(train) else []:
@@ -106,18 +106,6 @@ def _on_hub(names: Sequence[Json]) -> list[str]:
 
 def _value(content: Json, key: str) -> Json:
     return content.get(key) if is_object(content) else None
-
-
-def _values(content: Json) -> Iterator[str]:
-    """Yields every text in a recipe."""
-    if is_object(content):
-        for value in content.values():
-            yield from _values(value)
-    elif is_list(content):
-        for value in content:
-            yield from _values(value)
-    elif isinstance(content, str):
-        yield content
 
 
 def _reachable(name: str, kind: str) -> Finding:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from coalm_oumi.core.digest import digest_of_text
 from coalm_oumi.core.errors import CoalmError, WriteError
 from coalm_oumi.core.jsontext import Json
-from coalm_oumi.core.options import Options, Text
+from coalm_oumi.core.options import Options, Seed, Text
 from coalm_oumi.core.usage import Usage
 from coalm_oumi.data.cra import sgd, transcript
 from coalm_oumi.data.cra.dialogue import CraTurn
@@ -80,7 +80,7 @@ class GenerateConfig(Options):
     functions: sgd.Scope = "all"
     signatures: sgd.Signatures = "required"
     limit: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, slots=True)

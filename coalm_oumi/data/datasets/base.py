@@ -26,7 +26,7 @@ from coalm_oumi.core import compat
 from coalm_oumi.core.compat import reported_by_oumi
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import dumps
-from coalm_oumi.core.options import Options, Text
+from coalm_oumi.core.options import HeldOutShare, Options, Seed, Text
 from coalm_oumi.core.sample import TEXT_COLUMNS, Domain
 from coalm_oumi.data.datasets import tokens
 from coalm_oumi.data.datasets.tokens import IGNORE_INDEX, Encoded, encode, user_message
@@ -47,8 +47,8 @@ class SampleOptions(Options):
     domains: Sequence[Domain] | None = Field(default=None, min_length=1)
     sources: Sequence[Text] | None = Field(default=None, min_length=1)
     weights: Mapping[str, Annotated[NonNegativeFloat, Field(le=1000)]] | None = None
-    validation_fraction: float = Field(default=0.0, ge=0, lt=1)
-    seed: int = Field(default=0, ge=0)
+    validation_fraction: HeldOutShare = 0.0
+    seed: Seed = 0
     max_length: int | None = Field(default=None, ge=1)
     too_long: TooLong = "drop"
     completion_mask: bool = False

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from coalm_oumi.core.errors import CoalmError
 from coalm_oumi.core.jsontext import is_list
-from coalm_oumi.core.options import Options, Text
+from coalm_oumi.core.options import HeldOutShare, Options, Seed, Text
 from coalm_oumi.core.sample import Domain
 from coalm_oumi.data.sources import domain_of, source_names
 from coalm_oumi.files.config import read_config
@@ -56,8 +56,8 @@ class BuildConfig(Options):
     output_dir: Text
     sources: dict[str, SourceConfig] = Field(default_factory=dict)
     without: list[Domain] = Field(default_factory=list)
-    seed: int = Field(default=0, ge=0)
-    validation_fraction: float = Field(default=0.02, ge=0, lt=1)
+    seed: Seed = 0
+    validation_fraction: HeldOutShare = 0.02
     strict: bool = False
 
 

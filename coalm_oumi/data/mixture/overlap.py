@@ -21,7 +21,7 @@ import numpy as np
 from rich.table import Table
 
 from coalm_oumi.core.errors import CoalmError
-from coalm_oumi.core.jsontext import Json, is_list, is_object, loads
+from coalm_oumi.core.jsontext import Json, leaves, loads
 from coalm_oumi.core.sample import TEXT_COLUMNS
 from coalm_oumi.files.jsontext import read_json, read_jsonl, write_json
 from coalm_oumi.files.records import is_json_lines
@@ -228,12 +228,4 @@ def _texts(path: Path) -> Iterator[str]:
 
 
 def _strings(value: Json) -> Iterator[str]:
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, str):
-            yield item
-        elif is_object(item):
-            stack += item.values()
-        elif is_list(item):
-            stack += item
+    return (leaf for leaf in leaves(value) if isinstance(leaf, str))

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from coalm_oumi.core.jsontext import Json, dumps, is_object
-from coalm_oumi.core.options import Options
+from coalm_oumi.core.options import Options, Seed
 from coalm_oumi.core.sample import Sample
 from coalm_oumi.data.sources.masking import CallRecord, mask
 from coalm_oumi.data.sources.raw import listed, raw_files, total_size
@@ -29,7 +29,7 @@ class HammerOptions(Options):
 
     copies: int = Field(default=3, ge=1, le=1000)
     masking: float = Field(default=2 / 3, ge=0, le=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class Hammer:

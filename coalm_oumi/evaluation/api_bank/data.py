@@ -78,13 +78,6 @@ def read(file: Path) -> list[ApiBankEntry]:
     return [_entry(record, file, index) for index, record in enumerate(records)]
 
 
-class SpokenMessage(TypedDict):
-    """A message of a question's conversation."""
-
-    role: str
-    content: str
-
-
 class ToolRecord(TypedDict):
     """A function, with the description of each parameter by name."""
 
@@ -103,7 +96,7 @@ class ExpectedCallRecord(TypedDict):
 class ApiBankQuestion(TypedDict):
     """A question in Hammer's form."""
 
-    query: Annotated[list[SpokenMessage], Field(min_length=1)]
+    query: Annotated[list[ChatRecord], Field(min_length=1)]
     tools: list[ToolRecord]
     answers: list[ExpectedCallRecord]
 

@@ -227,8 +227,8 @@ class BfclWorker:
             reply = self._receive(replies.STEP_RESULTS, about)
             if open_.pop(reply["step"], None) is None:
                 raise CoalmError(
-                    f"the worker of bfcl-eval sent the same reply twice while {about}; the "
-                    "answers so far are kept: run the command again to resume"
+                    f"the worker of bfcl-eval sent the same reply twice while {about}; "
+                    f"{replies.RESUME}"
                 )
             yield reply["step"], reply["results"]
 
@@ -355,10 +355,7 @@ class BfclWorker:
         if reply:
             return replies.read(kind, reply, action)
         reason = f"no reply within {TIMEOUT:.0f} s" if late.is_set() else self._last_words()
-        raise CoalmError(
-            f"the worker of bfcl-eval stopped at {action}: {reason}; the answers so far are kept: "
-            "run the command again to resume"
-        )
+        raise CoalmError(f"the worker of bfcl-eval stopped at {action}: {reason}; {replies.RESUME}")
 
     def _last_words(self) -> str:
         self._process.wait()

@@ -11,6 +11,9 @@ from coalm_oumi.core.jsontext import Json
 from coalm_oumi.core.options import checked
 from coalm_oumi.evaluation.styles import ChatRecord
 
+RESUME = "the answers so far are kept: run the command again to resume"
+"""What a user does about a worker that failed."""
+
 Kind = Literal["single_turn", "multi_turn", "web_search", "memory", "memory_prereq"]
 """How a sample is asked and judged."""
 
@@ -156,6 +159,5 @@ def read(kind: TypeAdapter[_T], line: str, about: str) -> _T:
     except CoalmError as error:
         problem = str(error)
     raise CoalmError(
-        f"the worker of bfcl-eval gave a damaged reply at {about}: {problem}; the answers so far "
-        "are kept: run the command again to resume"
+        f"the worker of bfcl-eval gave a damaged reply at {about}: {problem}; {RESUME}"
     )

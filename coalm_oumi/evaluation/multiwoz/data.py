@@ -307,11 +307,7 @@ def dialogue(name: str, record: Json, path: Path) -> Dialogue:
             )
         state, booked = _state(answered["metadata"]), _booked(answered["metadata"])
         turns.append(Turn(asked["text"], answered["text"], state, booked))
-    goals = {
-        domain: _goal(checked(_GOAL, goal[domain], where=f"{where}: goal.{domain}"))
-        for domain in DOMAINS
-        if goal.get(domain)
-    }
+    goals = _goals({domain: wanted for domain, wanted in goal.items() if wanted}, f"{where}: goal")
     message = checked(_MESSAGE, goal.get("message"), where=f"{where}: goal.message")
     return Dialogue(_bare(name), goals, _message(message), tuple(turns))
 
@@ -321,12 +317,17 @@ def _of_run(record: Json, path: Path, number: int) -> Dialogue:
     found = checked(_RUN, record, where=where)
     run = found["run_result"]
     turns = [Turn(turn["user"], turn["agent"], None) for turn in run["dialog_refer"]]
-    goals = {
-        domain: _goal(checked(_GOAL, run["goals"][domain], where=f"{where}: goals.{domain}"))
-        for domain in DOMAINS
-        if domain in run["goals"]
-    }
+    goals = _goals(run["goals"], f"{where}: goals")
     return Dialogue(_bare(found["dialog_id"]), goals, _message(run["goal_messages"]), tuple(turns))
+
+
+def _goals(records: Mapping[str, Json], where: str) -> dict[str, Goal]:
+    """Reads the goals of the evaluated domains. The records may hold other keys too."""
+    return {
+        domain: _goal(checked(_GOAL, records[domain], where=f"{where}.{domain}"))
+        for domain in DOMAINS
+        if domain in records
+    }
 
 
 def _goal(record: GoalRecord) -> Goal:

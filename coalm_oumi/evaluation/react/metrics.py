@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from coalm_oumi.core.jsontext import JsonValue, is_list, is_object, loads_model
+from coalm_oumi.core.jsontext import JsonValue, leaves, loads_model
 from coalm_oumi.evaluation import results, similarity
 from coalm_oumi.evaluation.failures import Failure, classify
 from coalm_oumi.evaluation.matching import same_call
@@ -167,16 +167,11 @@ def observed_values(observation: str) -> list[str]:
 
 
 def _leaves(value: JsonValue) -> Iterator[str]:
-    if is_object(value):
-        for inner in value.values():
-            yield from _leaves(inner)
-    elif is_list(value):
-        for inner in value:
-            yield from _leaves(inner)
-    elif isinstance(value, str) and value.strip():
-        yield _folded(value)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield f"{value:g}"
+    for leaf in leaves(value):
+        if isinstance(leaf, str) and leaf.strip():
+            yield _folded(leaf)
+        elif isinstance(leaf, int | float) and not isinstance(leaf, bool):
+            yield f"{leaf:g}"
 
 
 def _folded(text: str) -> str:
